@@ -1,0 +1,1 @@
+"""Training: warm start, sequence PPO on Stable-Baselines3's hooks, checkpoints."""

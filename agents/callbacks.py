@@ -1,0 +1,115 @@
+"""What a run writes to TensorBoard while it learns."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback
+from tqdm import tqdm
+
+from o1nano.agents.transcripts import transcript
+from o1nano.envs.curriculum import AdaptiveCurriculum
+from o1nano.envs.episodes import EnvConfig
+from o1nano.envs.pose import draw, stream
+from o1nano.policies.actor_critic import ReasoningPolicy
+from o1nano.policies.engine import solve
+
+NOT_TEXT = ("stdout", "log", "json", "csv")
+
+
+class EpisodeStatistics(BaseCallback):
+    """Success by task and size, and what answers cost, of every rollout.
+
+    Args:
+        curriculum: The curriculum that is in use.
+    """
+
+    def __init__(self, curriculum: AdaptiveCurriculum) -> None:
+        super().__init__()
+        self.curriculum = curriculum
+        self.success: defaultdict[str, list[bool]] = defaultdict(list)
+        self.usage: defaultdict[str, list[float]] = defaultdict(list)
+
+    def _on_step(self) -> bool:
+        for info in self.locals["infos"]:
+            if "is_success" not in info:
+                continue
+            self.success[info["level"]].append(info["is_success"])
+            for name in ("reasoning_tokens", "completion_tokens", "subtask_tokens", "subtasks", "depth", "revisions"):
+                self.usage[name].append(info[name])
+            self.usage["illegal_token"].append(info["outcome"] == "illegal_token")
+        return True
+
+    def _on_rollout_end(self) -> None:
+        for level, results in self.success.items():
+            self.logger.record(f"accuracy/{level}", float(np.mean(results)))
+        for name, values in self.usage.items():
+            self.logger.record(f"usage/{name}", float(np.mean(values)))
+        for family, size in self.curriculum.frontier.items():
+            self.logger.record(f"curriculum/{family}", size)
+        self.success.clear()
+        self.usage.clear()
+
+
+class Transcripts(BaseCallback):
+    """Writes a greedy transcript of one fresh training problem of every task at its largest open size.
+
+    Args:
+        curriculum: Gives the sizes.
+        config: The environment.
+        every: Rollouts between transcripts.
+    """
+
+    def __init__(self, curriculum: AdaptiveCurriculum, config: EnvConfig, every: int) -> None:
+        super().__init__()
+        self.curriculum, self.config, self.every = curriculum, config, max(1, every)
+        self.rollouts = 0
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        self.rollouts += 1
+        if self.rollouts % self.every:
+            return
+        policy = self.model.policy
+        assert isinstance(policy, ReasoningPolicy)
+        rng = stream("transcript", self.rollouts)
+        frontier = [level for level in self.curriculum.open_levels if level.size == self.curriculum.frontier[level.family]]
+        problems = [draw(level, rng) for level in frontier]
+        for answer in solve(policy.network, problems, self.config, keep_frames=True):
+            tag = f"transcript/{answer.problem.level}"
+            self.logger.record(tag, f"```\n{transcript(answer)}\n```", exclude=NOT_TEXT)
+
+
+class ProgressBar(BaseCallback):
+    """Epochs with rate, time left, success and curriculum.
+
+    Args:
+        epochs: How many there will be.
+        curriculum: Shown beside the success.
+    """
+
+    def __init__(self, epochs: int, curriculum: AdaptiveCurriculum) -> None:
+        super().__init__()
+        self.epochs, self.curriculum = epochs, curriculum
+        self.bar: tqdm[Any] | None = None
+
+    def _on_training_start(self) -> None:
+        self.bar = tqdm(total=self.epochs, desc="PPO", unit="epoch", mininterval=5.0)
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        assert self.bar is not None
+        results = list(getattr(self.model, "ep_success_buffer", None) or [0.0])
+        sizes = " ".join(f"{family[:3]}{size}" for family, size in self.curriculum.frontier.items())
+        self.bar.set_postfix_str(f"success {np.mean(results):.2f}, sizes {sizes}", refresh=False)
+        self.bar.update()
+
+    def _on_training_end(self) -> None:
+        assert self.bar is not None
+        self.bar.close()

@@ -1,0 +1,103 @@
+"""Expert frames as training batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from o1nano.envs.expert import Frame, demonstrate
+from o1nano.envs.levels import LevelSource
+from o1nano.envs.pose import draw
+from o1nano.envs.vocab import NINE, ZERO
+
+
+@dataclass(slots=True)
+class Demonstration:
+    """A frame to learn from.
+
+    Attributes:
+        tokens: The whole frame.
+        positions: ``[A]`` index of the token before each action.
+        imitate: ``[A]`` whether the action is to be imitated.
+        returns: ``[A]`` value target: 1 on the way to a right answer, 0 behind a planted wrong digit.
+    """
+
+    tokens: npt.NDArray[np.uint8]
+    positions: npt.NDArray[np.intp]
+    imitate: npt.NDArray[np.bool_]
+    returns: npt.NDArray[np.float32]
+
+
+class DemonstrationStream:
+    """Draws problems, has the expert solve them, and shuffles the frames.
+
+    Batches mix frames of every kind and length. Batches of one length, which need no padding, were measured to learn
+    several times more slowly: see ``docs/log.md``.
+
+    Args:
+        levels: Which problems.
+        rng: Source of all randomness.
+        batch_tokens: Tokens of a batch, at least.
+        slip_rate: Share of quotient digits that are wrong at first and then revised.
+        spoil_rate: Share of frames that are cut behind a planted wrong digit, to teach the critic what failure looks
+            like; the wrong digit is not imitated.
+        pool: Batches that are drawn and shuffled together.
+    """
+
+    def __init__(
+        self,
+        levels: LevelSource,
+        rng: np.random.Generator,
+        batch_tokens: int,
+        slip_rate: float = 0.15,
+        spoil_rate: float = 0.1,
+        pool: int = 16,
+    ) -> None:
+        self.levels, self.rng, self.batch_tokens = levels, rng, batch_tokens
+        self.slip_rate, self.spoil_rate, self.pool = slip_rate, spoil_rate, pool
+
+    def __iter__(self) -> Iterator[list[Demonstration]]:
+        """Yields batches for ever, each sorted by length."""
+        while True:
+            frames: list[Frame] = []
+            total = 0
+            while total < self.pool * self.batch_tokens:
+                new = demonstrate(draw(self.levels.draw(self.rng), self.rng), self.rng, self.slip_rate)
+                frames += new
+                total += sum(len(frame.tokens) for frame in new)
+            batch: list[Demonstration] = []
+            size = 0
+            for index in self.rng.permutation(len(frames)):
+                batch.append(self._learnable(frames[index]))
+                size += len(frames[index].tokens)
+                if size >= self.batch_tokens:
+                    batch.sort(key=lambda frame: len(frame.tokens))
+                    yield batch
+                    batch, size = [], 0
+
+    def _learnable(self, frame: Frame) -> Demonstration:
+        tokens = np.array(frame.tokens, dtype=np.uint8)
+        positions = np.flatnonzero(frame.emitted) - 1
+        whole = Demonstration(tokens, positions, np.ones(len(positions), bool), np.ones(len(positions), np.float32))
+        return self._spoil(whole) if self.rng.random() < self.spoil_rate else whole
+
+    def _spoil(self, frame: Demonstration) -> Demonstration:
+        """Replaces one written digit by a wrong one and cuts the frame behind the position that has read it."""
+        written = frame.tokens[frame.positions + 1]
+        # Behind the very last action there is no position left to value.
+        digits = np.flatnonzero((written >= ZERO) & (written <= NINE))
+        digits = digits[digits + 1 < len(frame.positions)]
+        if not len(digits):
+            return frame
+        wrong = int(self.rng.choice(digits))
+        at = frame.positions[wrong] + 1
+        tokens = frame.tokens[: at + 2].copy()
+        tokens[at] = ZERO + (tokens[at] - ZERO + self.rng.integers(1, 10)) % 10
+        kept = slice(0, wrong + 2)
+        imitate, returns = frame.imitate[kept].copy(), frame.returns[kept].copy()
+        imitate[wrong:] = False
+        returns[wrong + 1] = 0.0
+        return Demonstration(tokens, np.append(frame.positions[: wrong + 1], at), imitate, returns)

@@ -1,0 +1,273 @@
+"""The rollout buffer that learns from whole frames.
+
+Stable-Baselines3 collects one row a step, for every environment the frame on top of its call stack. This buffer puts the
+rows of a frame together again: the last observation of a frame holds all earlier ones, so only the frame's tokens are
+kept, with one value and one log-probability for every action in it. ``get`` yields them packed, and stock
+``PPO.train()`` runs on them unchanged.
+
+A frame is yielded after it has ended. One that is still open when a rollout ends is kept for the next: its older
+log-probabilities are those of the policy that acted, so PPO's ratio stays right.
+
+Shapes: N environments, D frames deep, L tokens long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.type_aliases import RolloutBufferSamples
+
+from o1nano.agents.credit import Credit, advantages, judge
+from o1nano.agents.packing import cut, pack
+from o1nano.envs.grammar import Grammar
+from o1nano.envs.vocab import END_CALL, EOS, EQUALS, PAD, SUBTASK
+from o1nano.policies.actor_critic import PackedFrames
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(slots=True)
+class ClosedFrame:
+    """A frame that has ended, ready to be learned from.
+
+    Attributes:
+        tokens: The whole frame, its last action included.
+        positions: ``[A]`` index of the token before each action.
+        actions, values, log_probs, rewards, advantages: ``[A]``.
+        times: ``[A]`` the step of each action, counted over all rollouts.
+        episode: Serial number of the episode.
+    """
+
+    tokens: npt.NDArray[np.uint8]
+    positions: npt.NDArray[np.intp]
+    values: Floats
+    log_probs: Floats
+    rewards: Floats
+    times: npt.NDArray[np.int64]
+    episode: int
+    advantages: Floats
+
+    @property
+    def actions(self) -> npt.NDArray[np.uint8]:
+        """The tokens that the agent emitted."""
+        return self.tokens[self.positions + 1]
+
+
+class FrameRolloutBuffer(RolloutBuffer):
+    """See the module.
+
+    Args:
+        grammar: The environment's grammar.
+        depth: D, the environment's limit.
+        credit: How a frame is rewarded. ``"frame"``: every frame for its own answer. ``"blame"``: the same, but a frame
+            that was given a wrong answer to a sensible question is left out. ``"episode"``: every action of an episode
+            for the root's answer.
+    """
+
+    def __init__(
+        self,
+        buffer_size: int,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        device: th.device | str = "auto",
+        gae_lambda: float = 1.0,
+        gamma: float = 1.0,
+        n_envs: int = 1,
+        grammar: Grammar | None = None,
+        depth: int = 32,
+        credit: Credit = "blame",
+    ) -> None:
+        self.grammar, self.credit = grammar or Grammar(), credit
+        assert isinstance(observation_space, spaces.Box)
+        shape = (n_envs, depth, observation_space.shape[0])
+        self._tokens = np.zeros(shape, dtype=np.uint8)
+        self._value, self._log_prob, self._reward = np.zeros((3, *shape), dtype=np.float32)
+        self._time = np.zeros(shape, dtype=np.int64)
+        self._acted = np.zeros(shape, dtype=bool)
+        self._misled = np.zeros(shape[:2], dtype=bool)
+        self._depth = np.full(n_envs, -1)  # -1: no episode has begun
+        self._episode = np.arange(n_envs)
+        self._last_action = np.full(n_envs, PAD)
+        self._rows = np.arange(n_envs)
+        self._clock = 0
+        self._unfinished: list[ClosedFrame] = []  # credit="episode": ended frames of running episodes
+        self._frames: list[ClosedFrame] = []
+        self.price: Callable[[list[ClosedFrame]], list[Floats]] | None = None
+        super().__init__(buffer_size, observation_space, action_space, device, gae_lambda, gamma, n_envs)
+
+    def reset(self) -> None:
+        """Begins a new rollout; open frames are kept."""
+        self._frames = []
+        self.pos, self.full, self.generator_ready = 0, False, False
+
+    def add(
+        self,
+        obs: npt.NDArray[Any],
+        action: npt.NDArray[Any],
+        reward: npt.NDArray[Any],
+        episode_start: npt.NDArray[Any],
+        value: th.Tensor,
+        log_prob: th.Tensor,
+    ) -> None:
+        """Adds one step of every environment: ``[N, L]`` observations, everything else ``[N]``."""
+        frames = obs.astype(np.uint8)
+        self._follow(frames, episode_start.astype(bool))
+        rows, depth = self._rows, self._depth
+        at = (frames != PAD).sum(1) - 1
+        self._tokens[rows, depth] = frames
+        self._value[rows, depth, at] = value.cpu().numpy().ravel()
+        self._log_prob[rows, depth, at] = log_prob.cpu().numpy().ravel()
+        self._reward[rows, depth, at] = reward
+        self._time[rows, depth, at] = self._clock
+        self._acted[rows, depth, at] = True
+        self._last_action = action.astype(np.int64).ravel()
+        self._clock += 1
+        self.pos += 1
+        self.full = self.pos == self.buffer_size
+
+    def _follow(self, frames: npt.NDArray[np.uint8], episode_start: npt.NDArray[np.bool_]) -> None:
+        """Works out from the last actions and the new frames what the call stacks have done."""
+        moved = (self._last_action == END_CALL) | (self._last_action == EOS) | (self._last_action == EQUALS)
+        for env in np.flatnonzero(episode_start | moved):
+            action = self._last_action[env]
+            if episode_start[env]:
+                self._end_episode(int(env))
+                self._depth[env] = 0
+                self._open(int(env))
+            elif action == END_CALL:
+                self._depth[env] += 1
+                self._open(int(env))
+            else:
+                self._close(int(env))
+                if action == EOS:
+                    self._depth[env] -= 1
+                else:  # a tail call: another frame at the same depth, which the same caller waits for
+                    self._open(int(env))
+
+    def _open(self, env: int) -> None:
+        self._acted[env, self._depth[env]] = False
+        self._reward[env, self._depth[env]] = 0.0
+        self._misled[env, self._depth[env]] = False
+
+    def _end_episode(self, env: int) -> None:
+        if self._depth[env] < 0:
+            return
+        self._close(env)
+        if self.credit == "episode":
+            mine = [frame for frame in self._unfinished if frame.episode == self._episode[env]]
+            mine += [self._take(env, depth) for depth in range(self._depth[env])]
+            self._unfinished = [frame for frame in self._unfinished if frame.episode != self._episode[env]]
+            self._frames += mine
+        self._episode[env] += self.n_envs
+
+    def _close(self, env: int) -> None:
+        """Judges the frame on top and hands it to the learner."""
+        depth = int(self._depth[env])
+        frame = self._take(env, depth)
+        if self.credit == "episode":
+            self._unfinished.append(frame)
+            return
+        verdict = "right"
+        if frame.tokens[0] == SUBTASK:
+            verdict = judge(frame.tokens.tobytes())
+            frame.rewards[-1] += verdict == "right"
+            # A tail call that preserves the answer passes the caller's trust on; a wrong answer breaks it.
+            if verdict == "wrong" and depth:
+                self._misled[env, depth - 1] = True
+        misled = self._misled[env, depth] and self.credit == "blame"
+        if verdict != "malformed" and not misled:
+            self._frames.append(frame)
+
+    def _take(self, env: int, depth: int) -> ClosedFrame:
+        positions = np.flatnonzero(self._acted[env, depth])
+        length = positions[-1] + 1
+        tokens = np.append(self._tokens[env, depth, :length], np.uint8(0))
+        last = int(depth == self._depth[env])
+        tokens[-1] = self._last_action[env] if last else END_CALL  # a suspended frame was left by its call
+        return ClosedFrame(
+            tokens,
+            positions,
+            self._value[env, depth, positions],
+            self._log_prob[env, depth, positions],
+            self._reward[env, depth, positions],
+            self._time[env, depth, positions],
+            int(self._episode[env]),
+            np.empty(0, np.float32),
+        )
+
+    def compute_returns_and_advantage(self, last_values: th.Tensor, dones: npt.NDArray[Any]) -> None:
+        """Computes advantages of every ended frame. Open frames wait, so ``last_values`` are not needed."""
+        frames = self._frames
+        if self.price is not None:
+            for frame, price in zip(frames, self.price(frames), strict=True):
+                frame.rewards = frame.rewards - price
+        chains = _by_episode(frames) if self.credit == "episode" else [[frame] for frame in frames]
+        orders = [np.argsort(np.concatenate([frame.times for frame in chain]), kind="stable") for chain in chains]
+        rewards = [
+            np.concatenate([f.rewards for f in chain])[order] for chain, order in zip(chains, orders, strict=True)
+        ]
+        values = [np.concatenate([f.values for f in chain])[order] for chain, order in zip(chains, orders, strict=True)]
+        computed = advantages(rewards, values, self.gamma, self.gae_lambda)
+        for chain, order, advantage in zip(chains, orders, computed, strict=True):
+            back = np.empty_like(advantage)
+            back[order] = advantage
+            for frame, part in zip(chain, np.split(back, np.cumsum([len(f.times) for f in chain])[:-1]), strict=True):
+                frame.advantages = part
+        empty = [np.empty(0, np.float32)]
+        self.values = np.concatenate([frame.values for frame in frames] or empty)
+        self.advantages = np.concatenate([frame.advantages for frame in frames] or empty)
+        self.returns = self.advantages + self.values
+
+    def get(self, batch_size: int | None = None) -> Generator[RolloutBufferSamples, None, None]:  # type: ignore[override]
+        """Yields minibatches of about ``batch_size`` actions, made of whole frames in random order."""
+        frames = [self._frames[index] for index in np.random.permutation(len(self._frames))]
+        sizes = np.cumsum([len(frame.positions) for frame in frames])
+        count = max(1, round(int(sizes[-1]) / batch_size)) if batch_size else 1
+        bounds = np.searchsorted(sizes, sizes[-1] / count * np.arange(1, count), side="right")
+        for part in np.split(np.arange(len(frames)), bounds):
+            if len(part):
+                yield self._samples([frames[index] for index in part])
+
+    def _samples(self, frames: list[ClosedFrame]) -> RolloutBufferSamples:  # type: ignore[override]
+        frames.sort(key=lambda frame: len(frame.tokens))
+        packed = pack_closed(frames, self.grammar, self.device)
+
+        def tensor(parts: list[npt.NDArray[Any]]) -> th.Tensor:
+            return th.from_numpy(np.concatenate(parts)).to(self.device)
+
+        advantage = tensor([frame.advantages for frame in frames])
+        value = tensor([frame.values for frame in frames])
+        return RolloutBufferSamples(
+            observations=packed,  # type: ignore[arg-type]
+            actions=tensor([frame.actions for frame in frames]).long(),
+            old_values=value,
+            old_log_prob=tensor([frame.log_probs for frame in frames]),
+            advantages=advantage,
+            returns=advantage + value,
+        )
+
+
+def pack_closed(frames: list[ClosedFrame], grammar: Grammar, device: th.device | str) -> PackedFrames:
+    """Packs frames that are sorted by length; the last token of a frame is an action only, never an input."""
+    return PackedFrames(
+        [
+            pack([f.tokens[:-1] for f in frames[run]], [f.positions for f in frames[run]], grammar, device)
+            for run in cut([len(frame.tokens) - 1 for frame in frames])
+        ]
+    )
+
+
+def _by_episode(frames: list[ClosedFrame]) -> list[list[ClosedFrame]]:
+    episodes: dict[int, list[ClosedFrame]] = {}
+    for frame in frames:
+        episodes.setdefault(frame.episode, []).append(frame)
+    return list(episodes.values())
+
+

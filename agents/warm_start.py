@@ -1,0 +1,106 @@
+"""The supervised warm start: masked cross-entropy on the expert's frames, and a first fit of the critic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch as th
+
+from o1nano.agents.demonstrations import Demonstration
+from o1nano.agents.packing import cut, pack
+from o1nano.policies.network import ReasoningNetwork
+
+
+@dataclass(frozen=True)
+class WarmStartConfig:
+    """Imitation of the expert."""
+
+    steps: int = 2500
+    """Most steps; the learning rate decays towards this number."""
+    batch_tokens: int = 2048
+    """Tokens of a step."""
+    learning_rate: float = 1.5e-3
+    """Peak of the learning rate (AdamW), after a linear warm-up and before a linear decay."""
+    stop_at: float = 0.85
+    """Stops once this share of held-out problems of the demonstrated sizes is solved: PPO is left something to do."""
+    check_every: int = 250
+    """Steps between such checks."""
+    slip_rate: float = 0.15
+    """Share of quotient digits that the expert first guesses wrong and then revises."""
+    spoil_rate: float = 0.1
+    """Share of frames with a planted error, for the critic only."""
+    value_coef: float = 0.1
+    """Weight of the critic's squared error."""
+
+
+class WarmStart:
+    """Trains a network on demonstrations with an optimizer of its own.
+
+    Args:
+        network: What is trained.
+        config: How.
+        bf16: Whether to compute in bfloat16 autocast.
+        generator: Source of the random place offsets.
+    """
+
+    def __init__(self, network: ReasoningNetwork, config: WarmStartConfig, bf16: bool, generator: th.Generator) -> None:
+        self.network, self.config, self.bf16, self.generator = network, config, bf16, generator
+        self.device = next(network.parameters()).device
+        self.optimizer = th.optim.AdamW(network.parameters(), config.learning_rate, betas=(0.9, 0.98))
+        self.done = 0  # steps
+        self.tokens = 0
+
+    def step(self, batch: list[Demonstration]) -> dict[str, float]:
+        """Takes one optimizer step on demonstrations sorted by length; returns the losses."""
+        self.network.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * self._schedule()
+        actions = sum(len(frame.positions) for frame in batch)
+        imitated = max(1, sum(int(frame.imitate.sum()) for frame in batch))
+        policy_loss, value_loss = 0.0, 0.0
+        self.optimizer.zero_grad()
+        for run in cut([len(frame.tokens) - 1 for frame in batch]):
+            policy, value = self._losses(batch[run])
+            policy, value = policy / imitated, value / actions
+            th.autograd.backward(policy + self.config.value_coef * value)
+            policy_loss += policy.item()
+            value_loss += value.item()
+        norm = th.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimizer.step()
+        self.done += 1
+        self.tokens += sum(len(frame.tokens) for frame in batch)
+        return {"loss": policy_loss, "value_loss": value_loss, "gradient_norm": float(norm)}
+
+    def run(self, batches: Iterator[list[Demonstration]], check: Callable[[int, dict[str, float]], bool]) -> None:
+        """Trains until ``check``, called after every step with its number and losses, returns True, or to the end."""
+        while self.done < self.config.steps:
+            losses = self.step(next(batches))
+            if check(self.done, losses):
+                return
+
+    def _losses(self, frames: list[Demonstration]) -> tuple[th.Tensor, th.Tensor]:
+        """Summed cross-entropy and squared value error of frames that are padded together."""
+        batch = pack(
+            [frame.tokens[:-1] for frame in frames],
+            [frame.positions for frame in frames],
+            self.network.grammar,
+            self.device,
+        )
+        offset = th.randint(self.network.config.place_offset, (len(frames),), generator=self.generator)
+        with th.autocast(self.device.type, th.bfloat16, enabled=self.bf16):
+            log_probs, values = self.network(batch, offset.to(self.device))
+
+        def tensor(parts: list[np.ndarray]) -> th.Tensor:
+            return th.from_numpy(np.concatenate(parts)).to(self.device)
+
+        targets = tensor([frame.tokens[frame.positions + 1] for frame in frames]).long()
+        imitate = tensor([frame.imitate for frame in frames])
+        returns = tensor([frame.returns for frame in frames])
+        chosen = log_probs.gather(1, targets[:, None]).squeeze(1)
+        return -chosen[imitate].sum(), (values - returns).square().sum()
+
+    def _schedule(self) -> float:
+        warm_up = min(1.0, (self.done + 1) / 100)
+        return warm_up * (1 - self.done / self.config.steps)

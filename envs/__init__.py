@@ -1,0 +1,1 @@
+"""Reasoning as a token-emission environment. NumPy and Gymnasium only."""

@@ -1,0 +1,109 @@
+"""The single environment: one call stack behind Gymnasium's interface."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+
+from o1nano.envs.episodes import EnvConfig, Episodes
+from o1nano.envs.errors import ConfigurationError
+from o1nano.envs.render import draw_stack
+from o1nano.envs.rules import Outcome
+from o1nano.envs.vocab import VOCAB_SIZE
+
+OBSERVATION_DTYPES = ("float32", "uint8", "int16", "int64")
+
+
+def observation_space(config: EnvConfig, dtype: str) -> spaces.Box:
+    """Returns the space of one observation, ``[frame_length]`` token ids."""
+    if dtype not in OBSERVATION_DTYPES:
+        raise ConfigurationError(f"obs_dtype={dtype!r}; accepted: {', '.join(OBSERVATION_DTYPES)}")
+    return spaces.Box(0, VOCAB_SIZE - 1, (config.frame_length,), np.dtype(dtype).type)
+
+
+class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
+    """Solve arithmetic by emitting tokens, one a step.
+
+    ## Description
+    An episode is one problem, asked in symbols or in words. The agent reads the *frame* it is in (a prompt and what has
+    been written since) and emits the next token. Between ``<think>`` and ``</think>`` it reasons, hidden; then it
+    writes the visible answer and ``<eos>``. ``<call> 8 9 + 5 4 </call>`` opens a *child frame* whose prompt is
+    ``<subtask> 8 9 + 5 4 =`` (numbers least significant digit first). When the child answers, its frame is discarded
+    with all its thinking and only the answer is injected after ``</call>``. ``<goto> expr =`` replaces a child frame by
+    ``<subtask> expr =``. The environment never computes for the agent: it pushes, pops and injects.
+
+    ## Action Space
+    ``Discrete(53)``: the next token (``o1nano.envs.vocab.TOKENS``). ``action_masks()`` tells which tokens are legal; an
+    illegal one ends the episode.
+
+    ## Observation Space
+    ``Box(0, 52, (frame_length,))``: the token ids of the top frame, padded with 0. ``float32`` by default, because every
+    library accepts it; ``obs_dtype`` selects a compact form.
+
+    ## Rewards
+    1 when the root frame returns and its visible answer is exactly right, otherwise 0.
+
+    ## Starting State
+    ``<problem> ... =`` of a problem drawn from the split, or the one given: ``reset(options={"problem": "12*34"})``.
+
+    ## Episode End
+    Terminates when the root answers, on an illegal token, when a frame is full, too deep or calls itself, and when
+    ``max_tokens`` are spent (``info["outcome"]`` says which). It truncates only under a ``TimeLimit``. The terminal
+    ``info`` has ``is_success``, the problem, both answers, and the usage: tokens by channel, subtasks, depth, longest
+    context, revisions.
+
+    ## Arguments
+    ``obs_dtype``: ``"float32"``, ``"uint8"``, ``"int16"`` or ``"int64"``. ``render_mode``: ``"ansi"`` or ``"human"``.
+    All others are the fields of ``EnvConfig``: ``operations``, ``digits``, ``other_digits``, ``phrasing``,
+    ``thinking``, ``call_stack``, ``frame_length``, ``depth``, ``max_tokens``, ``split``.
+
+    ## Version History
+    v0: first version.
+    """
+
+    metadata = {"render_modes": ["ansi", "human"], "render_fps": 30}
+
+    def __init__(self, render_mode: str | None = None, obs_dtype: str = "float32", **config: Any) -> None:
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise ConfigurationError(f"render_mode={render_mode!r}; accepted: None, 'ansi', 'human'")
+        self.config = EnvConfig(**config)
+        self.episodes = Episodes(1, self.config)
+        self.render_mode = render_mode
+        self.observation_space = observation_space(self.config, obs_dtype)
+        self.action_space = spaces.Discrete(VOCAB_SIZE)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[npt.NDArray[Any], dict[str, Any]]:
+        """Poses a new problem; see the class for ``options``."""
+        super().reset(seed=seed)
+        info = self.episodes.start(0, self.np_random, options)
+        self._show()
+        return self._observe(), info
+
+    def step(self, action: np.int64) -> tuple[npt.NDArray[Any], float, bool, bool, dict[str, Any]]:
+        """Emits one token."""
+        reward, outcome = self.episodes.step(np.array([action]))
+        terminated = bool(outcome[0] != Outcome.RUNNING)
+        info = self.episodes.finish(0, outcome[0], bool(reward[0])) if terminated else {}
+        self._show()
+        return self._observe(), float(reward[0]), terminated, False, info
+
+    def action_masks(self) -> npt.NDArray[np.bool_]:
+        """Returns ``[V]``: which tokens are legal next."""
+        return self.episodes.stacks.masks()[0]
+
+    def render(self) -> str | None:
+        """Returns the stack of frames as text in ``ansi`` mode."""
+        return draw_stack(self.episodes.stacks.open_frames(0)) if self.render_mode == "ansi" else None
+
+    def _show(self) -> None:
+        if self.render_mode == "human":
+            print(draw_stack(self.episodes.stacks.open_frames(0)), end="\n\n")
+
+    def _observe(self) -> npt.NDArray[Any]:
+        return self.episodes.stacks.observe()[0].astype(self.observation_space.dtype)

@@ -1,0 +1,164 @@
+"""Episodes on call stacks: posing, stepping, verifying, reporting. Both environments are thin views of this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from o1nano.envs.errors import ConfigurationError
+from o1nano.envs.grammar import Grammar
+from o1nano.envs.levels import LevelSource, UniformLevels
+from o1nano.envs.pose import Level, Phrasing, Problem, Split, check_choice, check_family, draw, read
+from o1nano.envs.problems import FOUR_OPERATIONS
+from o1nano.envs.rules import CallStacks, Limits, Outcome
+from o1nano.envs.vocab import answer_text
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """Keyword arguments of the environments.
+
+    Attributes:
+        operations: Families of problems, drawn uniformly.
+        digits: One size, or the smallest and the largest; a size is the number of digits of the longer operand.
+        other_digits: Digits of the second operand (for expressions: number of operands); None draws them.
+        phrasing: ``"symbolic"`` (``98+45``), ``"words"`` (``What is 98 plus 45?``) or ``"mixed"``.
+        thinking: Whether hidden reasoning is legal.
+        call_stack: Whether calls and tail calls are legal.
+        frame_length: See ``Limits``.
+        depth: See ``Limits``.
+        max_tokens: ``Limits.tokens``.
+        split: ``"train"``, ``"test"`` or ``"all"``, by a hash of the problem's content.
+    """
+
+    operations: Sequence[str] = FOUR_OPERATIONS
+    digits: int | tuple[int, int] = (1, 3)
+    other_digits: int | None = None
+    phrasing: Phrasing = "mixed"
+    thinking: bool = True
+    call_stack: bool = True
+    frame_length: int = 128
+    depth: int = 32
+    max_tokens: int = 4096
+    split: Split = "train"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.operations, str) or not self.operations:
+            raise ConfigurationError(f"operations={self.operations!r}; accepted: a non-empty list of families")
+        for name in self.operations:
+            check_family(name)
+        low, high = self.digit_range
+        if not 1 <= low <= high:
+            raise ConfigurationError(f"digits={self.digits!r}; accepted: (low, high) with 1 <= low <= high")
+        if self.other_digits is not None and self.other_digits < 1:
+            raise ConfigurationError(f"other_digits={self.other_digits!r}; accepted: None or at least 1")
+        check_choice("phrasing", self.phrasing, Phrasing)
+        check_choice("split", self.split, Split)
+        if self.call_stack and not self.thinking:
+            raise ConfigurationError("call_stack=True with thinking=False; accepted: calls only where there is thinking")
+
+    @property
+    def digit_range(self) -> tuple[int, int]:
+        """Smallest and largest size."""
+        return (self.digits, self.digits) if isinstance(self.digits, int) else (self.digits[0], self.digits[1])
+
+    @property
+    def grammar(self) -> Grammar:
+        """The grammar of these environments."""
+        return Grammar(self.thinking, self.call_stack)
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of these environments."""
+        return Limits(self.frame_length, self.depth, self.max_tokens)
+
+
+class Episodes:
+    """N episodes that advance together.
+
+    Attributes:
+        stacks: The call stacks.
+        problems: The problem of each episode.
+        levels: Chooses the level of every new problem; a curriculum takes this place.
+    """
+
+    def __init__(self, num_episodes: int, config: EnvConfig) -> None:
+        self.config = config
+        self.stacks = CallStacks(num_episodes, config.limits, config.grammar)
+        self.problems: list[Problem | None] = [None] * num_episodes
+        self.levels: LevelSource = UniformLevels(config.operations, config.digit_range, config.other_digits)
+
+    def start(self, index: int, rng: np.random.Generator, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Begins an episode and returns its info.
+
+        Args:
+            index: Which episode.
+            rng: The episode's own generator.
+            options: ``{"problem": text}`` poses a given problem, ``{"level": Level}`` draws one of a level.
+        """
+        options = options or {}
+        unknown = set(options) - {"problem", "level"}
+        if unknown:
+            raise ConfigurationError(f"reset option {sorted(unknown)[0]!r}; accepted: 'problem', 'level'")
+        if "problem" in options:
+            problem = read(options["problem"])
+        else:
+            level = options.get("level") or self.levels.draw(rng)
+            problem = draw(level, rng, self.config.split, self.config.phrasing)
+        self.pose(index, problem)
+        return {"problem": problem.text}
+
+    def pose(self, index: int, problem: Problem) -> None:
+        """Begins an episode on a problem."""
+        self.stacks.pose(index, problem.prompt)
+        self.problems[index] = problem
+
+    def step(self, actions: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
+        """Advances every episode by one token.
+
+        Returns:
+            ``[N]`` rewards, 1 where the visible answer of a returned root is exactly right, and ``[N]`` outcomes.
+        """
+        outcome = self.stacks.step(actions)
+        reward = np.zeros(len(outcome))
+        for index in np.flatnonzero(outcome == Outcome.ANSWERED):
+            problem = self.problems[index]
+            assert problem is not None
+            reward[index] = self.stacks.answer(index) == problem.answer
+        return reward, outcome
+
+    def finish(self, index: int, outcome: int, success: bool) -> dict[str, Any]:
+        """Reports a finished episode to the source of levels and returns its terminal info."""
+        problem, stacks = self.problems[index], self.stacks
+        assert problem is not None
+        if problem.level is not None:
+            self.levels.record(problem.level, success)
+        reasoning, completion, subtask = stacks.channel_tokens[index].tolist()
+        return {
+            "is_success": bool(success),
+            "outcome": Outcome(outcome).name.lower(),
+            "level": str(problem.level or "posed"),
+            "problem": problem.text,
+            "expected": problem.answer_text,
+            "answer": answer_text(stacks.answer(index)) if outcome == Outcome.ANSWERED else "",
+            "reasoning_tokens": reasoning,
+            "completion_tokens": completion,
+            "subtask_tokens": subtask,
+            "subtasks": int(stacks.calls[index]),
+            "depth": int(stacks.deepest[index]),
+            "longest_context": int(stacks.longest[index]),
+            "revisions": int(stacks.revisions[index]),
+        }
+
+
+def level_of(text: str) -> Level:
+    """Reads back ``str(level)``."""
+    family, size = text.split("/")
+    first, _, other = size.partition("x")
+    return Level(family, int(first), int(other) if other else None)
+
+

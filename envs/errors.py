@@ -1,0 +1,21 @@
+"""Typed errors. Each message names the bad value and what is accepted."""
+
+
+class O1NanoError(ValueError):
+    """Base of every error that a wrong input can cause."""
+
+
+class TokenizationError(O1NanoError):
+    """A text contains something that no token stands for."""
+
+
+class ProblemError(O1NanoError):
+    """A text or a token sequence is not a problem that the environment can pose."""
+
+
+class ConfigurationError(O1NanoError):
+    """A keyword argument or a flag has a value that makes no sense."""
+
+
+class CheckpointError(O1NanoError):
+    """A file is not a usable checkpoint."""

@@ -1,0 +1,98 @@
+"""The expert: writes the reference frames of any problem, and plays them through the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from o1nano.envs.expression import Binary, Expr, answer, parse, render
+from o1nano.envs.pose import Problem
+from o1nano.envs.problems import family_of
+from o1nano.envs.problems.base import Script
+from o1nano.envs.vocab import END_THINK, EOS, EQUALS, SUBTASK, THINK
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One whole frame.
+
+    Attributes:
+        tokens: Prompt, thinking with injected answers, answer.
+        emitted: For each token, whether it is the agent's.
+    """
+
+    tokens: list[int]
+    emitted: list[bool]
+
+
+def write_frame(
+    prompt: Sequence[int], rng: np.random.Generator | None = None, slip_rate: float = 0.0, thinking: bool = True
+) -> Script:
+    """Writes the expert's frame for a prompt.
+
+    Args:
+        prompt: ``<problem> ... =`` or ``<subtask> ... =``.
+        rng: Source of demonstrated mistakes; None makes none.
+        slip_rate: Share of guesses that are wrong at first and then revised.
+        thinking: Whether frames think; without it the answer follows at once.
+
+    Raises:
+        ProblemError: If the prompt is no problem.
+    """
+    least_first = prompt[0] == SUBTASK
+    expr = parse(prompt[1:-1], least_first)
+    assert isinstance(expr, Binary)
+    script = Script(prompt, rng, slip_rate)
+    if not thinking:
+        script.write(*answer(expr, least_first), EOS)
+    elif least_first:
+        script.run(family_of(expr), expr)
+    else:
+        _write_root(expr, script)
+    return script
+
+
+def _write_root(expr: Binary, script: Script) -> None:
+    """A root hands its problem on, numbers reversed, and reverses the answer."""
+    script.write(THINK)
+    script.call(expr)
+    script.write(END_THINK, *answer(expr, least_first=False), EOS)
+
+
+def demonstrate(problem: Problem, rng: np.random.Generator | None = None, slip_rate: float = 0.0) -> list[Frame]:
+    """Returns every frame of a problem's solution, root first."""
+    frames: list[Frame] = []
+    prompts: list[list[int]] = [list(problem.prompt)]
+    while prompts:
+        script = write_frame(prompts.pop(), rng, slip_rate)
+        frames.append(Frame(script.tokens, script.emitted))
+        prompts += [subtask_prompt(child) for child in reversed(script.children)]
+    return frames
+
+
+def subtask_prompt(expr: Expr) -> list[int]:
+    """Returns ``<subtask> expr =``."""
+    return [SUBTASK, *render(expr, least_first=True), EQUALS]
+
+
+class ExpertPolicy:
+    """Plays the reference frames: for each observation, the next token. It needs nothing but the observation."""
+
+    def __init__(self, thinking: bool = True) -> None:
+        self.thinking = thinking
+        self._frames: dict[tuple[int, ...], list[int]] = {}
+
+    def predict(self, observations: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """Returns the next token for each row of ``[N, L]`` observations."""
+        rows = np.asarray(observations).astype(np.int64)
+        return np.array([self._next(row[row > 0].tolist()) for row in rows], dtype=np.int64)
+
+    def _next(self, frame: list[int]) -> int:
+        prompt = tuple(frame[: frame.index(EQUALS) + 1])
+        if prompt not in self._frames:
+            self._frames[prompt] = write_frame(prompt, thinking=self.thinking).tokens
+        script = self._frames[prompt]
+        return script[len(frame)] if len(frame) < len(script) else EOS  # a finished frame, as NEXT_STEP shows it

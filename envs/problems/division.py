@@ -1,0 +1,70 @@
+"""Quotient and remainder: long division, each quotient digit guessed, checked and revised."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from o1nano.envs.expression import Binary, answer
+from o1nano.envs.problems.base import Script, TwoOperands, draw_number
+from o1nano.envs.vocab import DIVIDE, MINUS, OK, QUOTIENT_DIGIT, REVISE, TIMES, WRONG, ZERO
+
+
+class Division(TwoOperands):
+    """``a / b`` of non-negative integers, answered by quotient and remainder."""
+
+    name, op = "division", DIVIDE
+    phrasings = (
+        "calculate the quotient of {a} and {b}",
+        "what is the quotient of {a} and {b} ?",
+        "calculate {a} divided by {b}",
+        "what is {a} divided by {b} ?",
+    )
+
+    def sample(self, rng: np.random.Generator, size: int, other: int | None = None) -> Binary:
+        """The dividend is the longer operand: the other way round every quotient is 0."""
+        return self.of_digits(rng, size, int(rng.integers(1, size + 1)) if other is None else other)
+
+    def of_digits(self, rng: np.random.Generator, left: int, right: int) -> Binary:
+        """Draws a problem with exactly these numbers of digits and a divisor other than 0."""
+        dividend = draw_number(rng, left)
+        return Binary(DIVIDE, dividend, draw_number(rng, right) if right > 1 else int(rng.integers(1, 10)))
+
+    def think(self, expr: Binary, script: Script) -> list[int]:
+        """Divides all but the units first, then the remainder with the units brought down."""
+        left, right = expr.left, expr.right
+        assert isinstance(left, int) and isinstance(right, int)
+        if expr.op == QUOTIENT_DIGIT:
+            self._quotient_digit(left, right, script)
+        elif left < 10:
+            script.call(Binary(QUOTIENT_DIGIT, left, right))
+        else:
+            script.call(Binary(DIVIDE, left // 10, right))
+            script.step()
+            script.call(Binary(QUOTIENT_DIGIT, left // 10 % right * 10 + left % 10, right))
+        return answer(expr, least_first=True)
+
+    def _quotient_digit(self, left: int, right: int, script: Script) -> None:
+        """Guesses the digit, multiplies, subtracts: a remainder below 0 or not below the divisor is ``<wrong>``."""
+        if len(str(left)) < len(str(right)):
+            script.write(ZERO, OK)
+            return
+        if script.slips():
+            self._try_digit(self._wrong_digit(left // right, script), left, right, script)
+            script.write(WRONG, REVISE)
+        self._try_digit(left // right, left, right, script)
+        script.write(OK)
+
+    @staticmethod
+    def _try_digit(digit: int, left: int, right: int, script: Script) -> None:
+        script.write(ZERO + digit)
+        script.call(Binary(TIMES, right, digit))
+        script.call(Binary(MINUS, left, right * digit))
+
+    @staticmethod
+    def _wrong_digit(digit: int, script: Script) -> int:
+        """Mostly off by one, as a model's own wrong guesses are."""
+        assert script.rng is not None
+        near = [other for other in (digit - 1, digit + 1) if 0 <= other <= 9]
+        if script.rng.random() < 0.8:
+            return near[int(script.rng.integers(len(near)))]
+        return int(digit + script.rng.integers(1, 10)) % 10

@@ -1,0 +1,34 @@
+"""Differences: digit and borrow; a last borrow means that the answer is negative."""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+
+from o1nano.envs.expression import Binary, answer
+from o1nano.envs.problems.base import Script, TwoOperands, digits_least_first
+from o1nano.envs.vocab import MINUS, ZERO
+
+
+class Subtraction(TwoOperands):
+    """``a - b`` of non-negative integers; the difference may be negative."""
+
+    name, op = "subtraction", MINUS
+    phrasings = (
+        "calculate the difference between {a} and {b}",
+        "what is the difference of {a} and {b} ?",
+        "calculate {a} minus {b}",
+        "what is {a} minus {b} ?",
+    )
+
+    def think(self, expr: Binary, script: Script) -> list[int]:
+        """Column by column, ``d borrow``; with a borrow left over, calls the reverse difference and negates it."""
+        assert isinstance(expr.left, int) and isinstance(expr.right, int)
+        borrow = 0
+        columns = zip_longest(digits_least_first(expr.left), digits_least_first(expr.right), fillvalue=0)
+        for left, right in columns:
+            digit = left - right - borrow
+            borrow = int(digit < 0)
+            script.write(ZERO + digit % 10, ZERO + borrow)
+        if borrow:
+            return [MINUS, *script.call(Binary(MINUS, expr.right, expr.left))]
+        return answer(expr, least_first=True)

@@ -1,0 +1,38 @@
+"""The registered ids, by string entry point."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+
+IDS: dict[str, dict[str, Any]] = {
+    "o1nano/Arithmetic-v0": {},
+    "o1nano/Addition-v0": {"operations": ("addition",)},
+    "o1nano/Subtraction-v0": {"operations": ("subtraction",)},
+    "o1nano/Multiplication-v0": {"operations": ("multiplication",)},
+    "o1nano/Division-v0": {"operations": ("division",)},
+    "o1nano/Expression-v0": {"operations": ("expression",), "digits": (1, 2)},
+    # Answers only, one digit: the easy one, for any agent.
+    "o1nano/Direct-v0": {
+        "operations": ("addition", "subtraction"),
+        "digits": 1,
+        "phrasing": "symbolic",
+        "thinking": False,
+        "call_stack": False,
+        "frame_length": 16,
+        "split": "all",
+    },
+}
+
+
+def register_envs() -> None:
+    """Registers every id with its single and its native vector entry point."""
+    for name, kwargs in IDS.items():
+        if name not in gym.registry:
+            gym.register(
+                name,
+                entry_point="o1nano.envs.arithmetic:ArithmeticEnv",
+                vector_entry_point="o1nano.envs.vector:ArithmeticVectorEnv",
+                kwargs=kwargs,
+            )

@@ -1,0 +1,119 @@
+"""The native vector environment: N call stacks, one array operation a step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from o1nano.envs.arithmetic import observation_space
+from o1nano.envs.episodes import EnvConfig, Episodes
+from o1nano.envs.errors import ConfigurationError
+from o1nano.envs.rules import Outcome
+from o1nano.envs.vocab import VOCAB_SIZE
+
+Array = npt.NDArray[Any]
+
+
+class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
+    """N environments of ``ArithmeticEnv`` on one transition function; the same seeds give the same episodes.
+
+    Args:
+        num_envs: N.
+        max_episode_steps: Truncates after so many steps; None never does.
+        autoreset_mode: ``AutoresetMode.SAME_STEP`` or ``NEXT_STEP``.
+        obs_dtype: As in ``ArithmeticEnv``.
+        **config: Fields of ``EnvConfig``.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        max_episode_steps: int | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        obs_dtype: str = "float32",
+        **config: Any,
+    ) -> None:
+        if num_envs < 1:
+            raise ConfigurationError(f"num_envs={num_envs!r}; accepted: at least 1")
+        mode = AutoresetMode(autoreset_mode)
+        if mode == AutoresetMode.DISABLED:
+            raise ConfigurationError("autoreset_mode='Disabled'; accepted: SAME_STEP, NEXT_STEP")
+        self.metadata = {**self.metadata, "autoreset_mode": mode}
+        self.num_envs, self.max_episode_steps, self._same_step = num_envs, max_episode_steps, mode.name == "SAME_STEP"
+        self.config = EnvConfig(**config)
+        self.episodes = Episodes(num_envs, self.config)
+        self.single_observation_space = observation_space(self.config, obs_dtype)
+        self.single_action_space = spaces.Discrete(VOCAB_SIZE)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.generators: list[np.random.Generator] = [seeding.np_random()[0] for _ in range(num_envs)]
+        self._steps = np.zeros(num_envs, dtype=np.int64)
+        self._ended = np.zeros(num_envs, dtype=bool)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Array, dict[str, Any]]:
+        """Poses new problems. A seed s gives environment i the generator of seed s + i, as Gymnasium's vectors do."""
+        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
+        if seeds is not None:
+            super().reset(seed=seeds[0])
+            for i, own in enumerate(seeds):
+                if own is not None:
+                    self.generators[i] = seeding.np_random(own)[0]
+        options = dict(options or {})
+        mask = options.pop("reset_mask", np.ones(self.num_envs, dtype=bool))
+        infos: dict[str, Any] = {}
+        for i in np.flatnonzero(mask):
+            infos = self._restart(int(i), infos, options)
+        return self._observe(), infos
+
+    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
+        """Emits one token in every environment."""
+        resting = np.flatnonzero(self._ended)  # NEXT_STEP: for these, this step is the reset
+        reward, outcome = self.episodes.step(np.asarray(actions))
+        reward[resting], outcome[resting] = 0.0, Outcome.RUNNING
+        self._steps += 1
+        infos: dict[str, Any] = {}
+        for i in resting:
+            infos = self._restart(int(i), infos)
+        terminated = outcome != Outcome.RUNNING
+        truncated = np.zeros_like(terminated)
+        if self.max_episode_steps is not None:
+            truncated = ~terminated & (self._steps >= self.max_episode_steps)
+        observations = self._observe()
+        for i in np.flatnonzero(terminated | truncated):
+            infos = self._end(int(i), int(outcome[i]), bool(reward[i]), observations, infos)
+        return observations, reward, terminated, truncated, infos
+
+    def action_masks(self) -> npt.NDArray[np.bool_]:
+        """Returns ``[N, V]``: which tokens are legal next."""
+        return self.episodes.stacks.masks()
+
+    def _end(self, i: int, outcome: int, success: bool, observations: Array, infos: dict[str, Any]) -> dict[str, Any]:
+        """Reports episode i; under SAME_STEP also begins the next one, whose first observation takes the row."""
+        info = self.episodes.finish(i, outcome, success)
+        if not self._same_step:
+            self._ended[i] = True
+            self.episodes.stacks.park(i)
+            return self._add_info(infos, info, i)
+        infos = self._add_info(infos, {"final_obs": observations[i].copy(), "final_info": info}, i)
+        infos = self._restart(i, infos)
+        stacks = self.episodes.stacks
+        observations[i] = stacks.tokens[stacks.top[i]]
+        return infos
+
+    def _restart(self, i: int, infos: dict[str, Any], options: dict[str, Any] | None = None) -> dict[str, Any]:
+        self._steps[i], self._ended[i] = 0, False
+        return self._add_info(infos, self.episodes.start(i, self.generators[i], options), i)
+
+    def _observe(self) -> Array:
+        return self.episodes.stacks.observe().astype(self.single_observation_space.dtype, copy=False)

@@ -1,0 +1,96 @@
+"""The vocabulary: a few dozen symbols, one token each, and nothing is ever mapped to padding.
+
+Ids are part of every checkpoint, so tokens are only ever appended.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from o1nano.envs.errors import TokenizationError
+
+DIGITS = tuple("0123456789")
+WORDS = (
+    *("calculate", "what", "is", "the", "sum", "difference", "product", "quotient", "of", "and", "between"),
+    *("plus", "minus", "times", "divided", "by", "?"),
+)
+TOKENS: tuple[str, ...] = (
+    "<pad>",
+    *DIGITS,
+    *("+", "-", "*", "/", "(", ")", "="),
+    "R",  # remainder
+    "\\",  # one quotient digit with remainder: the helper operation of long division
+    "_",  # no digit here
+    ";",  # step done
+    *("<problem>", "<subtask>", "<think>", "</think>", "<call>", "</call>", "<goto>"),
+    *("<ok>", "<wrong>", "<revise>"),
+    "%",  # digit sum mod 9, for self-checks
+    "<eos>",
+    *WORDS,
+)
+VOCAB_SIZE = len(TOKENS)
+ID: dict[str, int] = {token: index for index, token in enumerate(TOKENS)}
+
+PAD, ZERO, NINE = ID["<pad>"], ID["0"], ID["9"]
+PLUS, MINUS, TIMES, DIVIDE = ID["+"], ID["-"], ID["*"], ID["/"]
+OPEN, CLOSE, EQUALS, REMAINDER, QUOTIENT_DIGIT = ID["("], ID[")"], ID["="], ID["R"], ID["\\"]
+STEP, PROBLEM, SUBTASK = ID[";"], ID["<problem>"], ID["<subtask>"]
+THINK, END_THINK, CALL, END_CALL, GOTO = ID["<think>"], ID["</think>"], ID["<call>"], ID["</call>"], ID["<goto>"]
+OK, WRONG, REVISE, CHECK, EOS = ID["<ok>"], ID["<wrong>"], ID["<revise>"], ID["%"], ID["<eos>"]
+
+ACCEPTED = '"98+45", "(4-7)*3", "What is 98 plus 45?", "Calculate the quotient of 98 and 45"'
+_PIECES = re.compile(r"\d|[a-z]+|\S")
+_IN_PROBLEMS = frozenset((*DIGITS, *"+-*/()=", *WORDS))
+
+
+def tokenize(text: str) -> list[int]:
+    """Turns the text of a problem into token ids, numbers most significant digit first.
+
+    Args:
+        text: A problem as people write it, symbolic or in words, in any case; ``×``, ``÷`` and ``−`` are read too.
+
+    Returns:
+        Token ids, without ``<problem>`` and without the final ``=`` (one in the text is dropped).
+
+    Raises:
+        TokenizationError: Names the first word or sign that has no token.
+    """
+    plain = text.strip().lower().replace("×", "*").replace("÷", "/").replace("−", "-")
+    if re.search(r"\d[\s]+\d", plain):
+        raise TokenizationError(f"two numbers with nothing between them in {text.strip()!r}; accepted: {ACCEPTED}")
+    pieces = _PIECES.findall(plain)
+    for piece in pieces:
+        if piece not in _IN_PROBLEMS or not piece.isascii():
+            raise TokenizationError(f"unknown word {piece!r} in {text.strip()[:80]!r}; accepted: {ACCEPTED}")
+    ids = [ID[piece] for piece in pieces]
+    if ids and ids[-1] == EQUALS:
+        ids.pop()
+    return ids
+
+
+def digits_of(value: int, least_first: bool) -> list[int]:
+    """Returns the digit tokens of a non-negative integer."""
+    text = str(value)
+    return [ZERO + int(digit) for digit in (reversed(text) if least_first else text)]
+
+
+def is_digit(token: int) -> bool:
+    """Tells whether a token id is a digit."""
+    return ZERO <= token <= NINE
+
+
+def value_of(digits: Sequence[int], least_first: bool) -> int:
+    """Returns the integer that digit tokens stand for."""
+    text = "".join(TOKENS[digit] for digit in digits)
+    return int(text[::-1] if least_first else text)
+
+
+def answer_text(tokens: Iterable[int]) -> str:
+    """Renders a visible answer, most significant digit first: ``143``, ``-19``, ``139 R 18``."""
+    return "".join(TOKENS[token] for token in tokens).replace("R", " R ")
+
+
+def spell(tokens: Iterable[int]) -> str:
+    """Renders any tokens, separated by spaces; padding is left out."""
+    return " ".join(TOKENS[token] for token in tokens if token != PAD)

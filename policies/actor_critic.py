@@ -1,0 +1,171 @@
+"""The policy as Stable-Baselines3 knows it.
+
+It works under stock ``PPO`` (one row a step) as well as with packed frames, where one causal pass over a frame gives
+every log-probability and value in it: the last observation of a frame contains all earlier ones.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.distributions import CategoricalDistribution, Distribution
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+
+from o1nano.envs.grammar import Grammar
+from o1nano.policies.decoding import Decoder
+from o1nano.policies.network import FrameBatch, ReasoningNetwork
+from o1nano.policies.transformer import TransformerConfig
+
+
+class PackedFrames(NamedTuple):
+    """What a rollout buffer gives instead of observations: whole frames in batches of similar length.
+
+    Attributes:
+        batches: The flat actions of a minibatch are those of the batches, one after the other.
+    """
+
+    batches: list[FrameBatch]
+
+
+class ReasoningPolicy(ActorCriticPolicy):
+    """A transformer actor-critic with reasoning, completion and subtask decoders.
+
+    Args:
+        observation_space: A flat ``Box`` of token ids.
+        action_space: ``Discrete`` over the vocabulary.
+        lr_schedule: Learning rate of PPO.
+        transformer: The trunk, as a config or as its keyword arguments.
+        thinking: Whether the environment lets frames think.
+        call_stack: Whether the environment lets frames call.
+        bf16: Whether updates run in bfloat16 autocast. Rollouts never do.
+        use_sde: Accepted because Stable-Baselines3 passes it; must be False.
+        optimizer_class: Optimizer of PPO.
+        optimizer_kwargs: Its keyword arguments.
+    """
+
+    network: ReasoningNetwork
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Schedule,
+        transformer: TransformerConfig | dict[str, Any] | None = None,
+        thinking: bool = True,
+        call_stack: bool = True,
+        bf16: bool = False,
+        use_sde: bool = False,
+        optimizer_class: type[th.optim.Optimizer] = th.optim.AdamW,
+        optimizer_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        # Set before super().__init__(), which calls _build: parameters made later would never reach the optimizer.
+        if not isinstance(transformer, TransformerConfig):
+            transformer = TransformerConfig(**(transformer or {}))
+        self.transformer = transformer
+        self.grammar = Grammar(thinking, call_stack)
+        self.bf16 = bf16
+        self._decoder: Decoder | None = None
+        super().__init__(
+            observation_space,
+            action_space,
+            lr_schedule,
+            use_sde=use_sde,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs or {},
+        )
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        self.network = ReasoningNetwork(self.transformer, self.grammar)
+        # Own randomness for sampling, itself drawn from the generator that the algorithm's seed has set.
+        self.generator = th.Generator().manual_seed(int(th.randint(2**31, ())))
+        self.optimizer = self.optimizer_class(
+            self.parameters(),
+            lr=lr_schedule(1),  # type: ignore[call-arg]
+            **self.optimizer_kwargs,
+        )
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "lr_schedule": self._dummy_schedule,
+            "transformer": self.transformer,
+            "thinking": self.grammar.thinking,
+            "call_stack": self.grammar.calls,
+            "bf16": self.bf16,
+            "use_sde": self.use_sde,
+            "optimizer_class": self.optimizer_class,
+            "optimizer_kwargs": self.optimizer_kwargs,
+        }
+
+    def forward(self, obs: th.Tensor, deterministic: bool = False) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
+        """Decodes one token for every row, with the cache.
+
+        Args:
+            obs: ``[N, L]`` token ids.
+            deterministic: The most likely token instead of a sample.
+
+        Returns:
+            ``[N]`` actions, ``[N, 1]`` values, ``[N]`` log-probabilities.
+        """
+        log_probs, values = self._decode(obs)
+        actions = self._choose(log_probs, deterministic)
+        return actions, values[:, None], log_probs.gather(1, actions[:, None]).squeeze(1)
+
+    def evaluate_actions(
+        self, obs: PyTorchObs | PackedFrames, actions: th.Tensor
+    ) -> tuple[th.Tensor, th.Tensor, th.Tensor | None]:
+        """Computes values, log-probabilities and entropies of actions, with gradients.
+
+        Args:
+            obs: ``[M, L]`` rows, or packed frames with M actions in them.
+            actions: ``[M]``.
+        """
+        with th.autocast(self.device.type, th.bfloat16, enabled=self.bf16):
+            if isinstance(obs, PackedFrames):
+                parts = [self.network(batch) for batch in obs.batches]
+                log_probs, values = (th.cat(part) for part in zip(*parts, strict=True))
+            else:
+                assert isinstance(obs, th.Tensor)
+                log_probs, values = self.network(self._as_batch(obs))
+        probs = log_probs.exp()
+        entropy = -(probs * log_probs.clamp(min=-1e4)).sum(-1)
+        return values[:, None], log_probs.gather(1, actions.long()[:, None]).squeeze(1), entropy
+
+    def get_distribution(self, obs: PyTorchObs) -> Distribution:
+        """Returns the distribution over the next token of each row."""
+        assert isinstance(obs, th.Tensor)
+        log_probs, _ = self.network(self._as_batch(obs))
+        return CategoricalDistribution(log_probs.shape[1]).proba_distribution(log_probs)
+
+    def predict_values(self, obs: PyTorchObs) -> th.Tensor:
+        """Returns ``[N, 1]`` values."""
+        assert isinstance(obs, th.Tensor)
+        values: th.Tensor = self.network(self._as_batch(obs))[1]
+        return values[:, None]
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
+        assert isinstance(observation, th.Tensor)
+        return self._choose(self._decode(observation)[0], deterministic)
+
+    def _choose(self, log_probs: th.Tensor, deterministic: bool) -> th.Tensor:
+        if deterministic:
+            return log_probs.argmax(1)
+        # On the CPU, so that a seed means the same on every device.
+        return th.multinomial(log_probs.exp().cpu(), 1, generator=self.generator).squeeze(1).to(log_probs.device)
+
+    def _decode(self, obs: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        if self._decoder is None or (self._decoder.rows, self._decoder.frame_length) != tuple(obs.shape):
+            self._decoder = Decoder(self.network, *obs.shape)
+        return self._decoder.step(obs.cpu().numpy().astype(np.uint8))
+
+    def _as_batch(self, obs: th.Tensor) -> FrameBatch:
+        """Rows as a batch of frames with one action each, behind their last token."""
+        length = (obs != 0).sum(1).clamp(min=1)
+        tokens = obs[:, : int(length.max())].long()
+        states = th.from_numpy(self.grammar.states(tokens.cpu().numpy())).long().to(tokens.device)
+        return FrameBatch(tokens, states, th.arange(len(tokens), device=tokens.device), length - 1)

@@ -1,0 +1,96 @@
+"""The key-value cache: one slot for every open frame, active frames in place, suspended ones set aside.
+
+The cache is inference state. It is never stored, and whatever does not agree with the observation is computed again.
+
+Shapes: N rows (environments), H heads, C capacity in tokens, K dimensions of a head.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch as th
+
+from o1nano.policies.transformer import TransformerConfig
+
+
+@dataclass(slots=True)
+class Suspended:
+    """A frame that waits for a child: its tokens so far, its grammar state, its keys and values."""
+
+    tokens: npt.NDArray[np.uint8]  # [t]
+    state: int
+    keys_values: th.Tensor  # [layers, 2, H, t, K]
+
+
+class FrameCache:
+    """Keys and values of the active frame of every row.
+
+    Args:
+        config: The transformer's shape.
+        rows: N.
+        capacity: C, the longest frame.
+        device: Where the network is.
+    """
+
+    def __init__(self, config: TransformerConfig, rows: int, capacity: int, device: th.device) -> None:
+        width = config.embedding // config.heads
+        # One place more than the longest frame: what is written for padding lands there.
+        self.keys_values = th.zeros((config.layers, 2, rows, config.heads, capacity + 1, width), device=device)
+        self.capacity = capacity
+        self.length = np.zeros(rows, dtype=np.intp)
+        self.suspended: list[list[Suspended]] = [[] for _ in range(rows)]
+
+    def clear(self) -> None:
+        """Forgets everything, as after an update of the weights."""
+        self.length[:] = 0
+        self.suspended = [[] for _ in self.suspended]
+
+    def suspend(self, row: int, tokens: npt.NDArray[np.uint8], state: int) -> None:
+        """Sets the active frame of a row aside."""
+        length = int(self.length[row])
+        kept = self.keys_values[:, :, row, :, :length].clone()
+        self.suspended[row].append(Suspended(tokens[:length].copy(), state, kept))
+
+    def resume(self, row: int, frame: Suspended) -> None:
+        """Makes a suspended frame the active one of a row."""
+        self.length[row] = len(frame.tokens)
+        self.keys_values[:, :, row, :, : len(frame.tokens)] = frame.keys_values
+
+    def view(self, rows: npt.NDArray[np.intp] | None, lengths: npt.NDArray[np.intp]) -> CacheView:
+        """Returns the cache as the transformer sees it while some rows take ``lengths`` further tokens."""
+        return CacheView(self, rows, lengths)
+
+
+class CacheView:
+    """Some rows of a cache during one pass; all rows (``rows`` None) are used in place, without a copy."""
+
+    def __init__(self, cache: FrameCache, rows: npt.NDArray[np.intp] | None, lengths: npt.NDArray[np.intp]) -> None:
+        device = cache.keys_values.device
+        start = cache.length if rows is None else cache.length[rows]
+        offset = np.arange(lengths.max())
+        position = np.where(offset < lengths[:, None], start[:, None] + offset, cache.capacity)
+        self._cache = cache.keys_values
+        self._rows = None if rows is None else th.from_numpy(rows).to(device)
+        self._where = th.arange(len(start), device=device) if self._rows is None else self._rows
+        self._position = th.from_numpy(position).to(device)
+        self._span = int((start + lengths).max())
+        self.start = th.from_numpy(start).to(device)
+
+    def extend(self, layer: int, keys: th.Tensor, values: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        """See ``transformer.Cache``."""
+        out = []
+        for stored, new in zip(self._cache[layer], (keys, values), strict=True):
+            stored[self._where[:, None], :, self._position] = new.transpose(1, 2)
+            seen = stored if self._rows is None else stored[self._rows]
+            out.append(seen[:, :, : self._span])
+        return out[0], out[1]
+
+    def mask(self, length: int) -> th.Tensor:
+        """See ``transformer.Cache``."""
+        key = th.arange(self._span, device=self.start.device)
+        query = self.start[:, None] + th.arange(length, device=self.start.device)
+        hidden = key > query[:, :, None]
+        return th.zeros(hidden.shape, device=key.device).masked_fill_(hidden, -th.inf)[:, None]

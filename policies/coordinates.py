@@ -1,0 +1,91 @@
+"""Where a digit stands: place and role of every token, computed from the tokens before it.
+
+The transformer has no positions of its own. What it knows beyond the causal mask is, for each token, a *place* (the
+significance of a digit within its number, or the column that a thought is about) and a *role* (which number of an
+expression, which returned answer, digit or carry). Both are input features, like the column a pupil writes a digit in;
+what to write there is the model's business. Places after Abacus embeddings (McLeish et al. 2024) and position coupling
+(Cho et al. 2024).
+
+Shapes: B frames, T tokens.
+"""
+
+from __future__ import annotations
+
+import torch as th
+
+from o1nano.envs import vocab
+
+NUM_ROLES = 32
+_MAX_EXPRESSION_ROLE = 13  # numbers of an expression, counted from 1
+_DIGIT_ROLE = 14  # 15 is the carry
+_RETURNED_ROLE = 16  # plus the number of calls so far, at most 15
+
+_PROMPT, _WRITTEN, _RETURNED, _ANSWER = 1, 2, 3, 4
+_SECTION = th.zeros(vocab.VOCAB_SIZE, dtype=th.long)
+_SECTION[[vocab.PROBLEM, vocab.SUBTASK, vocab.CALL, vocab.GOTO]] = _PROMPT
+_SECTION[[vocab.THINK, vocab.REVISE, vocab.WRONG, vocab.OK, vocab.STEP]] = _WRITTEN
+_SECTION[vocab.END_CALL] = _RETURNED
+_SECTION[vocab.END_THINK] = _ANSWER
+
+
+def coordinates(tokens: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    """Computes place and role of every token.
+
+    Args:
+        tokens: ``[B, T]`` long, padded with 0. The prompt must be complete; behind it nothing looks ahead.
+
+    Returns:
+        ``[B, T]`` places from 0 and ``[B, T]`` roles below ``NUM_ROLES``.
+    """
+    time = th.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
+    digit = (tokens >= vocab.ZERO) & (tokens <= vocab.NINE)
+    begins = digit.clone()
+    begins[:, 1:] &= ~digit[:, :-1]
+    run_start = (time * begins).cummax(1).values
+    in_run = time - run_start  # index of a digit within its number
+
+    marked = _SECTION.to(tokens.device)[tokens]
+    marker = (time * (marked > 0)).cummax(1).values
+    section = marked.gather(1, marker)
+    written = (section == _WRITTEN) & digit
+
+    place = th.where(written, (in_run + 1) // 2 + 1, in_run + 1) * digit
+    # Thinking begins in the first column; every other opening token stands just below the units.
+    place[(tokens == vocab.THINK) | (tokens == vocab.REVISE)] = 1
+
+    numbers = begins.long().cumsum(1)
+    opened = (numbers * ((marked == _PROMPT) | (marked == _ANSWER))).cummax(1).values
+    role = (numbers - opened).clamp(max=_MAX_EXPRESSION_ROLE)
+    role = th.where(written, _DIGIT_ROLE + in_run % 2, role)
+    calls = (tokens == vocab.END_CALL).long().cumsum(1).clamp(max=NUM_ROLES - 1 - _RETURNED_ROLE)
+    role = th.where(section == _RETURNED, _RETURNED_ROLE + calls, role)
+
+    root = tokens[:, 0] == vocab.PROBLEM
+    if bool(root.any()):
+        place[root] = _root_places(tokens[root], place[root], time[root], digit[root], in_run[root], section[root])
+    return place, role
+
+
+def _root_places(
+    tokens: th.Tensor, place: th.Tensor, time: th.Tensor, digit: th.Tensor, in_run: th.Tensor, section: th.Tensor
+) -> th.Tensor:
+    """Root frames write numbers most significant digit first: places count down, in the prompt and in the answer.
+
+    In the answer they count down from the length of the number that was returned last.
+    """
+    last = tokens.shape[1] - 1
+    not_digit = th.where(digit, last + 1, time)
+    run_end = not_digit.flip(1).cummin(1).values.flip(1)  # first index behind the number
+    prompt = (section == _PROMPT) & ((tokens == vocab.EQUALS).cumsum(1) == 0)
+    place = th.where(prompt & digit, run_end - time, place)
+
+    answer = section == _ANSWER
+    returned_at = (time * (tokens == vocab.END_CALL)).cummax(1).values.max(1, keepdim=True).values
+    returned = (section == _RETURNED) & (time > returned_at)
+    after_r = ((tokens == vocab.REMAINDER) & (time > returned_at)).cumsum(1) > 0
+    quotient = (returned & digit & ~after_r).sum(1, keepdim=True)
+    remainder = (returned & digit & after_r).sum(1, keepdim=True)
+    second = ((tokens == vocab.REMAINDER) & answer).cumsum(1) > 0
+    length = th.where(second, remainder, quotient)
+    down = th.where(digit, length - in_run, length + 1).clamp(min=0)
+    return th.where(answer & (tokens != vocab.PAD), down, place)

@@ -1,0 +1,120 @@
+"""Incremental decoding: log-probabilities and values of the next token, from observations and a cache.
+
+A decoder is shown the top frame of every row, as the environment's observation shows it. It works out by itself what
+has happened since the last call: a token was appended, a child frame opened, a frame returned and its parent goes on
+with an injected answer, an episode began. Nothing but the tokens decides that, so a caller can show it anything.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch as th
+
+from o1nano.envs.grammar import State
+from o1nano.envs.vocab import PAD, PROBLEM
+from o1nano.policies.cache import FrameCache
+from o1nano.policies.coordinates import coordinates
+from o1nano.policies.network import ReasoningNetwork
+
+
+class Decoder:
+    """Decodes N rows together.
+
+    Args:
+        network: The network; changes of its weights are noticed.
+        rows: N.
+        frame_length: L, tokens of an observation.
+    """
+
+    def __init__(self, network: ReasoningNetwork, rows: int, frame_length: int) -> None:
+        self.network, self.rows, self.frame_length = network, rows, frame_length
+        self.device = next(network.parameters()).device
+        self.cache = FrameCache(network.config, rows, frame_length, self.device)
+        self.tokens = np.zeros((rows, frame_length), dtype=np.uint8)
+        self.state = np.zeros(rows, dtype=np.uint8)
+        self._columns = np.arange(frame_length)
+        self._version = -1
+
+    @th.no_grad()
+    def step(self, observations: npt.NDArray[np.integer]) -> tuple[th.Tensor, th.Tensor]:
+        """Computes what follows the frames shown.
+
+        Args:
+            observations: ``[N, L]`` token ids, padded with 0.
+
+        Returns:
+            ``[N, V]`` log-probabilities and ``[N]`` values.
+        """
+        version = sum(parameter._version for parameter in self.network.parameters())
+        if version != self._version:
+            self.cache.clear()
+            self._version = version
+        shown = observations.astype(np.uint8, copy=False)
+        length = np.maximum((shown != PAD).sum(1), 1)
+        self._align(shown, length)
+        span = int(length.max())
+        tokens = th.from_numpy(shown[:, :span].astype(np.int64)).to(self.device)
+        coords = coordinates(tokens)
+        behind = np.flatnonzero(length - self.cache.length > 1)
+        if len(behind):
+            self._prefill(behind, shown, length, coords)
+        self.state = self.network.grammar.successor[self.state, shown[np.arange(self.rows), length - 1]]
+        last = th.from_numpy(length - 1).to(self.device)[:, None]
+        view = self.cache.view(None, np.ones(self.rows, dtype=np.intp))
+        out = self.network.advance(
+            tokens.gather(1, last),
+            (coords[0].gather(1, last), coords[1].gather(1, last)),
+            view,
+            th.from_numpy(self.state.astype(np.int64)).to(self.device),
+        )
+        self.tokens = shown.copy()
+        self.cache.length = length
+        return out
+
+    def _align(self, shown: npt.NDArray[np.uint8], length: npt.NDArray[np.intp]) -> None:
+        """Finds for every row the longest cached prefix of the frame shown."""
+        cached = self.cache.length
+        agrees = ((shown == self.tokens) | (self._columns >= cached[:, None])).all(1) & (length > cached)
+        for row in np.flatnonzero(~agrees):
+            self._switch(int(row), shown[row], int(length[row]))
+
+    def _switch(self, row: int, shown: npt.NDArray[np.uint8], length: int) -> None:
+        """Another frame is on top: a suspended one that goes on, or a new one."""
+        stack = self.cache.suspended[row]
+        for depth in range(len(stack) - 1, -1, -1):
+            frame = stack[depth]
+            if len(frame.tokens) < length and np.array_equal(frame.tokens, shown[: len(frame.tokens)]):
+                self.cache.resume(row, frame)
+                self.state[row] = frame.state
+                del stack[depth:]
+                return
+        if shown[0] == PROBLEM:
+            stack.clear()
+        elif State.ROOT_CALL <= self.state[row] < State.TAIL and self.cache.length[row]:
+            self.cache.suspend(row, self.tokens[row], int(self.state[row]))
+        self.cache.length[row] = 0
+        self.state[row] = State.EMPTY
+
+    def _prefill(
+        self,
+        rows: npt.NDArray[np.intp],
+        shown: npt.NDArray[np.uint8],
+        length: npt.NDArray[np.intp],
+        coords: tuple[th.Tensor, th.Tensor],
+    ) -> None:
+        """Runs all but the last of the new tokens of some rows."""
+        new = length[rows] - 1 - self.cache.length[rows]
+        offset = np.arange(new.max())
+        column = np.minimum(self.cache.length[rows][:, None] + offset, length[rows][:, None] - 1)
+        fresh = shown[rows[:, None], column]
+        index, at = th.from_numpy(rows).to(self.device)[:, None], th.from_numpy(column).to(self.device)
+        self.network.trunk(
+            th.from_numpy(fresh.astype(np.int64)).to(self.device),
+            cache=self.cache.view(rows, new),
+            coords=(coords[0][index, at], coords[1][index, at]),
+        )
+        for step in offset:
+            inside = rows[step < new]
+            self.state[inside] = self.network.grammar.successor[self.state[inside], fresh[step < new, step]]
+        self.cache.length[rows] += new
