@@ -1,4 +1,4 @@
-"""Trains O1-nano: supervised warm start, then PPO under a curriculum. ``python train_rl.py --help`` lists every flag."""
+"""Trains O1-nano: supervised warm start, then PPO under a curriculum. ``python train_rl.py --help`` lists all flags."""
 
 from __future__ import annotations
 

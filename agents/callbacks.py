@@ -77,7 +77,9 @@ class Transcripts(BaseCallback):
         policy = self.model.policy
         assert isinstance(policy, ReasoningPolicy)
         rng = stream("transcript", self.rollouts)
-        frontier = [level for level in self.curriculum.open_levels if level.size == self.curriculum.frontier[level.family]]
+        frontier = [
+            level for level in self.curriculum.open_levels if level.size == self.curriculum.frontier[level.family]
+        ]
         problems = [draw(level, rng) for level in frontier]
         for answer in solve(policy.network, problems, self.config, keep_frames=True):
             tag = f"transcript/{answer.problem.level}"

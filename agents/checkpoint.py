@@ -19,6 +19,17 @@ from o1nano.policies.network import ReasoningNetwork
 from o1nano.policies.transformer import TransformerConfig
 
 FORMAT = 1
+# What reading a file can raise that is cut off, altered, or something else altogether.
+_UNREADABLE = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    OSError,
+)
 
 
 def save(path: Path, network: ReasoningNetwork, env: EnvConfig, training: Mapping[str, Any]) -> None:
@@ -56,13 +67,19 @@ def load(path: Path, device: str | th.device = "cpu") -> tuple[ReasoningNetwork,
     if not path.is_file():
         raise CheckpointError(f"no model at {str(path)!r}; accepted: an o1_model.pth written by train_rl.py")
     try:
-        content = th.load(path, map_location=device, weights_only=True)
-        known = content["format"] == FORMAT
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError, OSError) as error:
+        return _read(path, device)
+    except CheckpointError:
+        raise
+    except _UNREADABLE as error:
         reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
         raise CheckpointError(f"{str(path)!r} is no model file ({reason}); accepted: an o1_model.pth") from error
-    if not known:
-        raise CheckpointError(f"{str(path)!r} has format {content['format']!r}; accepted: {FORMAT}")
+
+
+def _read(path: Path, device: str | th.device) -> tuple[ReasoningNetwork, EnvConfig]:
+    content = th.load(path, map_location=device, weights_only=True)
+    if not isinstance(content, dict) or content["format"] != FORMAT:
+        found = content["format"] if isinstance(content, dict) else type(content).__name__
+        raise CheckpointError(f"{str(path)!r} has format {found!r}; accepted: {FORMAT}")
     # Tokens are only ever appended, but a table of another size does not fit this version's heads.
     if tuple(content["tokens"]) != TOKENS:
         raise CheckpointError(

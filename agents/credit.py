@@ -18,8 +18,8 @@ Verdict = Literal["right", "wrong", "malformed"]
 def judge(frame: bytes) -> Verdict:
     """Judges a whole child frame by its own prompt, exactly.
 
-    A frame that ended with a tail call is right if the problem it handed on has the answer of its own. ``"malformed"``
-    means that the prompt asks nothing that has an answer, which is the caller's fault.
+    A frame that ended with a tail call is right if the problem it handed on is shorter and has the answer of its own.
+    ``"malformed"`` means that the prompt asks nothing that has an answer, which is the caller's fault.
     """
     prompt_end = frame.index(EQUALS) + 1
     expected = frame_answer(frame[:prompt_end])
@@ -29,7 +29,9 @@ def judge(frame: bytes) -> Verdict:
         given = frame[frame.rfind(END_THINK) + 1 if END_THINK in frame else prompt_end : -1]
         return "right" if given == expected else "wrong"
     if frame[-1] == EQUALS and GOTO in frame:
-        return "right" if frame_answer(bytes([SUBTASK]) + frame[frame.rindex(GOTO) + 1 :]) == expected else "wrong"
+        handed_on = bytes([SUBTASK]) + frame[frame.rindex(GOTO) + 1 :]
+        # Every reduction is shorter. Without this rule, handing a problem to and fro would be rewarded for ever.
+        return "right" if len(handed_on) < prompt_end and frame_answer(handed_on) == expected else "wrong"
     return "wrong"  # cut off by a limit or an illegal token
 
 

@@ -1,8 +1,8 @@
 """The rollout buffer that learns from whole frames.
 
-Stable-Baselines3 collects one row a step, for every environment the frame on top of its call stack. This buffer puts the
-rows of a frame together again: the last observation of a frame holds all earlier ones, so only the frame's tokens are
-kept, with one value and one log-probability for every action in it. ``get`` yields them packed, and stock
+Stable-Baselines3 collects one row a step, for every environment the frame on top of its call stack. This buffer puts
+the rows of a frame together again: the last observation of a frame holds all earlier ones, so only the frame's tokens
+are kept, with one value and one log-probability for every action in it. ``get`` yields them packed, and stock
 ``PPO.train()`` runs on them unchanged.
 
 A frame is yielded after it has ended. One that is still open when a rollout ends is kept for the next: its older
@@ -225,7 +225,7 @@ class FrameRolloutBuffer(RolloutBuffer):
         self.advantages = np.concatenate([frame.advantages for frame in frames] or empty)
         self.returns = self.advantages + self.values
 
-    def get(self, batch_size: int | None = None) -> Generator[RolloutBufferSamples, None, None]:  # type: ignore[override]
+    def get(self, batch_size: int | None = None) -> Generator[RolloutBufferSamples, None, None]:
         """Yields minibatches of about ``batch_size`` actions, made of whole frames in random order."""
         frames = [self._frames[index] for index in np.random.permutation(len(self._frames))]
         sizes = np.cumsum([len(frame.positions) for frame in frames])
@@ -235,7 +235,7 @@ class FrameRolloutBuffer(RolloutBuffer):
             if len(part):
                 yield self._samples([frames[index] for index in part])
 
-    def _samples(self, frames: list[ClosedFrame]) -> RolloutBufferSamples:  # type: ignore[override]
+    def _samples(self, frames: list[ClosedFrame]) -> RolloutBufferSamples:
         frames.sort(key=lambda frame: len(frame.tokens))
         packed = pack_closed(frames, self.grammar, self.device)
 
@@ -269,5 +269,3 @@ def _by_episode(frames: list[ClosedFrame]) -> list[list[ClosedFrame]]:
     for frame in frames:
         episodes.setdefault(frame.episode, []).append(frame)
     return list(episodes.values())
-
-

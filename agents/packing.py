@@ -14,7 +14,7 @@ from o1nano.policies.network import FrameBatch
 # A batch is closed where another frame would make more than this share of it padding ...
 _PADDING = 0.15
 # ... unless it is small: below this many tokens a batch costs its overhead, whatever is in it.
-_SMALL = 512
+_SMALL = 256
 
 
 def cut(lengths: Sequence[int]) -> list[slice]:

@@ -10,6 +10,7 @@ import torch as th
 from stable_baselines3 import PPO
 
 from o1nano.agents.frames import ClosedFrame, Floats, FrameRolloutBuffer, pack_closed
+from o1nano.envs.grammar import Grammar
 from o1nano.policies.actor_critic import ReasoningPolicy
 
 
@@ -46,8 +47,6 @@ class FramePPO(PPO):
 
     def _setup_model(self) -> None:
         grammar_kwargs = {key: value for key, value in self.policy_kwargs.items() if key in ("thinking", "call_stack")}
-        from o1nano.envs.grammar import Grammar
-
         grammar = Grammar(grammar_kwargs.get("thinking", True), grammar_kwargs.get("call_stack", True))
         self.rollout_buffer_kwargs = {"grammar": grammar, "depth": self.depth, "credit": self.credit}
         super()._setup_model()
@@ -68,13 +67,18 @@ class FramePPO(PPO):
         assert self.reference is not None
         with th.no_grad(), th.autocast(self.device.type, th.bfloat16, enabled=self.policy.bf16):
             packed = pack_closed(ordered, self.policy.grammar, self.device)
-            log_probs = th.cat([self.reference(batch)[0] for batch in packed.batches])
+            log_probs = self.reference(*packed.batches)[0]
         actions = th.from_numpy(np.concatenate([frame.actions for frame in ordered])).long().to(self.device)
         chosen = log_probs.gather(1, actions[:, None]).squeeze(1).cpu().numpy()
         parts = np.split(chosen, np.cumsum([len(frame.positions) for frame in ordered])[:-1])
         for index, reference in zip(order, parts, strict=True):
             out[index] = self.kl_price * (frames[index].log_probs - reference)
         return out
+
+    def train(self) -> None:
+        """Updates the policy, unless no frame has ended in the rollout: then there is nothing to learn from yet."""
+        if len(self.rollout_buffer.values):
+            super().train()
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "reference"]

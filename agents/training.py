@@ -120,9 +120,7 @@ class Run:
     def warm_start(self) -> None:
         """Imitates the expert until enough held-out problems are solved."""
         config = self.config
-        trainer = WarmStart(
-            self.network, config.warm_start, bool(config.bf16), th.Generator().manual_seed(config.seed)
-        )
+        trainer = WarmStart(self.network, config.warm_start, bool(config.bf16), th.Generator().manual_seed(config.seed))
         demonstrations = DemonstrationStream(
             UniformLevels(FOUR_OPERATIONS, (1, config.digits)),
             stream("demonstrations", config.seed),
@@ -174,7 +172,9 @@ class Run:
         config = self.config.evaluation
         problems = held_out(levels(max(config.sums, self.config.digits), config.products), config.problems)
         bar = tqdm(total=len(problems), desc=title, unit="problem", mininterval=5.0)
-        answers = solve(self.network, problems, self.env_config, progress=lambda done: bar.update(done - bar.n) and None)
+        answers = solve(
+            self.network, problems, self.env_config, progress=lambda done: bar.update(done - bar.n) and None
+        )
         bar.close()
         return tabulate(answers)
 
@@ -208,7 +208,7 @@ class Run:
         return round(time.time() - self.started, 1)
 
     def _check_problems(self) -> list[Problem]:
-        """Problems that decide when the warm start stops: of the training split, so that the test split stays unseen."""
+        """Problems that decide when the warm start stops: of the training split, so the test split stays unseen."""
         cells = levels(self.config.digits, self.config.digits)
         return [draw(level, stream("check", level, self.config.seed, index)) for level in cells for index in range(16)]
 
@@ -235,7 +235,7 @@ def versions() -> dict[str, str]:
     return {
         "o1nano": o1nano.__version__,
         "python": platform.python_version(),
-        "torch": th.__version__,
+        "torch": str(th.__version__),  # a subclass of str, which is no plain value
         "gymnasium": gymnasium.__version__,
         "stable_baselines3": stable_baselines3.__version__,
         "numpy": np.__version__,
@@ -258,5 +258,3 @@ def _as_table(config: dict[str, Any], prefix: str = "") -> str:
         else:
             rows.append(f"| {prefix}{name} | {value} |")
     return "\n".join(rows)
-
-

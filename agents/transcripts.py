@@ -17,20 +17,10 @@ def transcript(answer: Answer) -> str:
 
 def in_call_order(frames: list[Ended]) -> list[Ended]:
     """Turns the order in which frames ended (children first) into the order in which they were opened."""
-    out: list[Ended] = []
-    while frames:
-        out.append(frames.pop())
-        depth = out[-1].depth
-        children = []
-        while frames and frames[-1].depth > depth:
-            children.append(frames.pop())
-        # What lies below a frame are its subtrees, each ended by its root.
-        subtrees: list[list[Ended]] = []
-        for child in reversed(children):
-            if subtrees and subtrees[-1][-1].depth > depth + 1:
-                subtrees[-1].append(child)
-            else:
-                subtrees.append([child])
-        for subtree in subtrees:
-            out += in_call_order(subtree)
-    return out
+    trees: list[list[Ended]] = []  # each a frame and, behind it, what it called
+    for frame in frames:
+        below: list[Ended] = []
+        while trees and trees[-1][0].depth > frame.depth:
+            below = trees.pop() + below
+        trees.append([frame, *below])
+    return [frame for tree in trees for frame in tree]

@@ -32,7 +32,11 @@ class GymnasiumVecEnv(VecEnv):
     def reset(self) -> VecEnvObs:
         """Resets every environment, with the seeds and options set before."""
         options = self._options[0] or None
-        observations, infos = self.env.reset(seed=list(self._seeds) if any(self._seeds) else None, options=options)
+        seeded = any(seed is not None for seed in self._seeds)  # 0 is a seed
+        observations, infos = self.env.reset(
+            seed=list(self._seeds) if seeded else None,  # type: ignore[arg-type]
+            options=options,
+        )
         self._reset_seeds()
         self._reset_options()
         self.reset_infos = [_of(infos, index) for index in range(self.num_envs)]
@@ -49,7 +53,7 @@ class GymnasiumVecEnv(VecEnv):
         observations, rewards, terminated, truncated, batched = self.env.step(self._actions)
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         dones = terminated | truncated
-        for index in np.flatnonzero(dones):
+        for index in np.flatnonzero(dones).tolist():
             infos[index] = {
                 **_of(batched["final_info"], index),
                 "terminal_observation": batched["final_obs"][index],
@@ -63,7 +67,7 @@ class GymnasiumVecEnv(VecEnv):
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """Returns an attribute of the vector environment, once for each index."""
-        return [getattr(self.env, attr_name, None)] * len(list(self._get_indices(indices)))
+        return [getattr(self._owner(attr_name), attr_name, None)] * len(list(self._get_indices(indices)))
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
         """Sets an attribute of the vector environment."""
@@ -71,7 +75,7 @@ class GymnasiumVecEnv(VecEnv):
 
     def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
         """Calls a method of the vector environment; a result of one row an environment is split into rows."""
-        result = getattr(self.env, method_name)(*args, **kwargs)
+        result = getattr(self._owner(method_name), method_name)(*args, **kwargs)
         chosen = list(self._get_indices(indices))
         batched = isinstance(result, (np.ndarray, list)) and len(result) == self.num_envs
         return [result[index] if batched else result for index in chosen]
@@ -84,6 +88,13 @@ class GymnasiumVecEnv(VecEnv):
             env = env.env
             found = isinstance(env, wrapper_class)
         return [found] * len(list(self._get_indices(indices)))
+
+    def _owner(self, name: str) -> Any:
+        """Returns the outermost wrapper that has an attribute: Gymnasium's vector wrappers do not pass them on."""
+        env: Any = self.env
+        while not hasattr(env, name) and hasattr(env, "env"):
+            env = env.env
+        return env
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Seeds the next reset."""

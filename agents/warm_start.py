@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch as th
 
 from o1nano.agents.demonstrations import Demonstration
@@ -48,7 +50,7 @@ class WarmStart:
     def __init__(self, network: ReasoningNetwork, config: WarmStartConfig, bf16: bool, generator: th.Generator) -> None:
         self.network, self.config, self.bf16, self.generator = network, config, bf16, generator
         self.device = next(network.parameters()).device
-        self.optimizer = th.optim.AdamW(network.parameters(), config.learning_rate, betas=(0.9, 0.98))
+        self.optimizer = th.optim.AdamW(network.parameters(), config.learning_rate, betas=(0.9, 0.98), fused=True)
         self.done = 0  # steps
         self.tokens = 0
 
@@ -57,21 +59,14 @@ class WarmStart:
         self.network.train()
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * self._schedule()
-        actions = sum(len(frame.positions) for frame in batch)
-        imitated = max(1, sum(int(frame.imitate.sum()) for frame in batch))
-        policy_loss, value_loss = 0.0, 0.0
+        policy_loss, value_loss = self._losses(batch)
         self.optimizer.zero_grad()
-        for run in cut([len(frame.tokens) - 1 for frame in batch]):
-            policy, value = self._losses(batch[run])
-            policy, value = policy / imitated, value / actions
-            th.autograd.backward(policy + self.config.value_coef * value)
-            policy_loss += policy.item()
-            value_loss += value.item()
+        th.autograd.backward(policy_loss + self.config.value_coef * value_loss)
         norm = th.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
         self.done += 1
         self.tokens += sum(len(frame.tokens) for frame in batch)
-        return {"loss": policy_loss, "value_loss": value_loss, "gradient_norm": float(norm)}
+        return {"loss": policy_loss.item(), "value_loss": value_loss.item(), "gradient_norm": float(norm)}
 
     def run(self, batches: Iterator[list[Demonstration]], check: Callable[[int, dict[str, float]], bool]) -> None:
         """Trains until ``check``, called after every step with its number and losses, returns True, or to the end."""
@@ -81,25 +76,25 @@ class WarmStart:
                 return
 
     def _losses(self, frames: list[Demonstration]) -> tuple[th.Tensor, th.Tensor]:
-        """Summed cross-entropy and squared value error of frames that are padded together."""
-        batch = pack(
-            [frame.tokens[:-1] for frame in frames],
-            [frame.positions for frame in frames],
-            self.network.grammar,
-            self.device,
-        )
-        offset = th.randint(self.network.config.place_offset, (len(frames),), generator=self.generator)
+        """Mean cross-entropy of the imitated actions, and mean squared error of the critic."""
+        batches, offsets = [], []
+        for run in cut([len(frame.tokens) - 1 for frame in frames]):
+            group = frames[run]
+            tokens, positions = [frame.tokens[:-1] for frame in group], [frame.positions for frame in group]
+            batches.append(pack(tokens, positions, self.network.grammar, self.device))
+            offset = th.randint(self.network.config.place_offset, (len(group),), generator=self.generator)
+            offsets.append(offset.to(self.device))
         with th.autocast(self.device.type, th.bfloat16, enabled=self.bf16):
-            log_probs, values = self.network(batch, offset.to(self.device))
+            log_probs, values = self.network(*batches, offsets=offsets)
 
-        def tensor(parts: list[np.ndarray]) -> th.Tensor:
+        def tensor(parts: list[npt.NDArray[Any]]) -> th.Tensor:
             return th.from_numpy(np.concatenate(parts)).to(self.device)
 
         targets = tensor([frame.tokens[frame.positions + 1] for frame in frames]).long()
         imitate = tensor([frame.imitate for frame in frames])
         returns = tensor([frame.returns for frame in frames])
         chosen = log_probs.gather(1, targets[:, None]).squeeze(1)
-        return -chosen[imitate].sum(), (values - returns).square().sum()
+        return -chosen[imitate].mean(), (values - returns).square().mean()
 
     def _schedule(self) -> float:
         warm_up = min(1.0, (self.done + 1) / 100)

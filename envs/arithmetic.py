@@ -37,12 +37,12 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
     ``<subtask> expr =``. The environment never computes for the agent: it pushes, pops and injects.
 
     ## Action Space
-    ``Discrete(53)``: the next token (``o1nano.envs.vocab.TOKENS``). ``action_masks()`` tells which tokens are legal; an
+    ``Discrete(51)``: the next token (``o1nano.envs.vocab.TOKENS``). ``action_masks()`` tells which tokens are legal; an
     illegal one ends the episode.
 
     ## Observation Space
-    ``Box(0, 52, (frame_length,))``: the token ids of the top frame, padded with 0. ``float32`` by default, because every
-    library accepts it; ``obs_dtype`` selects a compact form.
+    ``Box(0, 50, (frame_length,))``: the token ids of the top frame, padded with 0. ``float32`` by default, because
+    every library accepts it; ``obs_dtype`` selects a compact form.
 
     ## Rewards
     1 when the root frame returns and its visible answer is exactly right, otherwise 0.
@@ -95,7 +95,8 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """Returns ``[V]``: which tokens are legal next."""
-        return self.episodes.stacks.masks()[0]
+        mask: npt.NDArray[np.bool_] = self.episodes.stacks.masks()[0]
+        return mask
 
     def render(self) -> str | None:
         """Returns the stack of frames as text in ``ansi`` mode."""
@@ -106,4 +107,5 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
             print(draw_stack(self.episodes.stacks.open_frames(0)), end="\n\n")
 
     def _observe(self) -> npt.NDArray[Any]:
-        return self.episodes.stacks.observe()[0].astype(self.observation_space.dtype)
+        observation: npt.NDArray[Any] = self.episodes.stacks.observe()[0].astype(self.observation_space.dtype)
+        return observation

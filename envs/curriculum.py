@@ -67,8 +67,9 @@ class AdaptiveCurriculum:
 
     def draw(self, rng: np.random.Generator) -> Level:
         """Draws an open level by weight."""
-        levels, weights = zip(*self.weights().items(), strict=True)
-        return levels[int(np.searchsorted(np.cumsum(weights), rng.random()).clip(max=len(levels) - 1))]
+        weights = self.weights()
+        levels = list(weights)
+        return levels[min(int(np.searchsorted(np.cumsum(list(weights.values())), rng.random())), len(levels) - 1)]
 
     def record(self, level: Level, success: bool) -> None:
         """Notes a result; the largest open size of its family may move by one."""

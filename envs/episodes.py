@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from o1nano.envs.errors import ConfigurationError
+from o1nano.envs.errors import ActionError, ConfigurationError
 from o1nano.envs.grammar import Grammar
 from o1nano.envs.levels import LevelSource, UniformLevels
 from o1nano.envs.pose import Level, Phrasing, Problem, Split, check_choice, check_family, draw, read
 from o1nano.envs.problems import FOUR_OPERATIONS
 from o1nano.envs.rules import CallStacks, Limits, Outcome
-from o1nano.envs.vocab import answer_text
+from o1nano.envs.vocab import VOCAB_SIZE, answer_text
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ class EnvConfig:
         check_choice("phrasing", self.phrasing, Phrasing)
         check_choice("split", self.split, Split)
         if self.call_stack and not self.thinking:
-            raise ConfigurationError("call_stack=True with thinking=False; accepted: calls only where there is thinking")
+            raise ConfigurationError(
+                "call_stack=True with thinking=False; accepted: calls only where there is thinking"
+            )
 
     @property
     def digit_range(self) -> tuple[int, int]:
@@ -123,9 +125,11 @@ class Episodes:
         Returns:
             ``[N]`` rewards, 1 where the visible answer of a returned root is exactly right, and ``[N]`` outcomes.
         """
+        if actions.shape != (len(self.problems),) or actions.min() < 0 or actions.max() >= VOCAB_SIZE:
+            raise ActionError(f"actions {actions}; accepted: {len(self.problems)} integers from 0 to {VOCAB_SIZE - 1}")
         outcome = self.stacks.step(actions)
         reward = np.zeros(len(outcome))
-        for index in np.flatnonzero(outcome == Outcome.ANSWERED):
+        for index in np.flatnonzero(outcome == Outcome.ANSWERED).tolist():
             problem = self.problems[index]
             assert problem is not None
             reward[index] = self.stacks.answer(index) == problem.answer
@@ -160,5 +164,3 @@ def level_of(text: str) -> Level:
     family, size = text.split("/")
     first, _, other = size.partition("x")
     return Level(family, int(first), int(other) if other else None)
-
-

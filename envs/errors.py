@@ -17,5 +17,9 @@ class ConfigurationError(O1NanoError):
     """A keyword argument or a flag has a value that makes no sense."""
 
 
+class ActionError(O1NanoError):
+    """An action is no token, or there is not one for each environment."""
+
+
 class CheckpointError(O1NanoError):
     """A file is not a usable checkpoint."""

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from o1nano.envs.errors import ProblemError
 from o1nano.envs.expression import Binary, Expr, answer, parse, render
 from o1nano.envs.pose import Problem
 from o1nano.envs.problems import family_of
 from o1nano.envs.problems.base import Script
-from o1nano.envs.vocab import END_THINK, EOS, EQUALS, SUBTASK, THINK
+from o1nano.envs.vocab import END_THINK, EOS, EQUALS, SUBTASK, THINK, spell
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,8 @@ def write_frame(
     """
     least_first = prompt[0] == SUBTASK
     expr = parse(prompt[1:-1], least_first)
-    assert isinstance(expr, Binary)
+    if isinstance(expr, int):
+        raise ProblemError(f"nothing to compute in {spell(prompt)!r}; accepted: a prompt with an operator")
     script = Script(prompt, rng, slip_rate)
     if not thinking:
         script.write(*answer(expr, least_first), EOS)

@@ -40,6 +40,8 @@ class Binary:
 
 Expr = int | Binary
 
+MOST_PARENTHESES = 200  # keeps the recursive descent far from Python's recursion limit
+
 _PRECEDENCE = {PLUS: 1, MINUS: 1, TIMES: 2, DIVIDE: 2, QUOTIENT_DIGIT: 2}
 _NOUNS = {ID["sum"]: PLUS, ID["difference"]: MINUS, ID["product"]: TIMES, ID["quotient"]: DIVIDE}
 _INFIX = {ID["plus"]: PLUS, ID["minus"]: MINUS, ID["times"]: TIMES, ID["divided"]: DIVIDE}
@@ -58,6 +60,8 @@ def parse(tokens: Sequence[int], least_first: bool) -> Expr:
     Raises:
         ProblemError: If the tokens are no expression.
     """
+    if list(tokens).count(OPEN) > MOST_PARENTHESES:
+        raise ProblemError(f"{list(tokens).count(OPEN)} parentheses; accepted: at most {MOST_PARENTHESES} pairs")
     return _Parser(list(tokens), least_first).parse()
 
 

@@ -129,7 +129,7 @@ class Grammar:
     @cached_property
     def legal(self) -> npt.NDArray[np.bool_]:
         """``[NUM_STATES, VOCAB_SIZE]``: whether an agent may emit a token in a state."""
-        table = self.successor != State.ILLEGAL
+        table: npt.NDArray[np.bool_] = self.successor != State.ILLEGAL
         table[[State.EMPTY, State.ILLEGAL, State.ROOT_PROMPT, State.CHILD_PROMPT, State.DONE]] = False
         return table
 
@@ -164,4 +164,3 @@ class Grammar:
             state = self.successor[state, tokens[:, column]]
             states[:, column] = state
         return states
-

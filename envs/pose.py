@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
@@ -58,7 +59,9 @@ class Problem:
     @property
     def text(self) -> str:
         """The problem as people write it."""
-        return " ".join(spell(self.prompt[1:-1]).split()) if self.is_worded else answer_text(self.prompt[1:-1])
+        if not self.is_worded:
+            return answer_text(self.prompt[1:-1])
+        return re.sub(r"(?<=\d) (?=\d)", "", spell(self.prompt[1:-1]))
 
     @property
     def answer_text(self) -> str:
@@ -155,5 +158,3 @@ def check_choice(name: str, value: str, kind: object) -> None:
     """Raises ``ConfigurationError`` unless a value is one of a Literal's."""
     if value not in get_args(kind):
         raise ConfigurationError(f"{name}={value!r}; accepted: {', '.join(map(repr, get_args(kind)))}")
-
-

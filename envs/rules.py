@@ -1,11 +1,11 @@
 """The transition function: N call stacks of frames, as arrays.
 
-One frame is one context: a prompt, thinking, an answer. The rules only push, pop and inject. ``</call>`` pushes a child
-frame, ``<eos>`` discards a frame and injects its answer into the parent, a tail call replaces the current frame; every
-digit is written by the agent.
+One frame is one context: a prompt, thinking, an answer. The rules only push, pop and inject. ``</call>`` pushes a
+child frame, ``<eos>`` discards a frame and injects its answer into the parent, a tail call replaces the current frame;
+every digit is written by the agent.
 
-Shapes: N call stacks, D frames deep at most, L tokens long at most. Frames live in flat arrays ``[N * D, L]``; the frame
-at depth d of stack n is row ``n * D + d``, so the top frames are one index array.
+Shapes: N call stacks, D frames deep at most, L tokens long at most. Frames live in flat arrays ``[N * D, L]``; the
+frame at depth d of stack n is row ``n * D + d``, so the top frames are one index array.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ class CallStacks:
         outcome[stacks[same]] = Outcome.SELF_CALL
 
     def _write_subtask(self, source: Ints, target: Ints, end: int) -> None:
-        """Writes ``<subtask> expr =`` into the target rows, from the expressions that the source rows have just ended."""
+        """Writes ``<subtask> expr =`` into the target rows, from the expressions that the source rows just ended."""
         if not len(source):
             return
         start, size = self.mark[source], self.length[source] - 1 - self.mark[source]
@@ -219,8 +219,9 @@ class CallStacks:
     def _same_prompt(self, parent: Ints, child: Ints) -> npt.NDArray[np.bool_]:
         length = self.length[child]
         beyond = np.arange(self.limits.frame_length) >= length[:, None]
-        same = ((self.tokens[parent] == self.tokens[child]) | beyond).all(1)
-        return same & (self.prompt_length[parent] == length)
+        same: npt.NDArray[np.bool_] = ((self.tokens[parent] == self.tokens[child]) | beyond).all(1)
+        same &= self.prompt_length[parent] == length
+        return same
 
     def _return(self, stacks: Ints, outcome: npt.NDArray[np.uint8]) -> None:
         self._record(stacks)

@@ -64,15 +64,18 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
     ) -> tuple[Array, dict[str, Any]]:
         """Poses new problems. A seed s gives environment i the generator of seed s + i, as Gymnasium's vectors do."""
         seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
-        if seeds is not None:
-            super().reset(seed=seeds[0])
-            for i, own in enumerate(seeds):
-                if own is not None:
-                    self.generators[i] = seeding.np_random(own)[0]
+        if seeds is None:
+            seeds = [None] * self.num_envs
+        if len(seeds) != self.num_envs:
+            raise ConfigurationError(f"{len(seeds)} seeds; accepted: one for each of {self.num_envs} environments")
+        super().reset(seed=seeds[0])
         options = dict(options or {})
         mask = options.pop("reset_mask", np.ones(self.num_envs, dtype=bool))
         infos: dict[str, Any] = {}
-        for i in np.flatnonzero(mask):
+        for i in np.flatnonzero(mask).tolist():
+            own = seeds[i]
+            if own is not None:
+                self.generators[i] = seeding.np_random(own)[0]
             infos = self._restart(int(i), infos, options)
         return self._observe(), infos
 

@@ -41,7 +41,7 @@ class ReasoningPolicy(ActorCriticPolicy):
         transformer: The trunk, as a config or as its keyword arguments.
         thinking: Whether the environment lets frames think.
         call_stack: Whether the environment lets frames call.
-        bf16: Whether updates run in bfloat16 autocast. Rollouts never do.
+        bf16: Whether rollouts and updates run in bfloat16 autocast. Their log-probabilities then differ by rounding.
         use_sde: Accepted because Stable-Baselines3 passes it; must be False.
         optimizer_class: Optimizer of PPO.
         optimizer_kwargs: Its keyword arguments.
@@ -102,6 +102,11 @@ class ReasoningPolicy(ActorCriticPolicy):
             "optimizer_kwargs": self.optimizer_kwargs,
         }
 
+    def set_training_mode(self, mode: bool) -> None:
+        """Leaves dropout off while PPO trains: with it on, the ratio to the policy that acted would be noise."""
+        super().set_training_mode(mode)
+        self.network.eval()
+
     def forward(self, obs: th.Tensor, deterministic: bool = False) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
         """Decodes one token for every row, with the cache.
 
@@ -127,8 +132,7 @@ class ReasoningPolicy(ActorCriticPolicy):
         """
         with th.autocast(self.device.type, th.bfloat16, enabled=self.bf16):
             if isinstance(obs, PackedFrames):
-                parts = [self.network(batch) for batch in obs.batches]
-                log_probs, values = (th.cat(part) for part in zip(*parts, strict=True))
+                log_probs, values = self.network(*obs.batches)
             else:
                 assert isinstance(obs, th.Tensor)
                 log_probs, values = self.network(self._as_batch(obs))
@@ -160,7 +164,7 @@ class ReasoningPolicy(ActorCriticPolicy):
 
     def _decode(self, obs: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         if self._decoder is None or (self._decoder.rows, self._decoder.frame_length) != tuple(obs.shape):
-            self._decoder = Decoder(self.network, *obs.shape)
+            self._decoder = Decoder(self.network, obs.shape[0], obs.shape[1], self.bf16)
         return self._decoder.step(obs.cpu().numpy().astype(np.uint8))
 
     def _as_batch(self, obs: th.Tensor) -> FrameBatch:

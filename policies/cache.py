@@ -38,7 +38,8 @@ class FrameCache:
     def __init__(self, config: TransformerConfig, rows: int, capacity: int, device: th.device) -> None:
         width = config.embedding // config.heads
         # One place more than the longest frame: what is written for padding lands there.
-        self.keys_values = th.zeros((config.layers, 2, rows, config.heads, capacity + 1, width), device=device)
+        shape = (config.layers, 2, rows, config.heads, capacity + 1, width)
+        self.keys_values = th.zeros(shape, device=device)
         self.capacity = capacity
         self.length = np.zeros(rows, dtype=np.intp)
         self.suspended: list[list[Suspended]] = [[] for _ in range(rows)]
@@ -69,7 +70,7 @@ class CacheView:
 
     def __init__(self, cache: FrameCache, rows: npt.NDArray[np.intp] | None, lengths: npt.NDArray[np.intp]) -> None:
         device = cache.keys_values.device
-        start = cache.length if rows is None else cache.length[rows]
+        start = cache.length.copy() if rows is None else cache.length[rows]
         offset = np.arange(lengths.max())
         position = np.where(offset < lengths[:, None], start[:, None] + offset, cache.capacity)
         self._cache = cache.keys_values
@@ -84,8 +85,8 @@ class CacheView:
         out = []
         for stored, new in zip(self._cache[layer], (keys, values), strict=True):
             stored[self._where[:, None], :, self._position] = new.transpose(1, 2)
-            seen = stored if self._rows is None else stored[self._rows]
-            out.append(seen[:, :, : self._span])
+            seen = stored[:, :, : self._span]
+            out.append(seen if self._rows is None else seen[self._rows])
         return out[0], out[1]
 
     def mask(self, length: int) -> th.Tensor:

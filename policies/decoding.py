@@ -16,6 +16,7 @@ from o1nano.envs.vocab import PAD, PROBLEM
 from o1nano.policies.cache import FrameCache
 from o1nano.policies.coordinates import coordinates
 from o1nano.policies.network import ReasoningNetwork
+from o1nano.policies.transformer import Cache, Coordinates
 
 
 class Decoder:
@@ -25,10 +26,11 @@ class Decoder:
         network: The network; changes of its weights are noticed.
         rows: N.
         frame_length: L, tokens of an observation.
+        bf16: Whether to compute in bfloat16 autocast (attention and the cache stay in float32).
     """
 
-    def __init__(self, network: ReasoningNetwork, rows: int, frame_length: int) -> None:
-        self.network, self.rows, self.frame_length = network, rows, frame_length
+    def __init__(self, network: ReasoningNetwork, rows: int, frame_length: int, bf16: bool = False) -> None:
+        self.network, self.rows, self.frame_length, self.bf16 = network, rows, frame_length, bf16
         self.device = next(network.parameters()).device
         self.cache = FrameCache(network.config, rows, frame_length, self.device)
         self.tokens = np.zeros((rows, frame_length), dtype=np.uint8)
@@ -49,25 +51,21 @@ class Decoder:
         version = sum(parameter._version for parameter in self.network.parameters())
         if version != self._version:
             self.cache.clear()
+            self.state[:] = State.EMPTY  # of no tokens, like the cache
             self._version = version
         shown = observations.astype(np.uint8, copy=False)
         length = np.maximum((shown != PAD).sum(1), 1)
         self._align(shown, length)
         span = int(length.max())
-        tokens = th.from_numpy(shown[:, :span].astype(np.int64)).to(self.device)
+        tokens = self._tensor(shown[:, :span])
         coords = coordinates(tokens)
-        behind = np.flatnonzero(length - self.cache.length > 1)
-        if len(behind):
-            self._prefill(behind, shown, length, coords)
+        parts = self._behind(shown, length, coords)
         self.state = self.network.grammar.successor[self.state, shown[np.arange(self.rows), length - 1]]
-        last = th.from_numpy(length - 1).to(self.device)[:, None]
+        last = self._tensor(length - 1)[:, None]
         view = self.cache.view(None, np.ones(self.rows, dtype=np.intp))
-        out = self.network.advance(
-            tokens.gather(1, last),
-            (coords[0].gather(1, last), coords[1].gather(1, last)),
-            view,
-            th.from_numpy(self.state.astype(np.int64)).to(self.device),
-        )
+        parts.append((tokens.gather(1, last), (coords[0].gather(1, last), coords[1].gather(1, last)), view))
+        with th.autocast(self.device.type, th.bfloat16, enabled=self.bf16):
+            out = self.network.advance(parts, self._tensor(self.state))
         self.tokens = shown.copy()
         self.cache.length = length
         return out
@@ -96,25 +94,24 @@ class Decoder:
         self.cache.length[row] = 0
         self.state[row] = State.EMPTY
 
-    def _prefill(
-        self,
-        rows: npt.NDArray[np.intp],
-        shown: npt.NDArray[np.uint8],
-        length: npt.NDArray[np.intp],
-        coords: tuple[th.Tensor, th.Tensor],
-    ) -> None:
-        """Runs all but the last of the new tokens of some rows."""
+    def _behind(
+        self, shown: npt.NDArray[np.uint8], length: npt.NDArray[np.intp], coords: Coordinates
+    ) -> list[tuple[th.Tensor, Coordinates, Cache]]:
+        """All but the last of the new tokens, of the rows that have several: prompts and injected answers."""
+        rows = np.flatnonzero(length - self.cache.length > 1)
+        if not len(rows):
+            return []
         new = length[rows] - 1 - self.cache.length[rows]
         offset = np.arange(new.max())
         column = np.minimum(self.cache.length[rows][:, None] + offset, length[rows][:, None] - 1)
         fresh = shown[rows[:, None], column]
-        index, at = th.from_numpy(rows).to(self.device)[:, None], th.from_numpy(column).to(self.device)
-        self.network.trunk(
-            th.from_numpy(fresh.astype(np.int64)).to(self.device),
-            cache=self.cache.view(rows, new),
-            coords=(coords[0][index, at], coords[1][index, at]),
-        )
+        index, at = self._tensor(rows)[:, None], self._tensor(column)
+        view = self.cache.view(rows, new)
         for step in offset:
             inside = rows[step < new]
             self.state[inside] = self.network.grammar.successor[self.state[inside], fresh[step < new, step]]
         self.cache.length[rows] += new
+        return [(self._tensor(fresh), (coords[0][index, at], coords[1][index, at]), view)]
+
+    def _tensor(self, array: npt.NDArray[np.integer]) -> th.Tensor:
+        return th.from_numpy(array.astype(np.int64)).to(self.device)

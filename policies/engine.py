@@ -101,15 +101,15 @@ def solve(
             kept.setdefault(int(asked[ended.stack]), []).append(ended)
         if keep_frames:
             stacks.trace = []
-        for row in np.flatnonzero((outcome != Outcome.RUNNING) & (asked >= 0)):
+        for row in np.flatnonzero((outcome != Outcome.RUNNING) & (asked >= 0)).tolist():
             index = int(asked[row])
-            answers[index] = _report(episodes, int(row), int(outcome[row]), bool(reward[row]), kept.pop(index, []))
+            answers[index] = _report(episodes, row, int(outcome[row]), bool(reward[row]), kept.pop(index, []))
             progress(len(answers))
             asked[row] = queue.pop() if queue else -1
             if asked[row] >= 0:
                 episodes.pose(row, problems[asked[row]])
-        for row in np.flatnonzero(asked < 0):
-            stacks.park(int(row))
+        for row in np.flatnonzero(asked < 0).tolist():
+            stacks.park(row)
     return [answers[index] for index in range(len(problems))]
 
 

@@ -29,8 +29,10 @@ class Heads(nn.Module):
         for decoder in (self.reasoning, self.completion, self.subtask):
             nn.init.normal_(decoder.weight, std=0.02)
             nn.init.zeros_(decoder.bias)
-        nn.init.zeros_(self.value[2].weight)
-        # Where nothing is legal (a frame that has ended) the mask is lifted: some distribution must be there to look at.
+        output = self.value[2]
+        assert isinstance(output, nn.Linear)
+        nn.init.zeros_(output.weight)
+        # Where nothing is legal (a frame has ended) the mask is lifted: some distribution must be there to look at.
         legal = grammar.legal | ~grammar.legal.any(1, keepdims=True)
         self.register_buffer("legal", th.from_numpy(legal), persistent=False)
         self.register_buffer("channel", th.from_numpy(grammar.channel).long(), persistent=False)
@@ -42,7 +44,11 @@ class Heads(nn.Module):
             hidden: ``[M, D]``.
             states: ``[M]`` grammar states.
         """
-        decoders = {Channel.REASONING: self.reasoning, Channel.COMPLETION: self.completion, Channel.SUBTASK: self.subtask}
+        decoders = {
+            Channel.REASONING: self.reasoning,
+            Channel.COMPLETION: self.completion,
+            Channel.SUBTASK: self.subtask,
+        }
         # All three products together cost less than routing rows to one each.
         weight = th.cat([decoders[channel].weight for channel in Channel])
         bias = th.cat([decoders[channel].bias for channel in Channel])

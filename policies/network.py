@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch as th
@@ -9,7 +10,7 @@ from torch import nn
 
 from o1nano.envs.grammar import Grammar
 from o1nano.policies.heads import Heads
-from o1nano.policies.transformer import Cache, Transformer, TransformerConfig
+from o1nano.policies.transformer import Cache, Coordinates, Transformer, TransformerConfig
 
 
 class FrameBatch(NamedTuple):
@@ -41,14 +42,32 @@ class ReasoningNetwork(nn.Module):
         self.trunk = Transformer(config)
         self.heads = Heads(config.embedding, grammar)
 
-    def forward(self, batch: FrameBatch, offset: th.Tensor | None = None) -> tuple[th.Tensor, th.Tensor]:
-        """Returns ``[M, V]`` log-probabilities and ``[M]`` values of every action in the frames: one causal pass."""
-        hidden = self.trunk(batch.tokens, offset)[batch.rows, batch.columns]
-        return self.heads.log_probs(hidden, batch.states[batch.rows, batch.columns]), self.heads.values(hidden)
+    def forward(self, *batches: FrameBatch, offsets: Sequence[th.Tensor] | None = None) -> tuple[th.Tensor, th.Tensor]:
+        """Computes every action in whole frames: one causal pass.
+
+        Args:
+            *batches: The frames.
+            offsets: For each batch, ``[B]`` shifts of the places; None is 0.
+
+        Returns:
+            ``[M, V]`` log-probabilities and ``[M]`` values, the actions of one batch after those of the other.
+        """
+        hidden = self.trunk.together([batch.tokens for batch in batches], offsets or [None] * len(batches))
+        acted = th.cat([h[batch.rows, batch.columns] for h, batch in zip(hidden, batches, strict=True)])
+        states = th.cat([batch.states[batch.rows, batch.columns] for batch in batches])
+        return self.heads.log_probs(acted, states), self.heads.values(acted)
 
     def advance(
-        self, tokens: th.Tensor, coords: tuple[th.Tensor, th.Tensor], cache: Cache, states: th.Tensor
+        self, parts: Sequence[tuple[th.Tensor, Coordinates, Cache]], states: th.Tensor
     ) -> tuple[th.Tensor, th.Tensor]:
-        """Runs one further token ``[B, 1]`` of every frame against a cache; returns log-probabilities and values."""
-        hidden = self.trunk(tokens, cache=cache, coords=coords)[:, -1]
+        """Runs further tokens against a cache.
+
+        Args:
+            parts: See ``Transformer.cached``; the last part has one token of every frame.
+            states: ``[B]`` grammar states behind those tokens.
+
+        Returns:
+            ``[B, V]`` log-probabilities and ``[B]`` values of what follows them.
+        """
+        hidden = self.trunk.cached(parts)[-1][:, -1]
         return self.heads.log_probs(hidden, states), self.heads.values(hidden)

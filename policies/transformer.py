@@ -1,12 +1,13 @@
 """A causal pre-norm transformer that reads top to bottom.
 
-Glossary of shapes: B frames, T tokens, S keys, D embedding, H heads, K = D / H.
+Glossary of shapes: B frames, T tokens, S keys, M tokens of all frames, D embedding, H heads, K = D / H.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import torch as th
 from torch import nn
@@ -17,6 +18,7 @@ from o1nano.envs.vocab import VOCAB_SIZE
 from o1nano.policies.coordinates import NUM_ROLES, coordinates
 
 Positions = Literal["none", "rotary", "sinusoidal"]
+Coordinates = tuple[th.Tensor, th.Tensor]
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,11 @@ class TransformerConfig:
     place_offset: int = 20
 
     def __post_init__(self) -> None:
+        for name in ("embedding", "heads", "layers", "feed_forward", "max_context", "num_places", "place_offset"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name}={getattr(self, name)!r}; accepted: an integer of at least 1")
+        if not 0 <= self.dropout < 1:
+            raise ConfigurationError(f"dropout={self.dropout!r}; accepted: 0 <= dropout < 1")
         if self.embedding % self.heads or self.embedding // self.heads % 2:
             raise ConfigurationError(
                 f"embedding={self.embedding} with heads={self.heads}; accepted: an even number of dimensions a head"
@@ -57,15 +64,34 @@ class TransformerConfig:
 
 
 class Cache(Protocol):
-    """Keys and values of earlier tokens. ``None`` in its place means training."""
+    """Keys and values of earlier tokens."""
 
     start: th.Tensor  # [B] tokens already cached
 
     def extend(self, layer: int, keys: th.Tensor, values: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         """Stores new keys and values ``[B, H, T, K]`` and returns all of them, ``[B, H, S, K]``."""
 
-    def mask(self, length: int) -> th.Tensor | None:
-        """Returns the additive mask ``[B, 1, T, S]`` of the next T tokens, or None if they see every key."""
+    def mask(self, length: int) -> th.Tensor:
+        """Returns the additive mask ``[B, 1, T, S]`` of the next T tokens."""
+
+
+class Group(NamedTuple):
+    """Frames of similar length that attend together; one slice of the flat tokens of a pass.
+
+    Attributes:
+        start: First flat token.
+        batch, length: B and T of the group.
+        time: ``[T]`` or ``[B, T]`` position of each token in its frame.
+        mask: Additive, broadcast over ``[B, H, T, S]``.
+        cache: Where earlier keys and values are; None means training.
+    """
+
+    start: int
+    batch: int
+    length: int
+    time: th.Tensor
+    mask: th.Tensor
+    cache: Cache | None = None
 
 
 class Attention(nn.Module):
@@ -78,22 +104,28 @@ class Attention(nn.Module):
         self.inputs = nn.Linear(config.embedding, 3 * config.embedding, bias=False)
         self.output = nn.Linear(config.embedding, config.embedding, bias=False)
 
-    def forward(self, x: th.Tensor, mask: th.Tensor | None, time: th.Tensor, cache: Cache | None) -> th.Tensor:
-        """Mixes ``x [B, T, D]`` with what the mask lets it see."""
-        batch, length, width = x.shape
-        qkv = self.inputs(x).view(batch, length, 3, self.heads, width // self.heads)
+    def forward(self, x: th.Tensor, groups: Sequence[Group]) -> th.Tensor:
+        """Mixes ``x [M, D]`` within the frames of each group."""
+        qkv = self.inputs(x)
+        mixed = [self._attend(qkv[group.start : group.start + group.batch * group.length], group) for group in groups]
+        out: th.Tensor = self.output(th.cat(mixed) if len(mixed) > 1 else mixed[0])
+        return out
+
+    def _attend(self, qkv: th.Tensor, group: Group) -> th.Tensor:
+        width = qkv.shape[1] // 3
+        # In float32 even under autocast: the products are too small for bfloat16 to pay on a CPU.
+        qkv = qkv.float().view(group.batch, group.length, 3, self.heads, width // self.heads)
         queries, keys, values = qkv.permute(2, 0, 3, 1, 4)  # each [B, H, T, K]
         if self.rotary:
-            queries, keys = rotate(queries, time), rotate(keys, time)
-        if cache is not None:
-            keys, values = cache.extend(self.layer, keys, values)
-        scores = queries @ keys.transpose(-2, -1) * (width // self.heads) ** -0.5  # [B, H, T, S]
-        if mask is not None:
-            scores = scores + mask
-        weights = F.dropout(scores.softmax(-1), self.dropout, self.training)
-        mixed = (weights @ values).transpose(1, 2).reshape(batch, length, width)
-        out: th.Tensor = self.output(mixed)
-        return out
+            queries, keys = rotate(queries, group.time), rotate(keys, group.time)
+        if group.cache is not None:
+            keys, values = group.cache.extend(self.layer, keys, values)
+        with th.autocast(qkv.device.type, enabled=False):
+            queries = queries * (width // self.heads) ** -0.5
+            scores = queries @ keys.transpose(-2, -1) + group.mask  # [B, H, T, S]
+            weights = F.dropout(scores.softmax(-1), self.dropout, self.training)
+            mixed: th.Tensor = (weights @ values).transpose(1, 2).reshape(-1, width)
+        return mixed
 
 
 class Block(nn.Module):
@@ -111,9 +143,9 @@ class Block(nn.Module):
         )
         self.dropout = config.dropout
 
-    def forward(self, x: th.Tensor, mask: th.Tensor | None, time: th.Tensor, cache: Cache | None) -> th.Tensor:
-        """``[B, T, D]`` to ``[B, T, D]``."""
-        x = x + F.dropout(self.attention(self.norm_attention(x), mask, time, cache), self.dropout, self.training)
+    def forward(self, x: th.Tensor, groups: Sequence[Group]) -> th.Tensor:
+        """``[M, D]`` to ``[M, D]``."""
+        x = x + F.dropout(self.attention(self.norm_attention(x), groups), self.dropout, self.training)
         x = x + F.dropout(self.feed_forward(self.norm_feed_forward(x)), self.dropout, self.training)
         return x
 
@@ -131,10 +163,9 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
         self.norm = nn.LayerNorm(config.embedding)
         self.apply(self._initialise)
-        for block in self.blocks:  # residual branches start small (GPT-2)
-            assert isinstance(block, Block)
-            for branch in (block.attention.output, block.feed_forward[2]):
-                nn.init.normal_(branch.weight, std=0.02 * (2 * config.layers) ** -0.5)
+        for name, weight in self.named_parameters():  # residual branches start small (GPT-2)
+            if name.endswith(("attention.output.weight", "feed_forward.2.weight")):
+                nn.init.normal_(weight, std=0.02 * (2 * config.layers) ** -0.5)
 
     @staticmethod
     def _initialise(module: nn.Module) -> None:
@@ -143,44 +174,71 @@ class Transformer(nn.Module):
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
 
-    def forward(
-        self,
-        tokens: th.Tensor,
-        offset: th.Tensor | None = None,
-        cache: Cache | None = None,
-        coords: tuple[th.Tensor, th.Tensor] | None = None,
-    ) -> th.Tensor:
-        """Computes hidden states.
+    def forward(self, tokens: th.Tensor, offset: th.Tensor | None = None) -> th.Tensor:
+        """Computes the hidden states ``[B, T, D]`` of whole frames ``[B, T]``; ``offset [B]`` shifts their places."""
+        return self.together([tokens], [offset])[0]
+
+    def together(self, tokens: Sequence[th.Tensor], offsets: Sequence[th.Tensor | None]) -> list[th.Tensor]:
+        """Computes the hidden states of several groups of frames, each padded to its own length, in one pass.
+
+        Only attention knows about frames; everything else runs once on the tokens of all groups.
 
         Args:
-            tokens: ``[B, T]`` long; with a cache, the tokens behind the cached ones.
-            offset: ``[B]`` shift of the places; None is 0.
-            cache: Where earlier keys and values are; None runs the frames from their first token.
-            coords: ``coordinates`` of the tokens, needed with a cache since they depend on the whole frame.
+            tokens: ``[B, T]`` long, of each group.
+            offsets: For each group, ``[B]`` shifts of the places, or None.
 
         Returns:
-            ``[B, T, D]``.
+            ``[B, T, D]`` of each group.
         """
-        batch, length = tokens.shape
-        time = th.arange(length, device=tokens.device)
-        if cache is not None:
-            time = time + cache.start[:, None]
-            mask = cache.mask(length)
-        else:
-            mask = th.full((length, length), -th.inf, device=tokens.device).triu(1)
+        groups, embedded, start = [], [], 0
+        for group, offset in zip(tokens, offsets, strict=True):
+            time = th.arange(group.shape[1], device=group.device)
+            mask = th.full((len(time), len(time)), -th.inf, device=group.device).triu(1)
+            groups.append(Group(start, group.shape[0], group.shape[1], time, mask))
+            embedded.append(self._embed(group, offset, coordinates(group) if self.config.places else None))
+            start += group.numel()
+        return self._run(embedded, groups)
+
+    def cached(self, parts: Sequence[tuple[th.Tensor, Coordinates, Cache]]) -> list[th.Tensor]:
+        """Computes the hidden states of further tokens of frames whose earlier ones are cached, in one pass.
+
+        Args:
+            parts: Groups of ``[B, T]`` tokens with their coordinates (which depend on the whole frame) and their view
+                of the cache. A group sees what those before it have just written.
+
+        Returns:
+            ``[B, T, D]`` of each group.
+        """
+        groups, embedded, start = [], [], 0
+        for tokens, coords, cache in parts:
+            time = th.arange(tokens.shape[1], device=tokens.device) + cache.start[:, None]
+            mask = cache.mask(tokens.shape[1])
+            groups.append(Group(start, tokens.shape[0], tokens.shape[1], time, mask, cache))
+            embedded.append(self._embed(tokens, None, coords))
+            start += tokens.numel()
+        return self._run(embedded, groups)
+
+    def _embed(self, tokens: th.Tensor, offset: th.Tensor | None, coords: Coordinates | None) -> th.Tensor:
+        """``[B, T]`` to ``[B * T, D]``."""
         x = self.tokens(tokens)
-        if self.config.places:
-            place, role = coordinates(tokens) if coords is None else coords
+        if self.config.places and coords is not None:
+            place, role = coords
             if offset is not None:
                 place = place + offset[:, None]
             x = x + self.places(place.clamp(max=self.config.num_places - 1)) + self.roles(role)
+        out: th.Tensor = x.flatten(0, 1)
+        return out
+
+    def _run(self, embedded: Sequence[th.Tensor], groups: Sequence[Group]) -> list[th.Tensor]:
+        x = th.cat(list(embedded))
         if self.config.positions == "sinusoidal":
-            x = x + sinusoids(time, self.config.embedding)
+            times = [group.time.expand(group.batch, group.length).flatten() for group in groups]
+            x = x + sinusoids(th.cat(times), self.config.embedding)
         x = F.dropout(x, self.config.dropout, self.training)
         for block in self.blocks:
-            x = block(x, mask, time, cache)
-        out: th.Tensor = self.norm(x)
-        return out
+            x = block(x, groups)
+        parts = self.norm(x).split([group.batch * group.length for group in groups])
+        return [part.view(group.batch, group.length, -1) for part, group in zip(parts, groups, strict=True)]
 
 
 def _angles(time: th.Tensor, width: int) -> th.Tensor:

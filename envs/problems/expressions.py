@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.expression import Binary, Expr, answer, evaluate
 from o1nano.envs.problems.base import Family, Script, draw_number
 from o1nano.envs.vocab import DIVIDE, MINUS, PLUS, TIMES
@@ -28,7 +29,8 @@ class Expressions(Family):
             other: The number of operands; 3 or 4 by default.
         """
         expr = self._tree(rng, size, int(rng.integers(3, 5)) if other is None else other)
-        assert isinstance(expr, Binary)
+        if isinstance(expr, int):
+            raise ConfigurationError(f"an expression of {other} operands; accepted: at least 2")
         return replace(expr, parens=False)
 
     def _tree(self, rng: np.random.Generator, size: int, operands: int) -> Expr:

@@ -1,0 +1,128 @@
+"""Problem files in, tables and JSON out: what ``evaluate.py`` reads and writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from o1nano.agents.evaluation import Cell, summarise, wilson
+from o1nano.envs.errors import O1NanoError, ProblemError
+from o1nano.envs.pose import Problem, read
+from o1nano.policies.engine import Answer
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a problem file.
+
+    Attributes:
+        text: The problem as it was written.
+        expected: The answer that was given with it, if there was one.
+        problem: What it says, or None if it cannot be read.
+        error: Why not.
+    """
+
+    text: str
+    expected: str | None
+    problem: Problem | None
+    error: str = ""
+
+
+def read_problems(path: Path) -> list[Line]:
+    """Reads ``{"problem": ..., "answer": ...}`` lines (answer optional) or plain text, one problem a line.
+
+    A line that is no problem becomes a ``Line`` with an error; the others are still answered.
+
+    Raises:
+        ProblemError: If the file cannot be read at all or has no line.
+    """
+    try:
+        content = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise ProblemError(f"cannot read {str(path)!r} ({reason}); accepted: a file of one problem a line") from error
+    lines = [line.strip() for line in content.splitlines() if line.strip()]
+    if not lines:
+        raise ProblemError(f"no problem in {str(path)!r}; accepted: one problem a line, as text or JSON")
+    return [_read_line(line) for line in lines]
+
+
+def _read_line(line: str) -> Line:
+    text, expected = line, None
+    if line.startswith("{"):
+        try:
+            record = json.loads(line)
+            text, expected = record["problem"], record.get("answer")
+            if not isinstance(text, str):
+                raise TypeError(f"problem is {text!r}")
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            accepted = '{"problem": "98+45", "answer": "143"}'
+            return Line(line, None, None, f"{line[:60]!r} is no record ({error!s:.60}); accepted: {accepted}")
+        expected = None if expected is None else str(expected)
+    try:
+        return Line(text, expected, read(text))
+    except O1NanoError as error:
+        return Line(text, expected, None, str(error))
+
+
+def records(lines: Sequence[Line], answers: Sequence[Answer]) -> dict[str, Any]:
+    """Returns what ``--json`` writes: a summary, and one record a line.
+
+    An answer given in the file decides whether the model's is correct; without one, the environment's exact one does.
+    """
+    waiting = iter(answers)
+    problems = [_record(line, next(waiting) if line.problem else None) for line in lines]
+    correct = sum(record["correct"] for record in problems)
+    low, high = wilson(correct, len(problems))
+    return {
+        "summary": {
+            "accuracy": correct / len(problems),
+            "low": low,
+            "high": high,
+            "valid": sum(record["answer"] is not None for record in problems),
+            "n": len(problems),
+            "average_reward": correct / len(problems),
+        },
+        "problems": problems,
+    }
+
+
+def _record(line: Line, answer: Answer | None) -> dict[str, Any]:
+    if answer is None:
+        return {"problem": line.text, "answer": None, "expected": line.expected, "correct": False, "error": line.error}
+    expected = answer.problem.answer_text if line.expected is None else line.expected
+    return {
+        "problem": line.text,
+        "answer": answer.text or None,
+        "expected": expected,
+        "correct": bool(answer.text) and _same(answer.text, expected),
+        "outcome": answer.outcome,
+        "reasoning_tokens": answer.reasoning_tokens + answer.subtask_tokens,
+        "completion_tokens": answer.completion_tokens,
+        "subtasks": answer.subtasks,
+        "longest_context": answer.longest_context,
+        "revisions": answer.revisions,
+        "depth": answer.depth,
+    }
+
+
+def _same(given: str, expected: str) -> bool:
+    """Exact, but for the spaces around R."""
+    return given.split() == expected.replace("R", " R ").split()
+
+
+def table(cells: Sequence[Cell], answers: Sequence[Answer]) -> str:
+    """Returns the accuracy table as text."""
+    rows = [
+        f"{'task/size':20} {'accuracy':>9}   {'95% interval':18} {'reward':>6} {'valid':>9} {'tokens':>7} {'hidden':>7}"
+    ]
+    for cell in [*cells, summarise("all", answers)]:
+        low, high = cell.interval
+        rows.append(
+            f"{cell.name:20} {cell.accuracy:9.1%}   {f'{low:.1%} to {high:.1%}':18} {cell.accuracy:6.3f} "
+            f"{f'{cell.valid}/{cell.n}':>9} {cell.tokens:7.1f} {cell.reasoning_tokens:7.1f}"
+        )
+    return "\n".join(rows)

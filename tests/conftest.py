@@ -1,0 +1,7 @@
+"""Settings that every test shares."""
+
+from hypothesis import settings
+
+# The machine may be slow and is not the subject: no deadlines, and the same examples in every run.
+settings.register_profile("o1nano", deadline=None, max_examples=50, derandomize=True)
+settings.load_profile("o1nano")

@@ -1,0 +1,161 @@
+"""The expert: the reference frames of DESIGN.md, token by token, and their replay through the rules."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from o1nano.envs.arithmetic import ArithmeticEnv
+from o1nano.envs.errors import ProblemError
+from o1nano.envs.expert import ExpertPolicy, Frame, demonstrate, write_frame
+from o1nano.envs.expression import answer, parse
+from o1nano.envs.grammar import Grammar
+from o1nano.envs.pose import Problem, frame_answer, read
+from o1nano.envs.rules import CallStacks, Limits, Outcome
+from o1nano.envs.vocab import EOS, EQUALS, REVISE, SUBTASK, spell
+from tests.helpers import ids, problems
+
+REFERENCE = [
+    "<problem> 9 8 + 4 5 = <think> <call> 8 9 + 5 4 </call> «3 4 1» </think> 1 4 3 <eos>",
+    "<problem> what is 9 8 plus 4 5 ? = <think> <call> 8 9 + 5 4 </call> «3 4 1» </think> 1 4 3 <eos>",
+    "<problem> 8 9 1 4 / 6 4 = <think> <call> 4 1 9 8 / 4 6 </call> «9 3 1 R 8 1» </think> 1 3 9 R 1 8 <eos>",
+    "<problem> 8 / 4 = <think> <call> 8 / 4 </call> «2 R 0» </think> 2 <eos>",
+    "<subtask> 8 9 + 5 4 = <think> 3 1 4 1 </think> 3 4 1 <eos>",
+    "<subtask> 9 9 + 1 = <think> 0 1 0 1 </think> 0 0 1 <eos>",
+    "<subtask> 3 5 - 4 3 = <think> 9 1 1 0 </think> 9 1 <eos>",
+    "<subtask> 4 3 - 3 5 = <think> 1 0 8 1 <call> 3 5 - 4 3 </call> «9 1» </think> - 9 1 <eos>",
+    "<subtask> 7 4 * 6 = <think> 2 4 8 2 </think> 2 8 2 <eos>",
+    "<subtask> 7 4 * 6 8 = <think> <call> 7 4 * 6 </call> «2 8 2» ; <call> 7 4 * 8 </call> «6 7 3» ; "
+    "<call> 8 2 + 6 7 3 </call> «4 0 4» </think> 2 4 0 4 <eos>",
+    "<subtask> 4 1 9 8 / 4 6 = <think> <call> 1 9 8 / 4 6 </call> «3 1 R 9 5» ; "
+    r"<call> 4 9 5 \ 4 6 </call> «9 R 8 1» </think> 9 3 1 R 8 1 <eos>",
+    r"<subtask> 8 / 4 6 = <think> <call> 8 \ 4 6 </call> «0 R 8» </think> 0 R 8 <eos>",
+    r"<subtask> 8 \ 4 6 = <think> 0 <ok> </think> 0 R 8 <eos>",
+    r"<subtask> 5 0 5 \ 4 6 = <think> 7 <call> 4 6 * 7 </call> «8 4 4» <call> 5 0 5 - 8 4 4 </call> «7 5» <ok> "
+    "</think> 7 R 7 5 <eos>",
+    "<subtask> ( 2 1 + 7 ) * 5 - 8 / 2 = <think> <call> 2 1 + 7 </call> «9 1» ; <goto> 9 1 * 5 - 8 / 2 =",
+    "<subtask> 9 1 * 5 - 8 / 2 = <think> <call> 9 1 * 5 </call> «5 9» ; <goto> 5 9 - 8 / 2 =",
+    "<subtask> 5 9 - 8 / 2 = <think> <call> 8 / 2 </call> «4 R 0» ; <goto> 5 9 - 4 =",
+    "<subtask> - 3 - 3 = <think> <call> 3 + 3 </call> «6» </think> - 6 <eos>",
+    "<subtask> - 3 + 5 = <think> <call> 5 - 3 </call> «2» </think> 2 <eos>",
+    "<subtask> 3 + - 5 = <think> <call> 3 - 5 </call> «- 2» </think> - 2 <eos>",
+    "<subtask> 3 - - 5 = <think> <call> 3 + 5 </call> «8» </think> 8 <eos>",
+    "<subtask> - 3 * 4 = <think> <call> 3 * 4 </call> «2 1» </think> - 2 1 <eos>",
+    "<subtask> - 8 / - 2 = <think> <call> 8 / 2 </call> «4 R 0» </think> 4 R 0 <eos>",
+]
+REVISED = (
+    r"<subtask> 5 0 5 \ 4 6 = <think> 8 <call> 4 6 * 8 </call> «2 1 5» <call> 5 0 5 - 2 1 5 </call> «- 7» <wrong> "
+    "<revise> 7 <call> 4 6 * 7 </call> «8 4 4» <call> 5 0 5 - 8 4 4 </call> «7 5» <ok> </think> 7 R 7 5 <eos>"
+)
+
+
+def marked(tokens: list[int], emitted: list[bool]) -> str:
+    """Spells a frame with its injected tokens in «»."""
+    text, inside, prompt_end = "", False, tokens.index(EQUALS)
+    for position, (token, own) in enumerate(zip(tokens, emitted, strict=True)):
+        injected = not own and position > prompt_end
+        text += "»" * (inside and not injected) + " " + "«" * (injected and not inside) + spell([token])
+        inside = injected
+    return text.strip()
+
+
+def prompt_of(reference: str) -> list[int]:
+    tokens = ids(reference.replace("«", "").replace("»", ""))
+    return tokens[: tokens.index(EQUALS) + 1]
+
+
+@pytest.mark.parametrize("reference", REFERENCE)
+def test_reference_frames(reference: str) -> None:
+    script = write_frame(prompt_of(reference))
+    assert marked(script.tokens, script.emitted) == reference
+
+
+def test_a_demonstrated_mistake_is_found_and_revised() -> None:
+    scripts = [write_frame(prompt_of(REVISED), np.random.default_rng(seed), slip_rate=1.0) for seed in range(10)]
+    frames = {marked(script.tokens, script.emitted) for script in scripts}
+    assert REVISED in frames
+    assert all("<wrong> <revise> 7" in frame and frame.endswith("7 R 7 5 <eos>") for frame in frames)
+
+
+def test_without_a_generator_there_are_no_mistakes() -> None:
+    assert REVISE not in write_frame(prompt_of(REVISED), None, slip_rate=1.0).tokens
+
+
+def test_without_thinking_the_answer_follows_at_once() -> None:
+    script = write_frame(ids("<problem> 9 8 + 4 5 ="), thinking=False)
+    assert spell(script.tokens) == "<problem> 9 8 + 4 5 = 1 4 3 <eos>"
+
+
+@pytest.mark.parametrize("prompt", ["<subtask> 1 + =", "<subtask> 1 / 0 =", "<subtask> 7 / 2 + 1 =", "<problem> 1 2 ="])
+def test_what_is_no_problem_has_no_frame(prompt: str) -> None:
+    with pytest.raises(ProblemError):
+        write_frame(ids(prompt))
+
+
+def test_demonstration_has_every_frame_root_first_in_the_order_of_calls() -> None:
+    frames = [spell(frame.tokens).split(" = ")[0] for frame in demonstrate(read("47*86"))]
+    root, product, last_sum = "<problem> 4 7 * 8 6", "<subtask> 7 4 * 6 8", "<subtask> 8 2 + 6 7 3"
+    assert frames == [root, product, "<subtask> 7 4 * 6", "<subtask> 7 4 * 8", last_sum]
+
+
+def count_emitted(frames: list[Frame]) -> tuple[int, int]:
+    return sum(sum(frame.emitted) for frame in frames), max(len(frame.tokens) for frame in frames)
+
+
+def test_cost_of_a_sum_by_hand() -> None:
+    # Root 1 + 1 + 6 + 1 + 4, child 1 + 4 + 1 + 4 emitted; see test_rules for the same problem run by the rules.
+    assert count_emitted(demonstrate(read("98+45"))) == (13 + 10, 23)
+
+
+@given(problems(), st.sampled_from((0.0, 0.5, 1.0)), st.integers(0, 2**32 - 1))
+def test_every_frame_answers_its_own_prompt(problem: Problem, slips: float, seed: int) -> None:
+    for frame in demonstrate(problem, np.random.default_rng(seed), slips):
+        if frame.tokens[-1] == EOS:
+            given_ = frame_answer(bytes(frame.tokens[: frame.tokens.index(EQUALS) + 1]))
+            assert given_ and spell(frame.tokens).endswith(f"{spell(given_)} <eos>")
+        else:  # a tail call asks for something of the same value
+            assert value(frame.tokens[frame.tokens.index(EQUALS) - len(frame.tokens) :]) == value(frame.tokens)
+
+
+def value(tokens: list[int]) -> str:
+    """The answer to the expression before the first ``=`` (of a prompt) or after the last ``<goto>``."""
+    goto = ids("<goto>")[0]
+    start = len(tokens) - tokens[::-1].index(goto) if tokens[0] != SUBTASK else 1
+    return spell(answer(parse(tokens[start : tokens.index(EQUALS, start)], least_first=True), False))
+
+
+@given(problems(), st.sampled_from((0.0, 1.0)), st.integers(0, 2**32 - 1))
+def test_demonstrations_replayed_through_the_rules_are_what_the_rules_make(
+    problem: Problem, slips: float, seed: int
+) -> None:
+    frames = demonstrate(problem, np.random.default_rng(seed), slips)
+    stacks = CallStacks(1, Limits(frame_length=256, tokens=10**6), Grammar())
+    stacks.pose(0, problem.prompt)
+    stacks.trace = []
+    scripts = {bytes(frame.tokens[: frame.tokens.index(EQUALS) + 1]): frame.tokens for frame in frames}
+    outcome, steps = Outcome.RUNNING, 0
+    while outcome == Outcome.RUNNING:
+        shown = stacks.open_frames(0)[-1].tolist()
+        outcome = Outcome(stacks.step(np.array([scripts[bytes(shown[: shown.index(EQUALS) + 1])][len(shown)]]))[0])
+        steps += 1
+    assert outcome == Outcome.ANSWERED
+    assert stacks.answer(0) == problem.answer
+    # Equal prompts may have been answered with different slips: the frames that ran are among the demonstrated ones.
+    assert {ended.tokens for ended in stacks.trace} <= {bytes(frame.tokens) for frame in frames}
+    assert len(stacks.trace) == len(frames) or slips > 0
+    assert steps == count_emitted(frames)[0] or slips > 0
+
+
+@settings(max_examples=25)
+@given(problems(), st.booleans())
+def test_the_expert_policy_solves_every_problem_from_observations_alone(problem: Problem, thinking: bool) -> None:
+    env = ArithmeticEnv(thinking=thinking, call_stack=thinking)
+    observation, _ = env.reset(seed=0)
+    env.episodes.pose(0, problem)
+    observation, expert, terminated = env.episodes.stacks.observe()[0], ExpertPolicy(thinking), False
+    while not terminated:
+        observation, reward, terminated, _, info = env.step(expert.predict(observation[None])[0])
+    assert (reward, info["outcome"]) == (1.0, "answered")
+    assert info["answer"] == info["expected"] == problem.answer_text

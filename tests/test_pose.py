@@ -1,0 +1,223 @@
+"""Posing: problems from levels and from text, the split by content, hashed streams, the verifier of frames."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from o1nano.envs.episodes import level_of
+from o1nano.envs.errors import ConfigurationError, ProblemError, TokenizationError
+from o1nano.envs.expression import Binary, canonical
+from o1nano.envs.pose import Level, Problem, draw, frame_answer, read, split_of, stream
+from o1nano.envs.problems import FAMILIES, FOUR_OPERATIONS
+from o1nano.envs.problems.base import draw_number
+from o1nano.envs.vocab import DIVIDE, MINUS, PLUS, TIMES, spell
+from tests.helpers import ids, problems
+
+
+def draws(level: Level, split: str, count: int, seed: int = 0) -> list[Problem]:
+    rng = np.random.default_rng(seed)
+    return [draw(level, rng, split, "mixed") for _ in range(count)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_train_and_test_do_not_overlap(family: str, size: int) -> None:
+    train = {canonical(problem.expr) for problem in draws(Level(family, size), "train", 300)}
+    test = {canonical(problem.expr) for problem in draws(Level(family, size), "test", 300)}
+    assert train and test
+    assert not train & test
+
+
+def test_every_small_problem_is_on_one_side_and_about_a_fifth_is_held_out() -> None:
+    pairs = [Binary(op, a, b) for op in (PLUS, MINUS, TIMES, DIVIDE) for a, b in product(range(100), repeat=2)]
+    test = {canonical(expr) for expr in pairs if split_of(expr) == "test"}
+    train = {canonical(expr) for expr in pairs if split_of(expr) == "train"}
+    assert not train & test
+    assert 0.18 < len(test) / (len(train) + len(test)) < 0.22
+
+
+@given(st.integers(0, 10**9), st.integers(0, 10**9), st.sampled_from((PLUS, MINUS, TIMES, DIVIDE)))
+def test_commuted_operands_are_on_the_same_side(left: int, right: int, op: int) -> None:
+    assert split_of(Binary(op, left, right)) == split_of(Binary(op, right, left))
+
+
+def test_phrasing_and_parentheses_do_not_change_the_side() -> None:
+    for number in range(50):
+        same = (f"{number}+45", f"What is {number} plus 45?", f"(45+{number})", f"the sum of {number} and 45")
+        assert len({split_of(read(text).expr) for text in same}) == 1
+
+
+def test_the_split_is_the_same_for_ever() -> None:
+    # The second letters of "train" and "test", for 98 + 0, 98 + 1, ...: published results depend on them.
+    sides = "".join(split_of(Binary(PLUS, 98, number))[1] for number in range(40))
+    assert sides == "rrrreerreerrrrrrrerrrerrrrrrrrrrrrrrrerr"
+
+
+def test_all_draws_from_both_sides() -> None:
+    sides = {split_of(problem.expr) for problem in draws(Level("addition", 2), "all", 50)}
+    assert sides == {"train", "test"}
+
+
+class OneProblem:
+    """A family with a single problem."""
+
+    phrasings = ("calculate {a} plus {b}",)
+
+    def sample(self, rng: np.random.Generator, size: int, other: int | None = None) -> Binary:
+        return Binary(PLUS, 1, 1)
+
+
+def test_a_level_without_problems_on_a_side_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FAMILIES, "addition", OneProblem())  # type: ignore[arg-type]
+    side = split_of(Binary(PLUS, 1, 1))
+    assert draws(Level("addition", 1), side, 1)[0].expr == Binary(PLUS, 1, 1)
+    with pytest.raises(ConfigurationError, match="addition/1 has no problem"):
+        draws(Level("addition", 1), "test" if side == "train" else "train", 1)
+
+
+@pytest.mark.parametrize("family", FOUR_OPERATIONS)
+@pytest.mark.parametrize(("size", "other"), [(1, 1), (3, 1), (2, 2), (20, 20)])
+def test_sizes_are_numbers_of_digits(family: str, size: int, other: int) -> None:
+    for problem in draws(Level(family, size, other), "all", 20):
+        left, right = problem.expr.left, problem.expr.right
+        assert isinstance(left, int) and isinstance(right, int)
+        assert (len(str(left)), len(str(right))) == (size, other)
+
+
+@pytest.mark.parametrize("family", FOUR_OPERATIONS)
+def test_the_longer_operand_has_the_size_of_the_level(family: str) -> None:
+    shapes = {
+        (len(str(problem.expr.left)), len(str(problem.expr.right))) for problem in draws(Level(family, 3), "all", 200)
+    }
+    assert {max(shape) for shape in shapes} == {3}
+    assert {min(shape) for shape in shapes} == {1, 2, 3}
+
+
+@pytest.mark.parametrize("operands", [2, 3, 5])
+def test_expressions_have_the_number_of_operands_asked_for(operands: int) -> None:
+    for problem in draws(Level("expression", 2, operands), "all", 30):
+        assert count_operands(problem.expr) == operands
+
+
+def count_operands(expr: int | Binary) -> int:
+    return 1 if isinstance(expr, int) else count_operands(expr.left) + count_operands(expr.right)
+
+
+def test_an_expression_needs_two_operands() -> None:
+    with pytest.raises(ConfigurationError, match="operands"):
+        draws(Level("expression", 2, 1), "all", 1)
+
+
+@pytest.mark.parametrize("digits", [1, 2, 18, 19, 40])
+def test_numbers_have_exactly_so_many_digits(digits: int) -> None:
+    rng = np.random.default_rng(0)
+    numbers = [draw_number(rng, digits) for _ in range(50)]
+    assert {len(str(number)) for number in numbers} == {digits}
+    assert len(set(numbers)) > 5
+
+
+@given(problems())
+def test_a_drawn_problem_reads_back_as_itself(problem: Problem) -> None:
+    again = read(problem.text)
+    assert again.prompt == problem.prompt
+    assert again.answer == problem.answer
+    assert canonical(again.expr) == canonical(problem.expr)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "answer"),
+    [
+        ("98+45", "98+45", "143"),
+        ("What is 98 plus 45?", "what is 98 plus 45 ?", "143"),
+        ("34-53", "34-53", "-19"),
+        ("8914/64", "8914/64", "139 R 18"),
+        ("the quotient of 8 and 4", "the quotient of 8 and 4", "2"),
+        ("(12+7)*5-8/2", "(12+7)*5-8/2", "91"),
+    ],
+)
+def test_read(text: str, shown: str, answer: str) -> None:
+    problem = read(text)
+    assert (problem.text, problem.answer_text, problem.level) == (shown, answer, None)
+    assert spell(problem.prompt[:1]) == "<problem>" and spell(problem.prompt[-1:]) == "="
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "why"),
+    [
+        ("", ProblemError, "not a problem"),
+        ("42", ProblemError, "nothing to compute in '42'"),
+        ("(42)", ProblemError, "nothing to compute"),
+        ("1/0", ProblemError, "divides by zero"),
+        ("7/2+1", ProblemError, "has a remainder"),
+        ("-7/2", ProblemError, "has a remainder"),
+        ("nine plus one", TokenizationError, "'nine'"),
+        ("1" * 1001, ProblemError, "1001 tokens; accepted: at most 1000"),
+    ],
+)
+def test_other_problems_are_refused_at_the_door_with_the_reason(text: str, error: type[Exception], why: str) -> None:
+    with pytest.raises(error, match=why):
+        read(text)
+
+
+def test_the_longest_problems_can_be_read_and_answered() -> None:
+    assert read("9" * 499 + "*" + "9" * 500).answer_text == str((10**499 - 1) * (10**500 - 1))
+    assert read("1" + "+1" * 499).answer_text == "500"
+
+
+def test_deep_nesting_is_answered_or_refused_with_the_reason() -> None:
+    assert read("(" * 200 + "1+1" + ")" * 200).answer_text == "2"
+    with pytest.raises(ProblemError, match="498 parentheses; accepted: at most 200"):
+        read("(" * 498 + "1+1" + ")" * 498)
+
+
+def test_streams_are_hashed_from_their_key() -> None:
+    def first(*key: object) -> int:
+        return int(stream(*key).integers(2**62))
+
+    assert first("test", "addition", 3, 0) == first("test", "addition", 3, 0)
+    keys = [
+        (split, family, size, seed)
+        for split in ("train", "test")
+        for family in FAMILIES
+        for size in (1, 2)
+        for seed in (0, 1)
+    ]
+    assert len({first(*key) for key in keys}) == len(keys)
+    # Not by adding: neighbouring sizes and seeds with the same sum share nothing.
+    assert first("test", "addition", 3, 1) != first("test", "addition", 2, 2)
+    assert first("test", 1, 23) != first("test", 12, 3)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("<problem> 9 8 + 4 5 =", "1 4 3"),
+        ("<problem> what is 9 8 plus 4 5 ? =", "1 4 3"),
+        ("<subtask> 8 9 + 5 4 =", "3 4 1"),
+        ("<subtask> 8 / 4 =", "2 R 0"),
+        (r"<subtask> 5 0 5 \ 4 6 =", "7 R 7 5"),
+        ("<subtask> - 3 - 3 =", "- 6"),
+        ("<subtask> 5 =", None),
+        ("<subtask> 5 / 0 =", None),
+        ("<subtask> 5 / 2 + 1 =", None),
+        ("<subtask> 5 % =", None),
+        ("<subtask> ( 5 + 2 =", None),
+    ],
+)
+def test_every_frame_is_a_verifiable_problem(prompt: str, expected: str | None) -> None:
+    found = frame_answer(bytes(ids(prompt)))
+    assert (None if found is None else spell(found)) == expected
+
+
+@pytest.mark.parametrize("level", [Level("addition", 3), Level("division", 4, 2), Level("expression", 12, 10)])
+def test_levels_read_back_from_their_names(level: Level) -> None:
+    assert level_of(str(level)) == level
+
+
+def test_level_names() -> None:
+    assert (str(Level("addition", 3)), str(Level("division", 4, 2))) == ("addition/3", "division/4x2")

@@ -1,0 +1,151 @@
+"""The trunk: causal, indifferent to padding, of the promised size, with no end of positions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch as th
+from tiny import TINY, shake
+
+from o1nano.envs.errors import ConfigurationError
+from o1nano.envs.grammar import Grammar
+from o1nano.envs.vocab import ID, VOCAB_SIZE
+from o1nano.policies.network import ReasoningNetwork
+from o1nano.policies.transformer import Transformer, TransformerConfig, rotate, sinusoids
+
+POSITIONS = ("none", "rotary", "sinusoidal")
+
+
+def trunk(**changes: Any) -> Transformer:
+    out = Transformer(replace(TINY, **changes))
+    shake(out)
+    return out.eval()
+
+
+def thoughts(batch: int, length: int) -> th.Tensor:
+    """Frames whose prompt is complete at once, with random tokens behind it."""
+    tokens = th.randint(1, VOCAB_SIZE, (batch, length), generator=th.Generator().manual_seed(1))
+    tokens[:, 0], tokens[:, 1] = ID["<subtask>"], ID["="]
+    return tokens
+
+
+@th.no_grad()
+@pytest.mark.parametrize("places", [True, False])
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_a_future_token_changes_nothing_earlier(positions: str, places: bool) -> None:
+    model, tokens = trunk(positions=positions, places=places), thoughts(3, 16)
+    before = model(tokens)
+    for at in (2, 9, 15):
+        changed = tokens.clone()
+        changed[:, at] = tokens[:, at] % (VOCAB_SIZE - 1) + 1
+        after = model(changed)
+        assert th.allclose(before[:, :at], after[:, :at], atol=1e-5)
+        assert not th.allclose(before[:, at], after[:, at], atol=1e-2)
+
+
+@th.no_grad()
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_every_earlier_token_reaches_the_last_one(positions: str) -> None:
+    model, tokens = trunk(positions=positions), thoughts(1, 12)
+    before = model(tokens)[0, -1]
+    for at in range(12):
+        changed = tokens.clone()
+        changed[:, at] = tokens[:, at] % (VOCAB_SIZE - 1) + 1
+        assert (model(changed)[0, -1] - before).abs().max() > 1e-4
+
+
+@th.no_grad()
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_padding_behind_a_frame_changes_nothing_in_it(positions: str) -> None:
+    model, tokens = trunk(positions=positions), thoughts(2, 10)
+    wide = th.cat((tokens, th.zeros((2, 7), dtype=th.long)), 1)
+    assert th.allclose(model(wide)[:, :10], model(tokens), atol=1e-5)
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_order_matters_without_positions_too(positions: str) -> None:
+    model = trunk(positions=positions)
+    with th.no_grad():
+        one, other = (
+            model(th.tensor([[ID["<subtask>"], ID["="], ID["<think>"], a, b, ID[";"]]]))[0, -1]
+            for a, b in ((ID["<ok>"], ID["<wrong>"]), (ID["<wrong>"], ID["<ok>"]))
+        )
+    assert (one - other).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"embedding": 33},  # not divisible by the heads
+        {"embedding": 12},  # an odd number of dimensions a head
+        {"positions": "learned"},
+        {"heads": 0},
+        {"layers": 0},
+        {"embedding": 0},
+        {"place_offset": 0},
+        {"dropout": 1.0},
+    ],
+)
+def test_a_senseless_configuration_is_refused_by_name(changes: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=rf"{next(iter(changes))}=.*accepted"):
+        replace(TINY, **changes)
+
+
+def test_the_default_model_has_less_than_a_million_parameters() -> None:
+    network = ReasoningNetwork(TransformerConfig(), Grammar())
+    count = sum(parameter.numel() for parameter in network.parameters())
+    assert 800_000 < count < 1_000_000
+
+
+def test_the_defaults_are_the_published_ones() -> None:
+    config = TransformerConfig()
+    assert (config.embedding, config.heads, config.layers, config.dropout) == (128, 8, 4, 0.1)
+    assert (config.max_context, config.positions) == (128_000, "none")
+
+
+@th.no_grad()
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_positions_do_not_end_at_5000(positions: str) -> None:
+    model = trunk(positions=positions, layers=1, embedding=16, heads=2, feed_forward=16)
+    out = model(thoughts(1, 5200))
+    assert out.shape == (1, 5200, 16)
+    assert th.isfinite(out).all()
+
+
+def test_positions_of_the_whole_context_differ() -> None:
+    time = th.tensor([4_999, 5_000, 5_001, 127_998, 127_999])
+    assert th.cdist(sinusoids(time, 32), sinusoids(time, 32)).fill_diagonal_(9).min() > 0.1
+    keys = rotate(th.ones(1, 1, 5, 8), time)[0, 0]
+    assert th.cdist(keys, keys).fill_diagonal_(9).min() > 0.1
+
+
+def test_rotation_depends_on_the_distance_only() -> None:
+    x, y = th.randn(1, 1, 1, 8), th.randn(1, 1, 1, 8)
+    near = (rotate(x, th.tensor([3])) * rotate(y, th.tensor([1]))).sum()
+    far = (rotate(x, th.tensor([103])) * rotate(y, th.tensor([101]))).sum()
+    assert near.item() == pytest.approx(far.item(), abs=1e-4)
+
+
+def test_sinusoids_of_the_first_positions() -> None:
+    out = sinusoids(th.tensor([0, 1]), 4)
+    expected = [[0, 0, 1, 1], [0.84147, 0.0099998, 0.54030, 0.99995]]  # sin(t), sin(t / 100), cos(t), cos(t / 100)
+    assert th.allclose(out, th.tensor(expected), atol=1e-5)
+
+
+@th.no_grad()
+def test_dropout_acts_in_training_only() -> None:
+    model, tokens = trunk(dropout=0.5), thoughts(2, 8)
+    assert th.equal(model(tokens), model(tokens))
+    model.train()
+    assert not th.allclose(model(tokens), model(tokens))
+
+
+@th.no_grad()
+def test_the_place_offset_shifts_every_place() -> None:
+    model, tokens = trunk(), thoughts(2, 8)
+    assert th.equal(model(tokens, th.tensor([0, 0])), model(tokens))
+    shifted = model(tokens, th.tensor([0, 5]))
+    assert th.allclose(shifted[0], model(tokens)[0], atol=1e-6)
+    assert not th.allclose(shifted[1], model(tokens)[1], atol=1e-2)
