@@ -12,7 +12,7 @@ import tyro
 
 from o1nano.agents.checkpoint import load
 from o1nano.agents.evaluation import held_out, levels, tabulate
-from o1nano.agents.reports import read_problems, records, table
+from o1nano.agents.reports import fitting, read_problems, records, table
 from o1nano.agents.transcripts import transcript
 from o1nano.envs.episodes import EnvConfig
 from o1nano.envs.errors import CheckpointError, ConfigurationError, O1NanoError
@@ -72,11 +72,6 @@ class Session:
     def solve(self, problems: list[Problem]) -> list[Answer]:
         """Answers problems as the options say."""
         options = self.options
-        for problem in problems:
-            if len(problem.prompt) >= self.env.frame_length:
-                raise ConfigurationError(
-                    f"a problem of {len(problem.prompt)} tokens; accepted: fewer than {self.env.frame_length}"
-                )
         return solve(
             self.network,
             problems,
@@ -89,7 +84,7 @@ class Session:
 
     def ask(self, text: str) -> str:
         """Answers one problem; returns what is to be printed."""
-        answer = self.solve([read(text)])[0]
+        answer = self.solve([fitting(read(text), self.env.frame_length)])[0]
         if self.options.show_reasoning:
             return transcript(answer)
         usage = f"{answer.reasoning_tokens + answer.subtask_tokens} reasoning tokens, {answer.subtasks} subtasks"
@@ -113,7 +108,7 @@ class Session:
 
     def file(self, path: Path) -> None:
         """Answers a file of problems."""
-        lines = read_problems(path)
+        lines = read_problems(path, self.env.frame_length)
         for line in lines:
             if line.error:
                 print(f"evaluate.py: {line.error}", file=sys.stderr)

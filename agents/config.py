@@ -16,27 +16,27 @@ class PPOConfig:
 
     n_envs: int = 96
     """Environments that are rolled out together."""
-    n_steps: int = 96
+    n_steps: int = 72
     """Tokens of each environment in an epoch."""
     batch_size: int = 2304
     """Actions of a minibatch, about: frames are not cut."""
-    n_epochs: int = 2
+    n_epochs: int = 1
     """Passes over the frames of a rollout."""
-    learning_rate: float = 3e-4
-    """Of AdamW, constant."""
-    gae_lambda: float = 0.95
+    learning_rate: float = 1.5e-4
+    """Peak of the learning rate (AdamW), after a short linear warm-up and before a linear decay."""
+    gae_lambda: float = 1.0
     """Trace decay of the advantages."""
     clip_range: float = 0.2
     """Of the probability ratio."""
-    target_kl: float = 0.03
+    target_kl: float = 0.01
     """Stops an epoch's passes when the approximate KL is 1.5 times this."""
     ent_coef: float = 0.0
     """Weight of the entropy bonus."""
-    vf_coef: float = 0.5
+    vf_coef: float = 0.05
     """Weight of the critic's loss."""
     max_grad_norm: float = 1.0
     """Largest gradient norm."""
-    kl_price: float = 0.0
+    kl_price: float = 0.01
     """Reward that a token costs for each nat by which it is likelier than after the warm start."""
     credit: Credit = "blame"
     """How a frame is rewarded: see FrameRolloutBuffer."""
@@ -58,6 +58,8 @@ class CurriculumConfig:
     """Episodes of a size that its success is measured over."""
     floor: float = 0.1
     """Weight of a level without failures; one without successes has this and 1."""
+    sums_priority: float = 3.0
+    """Factor of the weights of sums and differences, which cost far fewer tokens than products and quotients."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ class TrainConfig:
     """Everything, but small: ends in under a minute and learns next to nothing."""
     digits: int = 3
     """Largest demonstrated size."""
+    frame_length: int = 96
+    """Longest frame in tokens, in training and for the saved model."""
     warm_start: WarmStartConfig = field(default_factory=WarmStartConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)

@@ -46,8 +46,8 @@ class FramePPO(PPO):
         super().__init__(policy, env, rollout_buffer_class=FrameRolloutBuffer, **kwargs)
 
     def _setup_model(self) -> None:
-        grammar_kwargs = {key: value for key, value in self.policy_kwargs.items() if key in ("thinking", "call_stack")}
-        grammar = Grammar(grammar_kwargs.get("thinking", True), grammar_kwargs.get("call_stack", True))
+        # The buffer is built before the policy, whose grammar it shares.
+        grammar = Grammar(self.policy_kwargs.get("thinking", True), self.policy_kwargs.get("call_stack", True))
         self.rollout_buffer_kwargs = {"grammar": grammar, "depth": self.depth, "credit": self.credit}
         super()._setup_model()
 

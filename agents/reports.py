@@ -31,10 +31,14 @@ class Line:
     error: str = ""
 
 
-def read_problems(path: Path) -> list[Line]:
+def read_problems(path: Path, frame_length: int) -> list[Line]:
     """Reads ``{"problem": ..., "answer": ...}`` lines (answer optional) or plain text, one problem a line.
 
-    A line that is no problem becomes a ``Line`` with an error; the others are still answered.
+    A line that is no problem, or has no room in a frame, becomes a ``Line`` with an error; the others are still answered.
+
+    Args:
+        path: The file.
+        frame_length: The model's longest frame.
 
     Raises:
         ProblemError: If the file cannot be read at all or has no line.
@@ -47,10 +51,10 @@ def read_problems(path: Path) -> list[Line]:
     lines = [line.strip() for line in content.splitlines() if line.strip()]
     if not lines:
         raise ProblemError(f"no problem in {str(path)!r}; accepted: one problem a line, as text or JSON")
-    return [_read_line(line) for line in lines]
+    return [_read_line(line, frame_length) for line in lines]
 
 
-def _read_line(line: str) -> Line:
+def _read_line(line: str, frame_length: int) -> Line:
     text, expected = line, None
     if line.startswith("{"):
         try:
@@ -63,9 +67,20 @@ def _read_line(line: str) -> Line:
             return Line(line, None, None, f"{line[:60]!r} is no record ({error!s:.60}); accepted: {accepted}")
         expected = None if expected is None else str(expected)
     try:
-        return Line(text, expected, read(text))
+        return Line(text, expected, fitting(read(text), frame_length))
     except O1NanoError as error:
         return Line(text, expected, None, str(error))
+
+
+def fitting(problem: Problem, frame_length: int) -> Problem:
+    """Returns a problem that leaves room in a frame.
+
+    Raises:
+        ProblemError: If it does not.
+    """
+    if len(problem.prompt) >= frame_length:
+        raise ProblemError(f"a problem of {len(problem.prompt)} tokens; accepted: fewer than {frame_length}")
+    return problem
 
 
 def records(lines: Sequence[Line], answers: Sequence[Answer]) -> dict[str, Any]:

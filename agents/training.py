@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ class Run:
         self.config, self.folder = config, folder
         folder.mkdir(parents=True, exist_ok=True)
         self.started = time.time()
-        self.env_config = EnvConfig(digits=(1, config.digits))
+        self.env_config = EnvConfig(digits=(1, config.digits), frame_length=config.frame_length, max_tokens=2048)
         sizes = {"addition": config.curriculum.sums, "subtraction": config.curriculum.sums}
         sizes |= {"multiplication": config.curriculum.products, "division": config.curriculum.products}
         self.curriculum = AdaptiveCurriculum(
@@ -63,6 +63,7 @@ class Run:
             demote=config.curriculum.demote,
             window=config.curriculum.window,
             floor=config.curriculum.floor,
+            priority=dict.fromkeys(("addition", "subtraction"), config.curriculum.sums_priority),
         )
         self.logger = Logger(str(folder), [TensorBoardOutputFormat(str(folder))])
         self.model = self._build()
@@ -83,7 +84,7 @@ class Run:
             kl_price=ppo.kl_price,
             credit=ppo.credit,
             depth=self.env_config.depth,
-            learning_rate=ppo.learning_rate,
+            learning_rate=warm_up_and_decay(ppo.learning_rate),
             n_steps=ppo.n_steps,
             batch_size=ppo.batch_size,
             n_epochs=ppo.n_epochs,
@@ -97,7 +98,7 @@ class Run:
             policy_kwargs={
                 "transformer": config.transformer,
                 "bf16": config.bf16,
-                "optimizer_kwargs": {"betas": (0.9, 0.98), "weight_decay": 0.0},
+                "optimizer_kwargs": {"betas": (0.9, 0.99), "eps": 1e-5, "weight_decay": 0.0},
             },
             seed=config.seed,
             device=config.device,
@@ -211,6 +212,11 @@ class Run:
         """Problems that decide when the warm start stops: of the training split, so the test split stays unseen."""
         cells = levels(self.config.digits, self.config.digits)
         return [draw(level, stream("check", level, self.config.seed, index)) for level in cells for index in range(16)]
+
+
+def warm_up_and_decay(peak: float, share: float = 0.02) -> Callable[[float], float]:
+    """Returns a schedule of the remaining progress: up to the peak over the first share of a run, then down to 0."""
+    return lambda remaining: peak * min(1.0, (1 - remaining) / share) * remaining
 
 
 def prepare(config: TrainConfig) -> TrainConfig:

@@ -19,13 +19,13 @@ from o1nano.policies.network import ReasoningNetwork
 class WarmStartConfig:
     """Imitation of the expert."""
 
-    steps: int = 2500
+    steps: int = 3000
     """Most steps; the learning rate decays towards this number."""
     batch_tokens: int = 2048
     """Tokens of a step."""
     learning_rate: float = 1.5e-3
     """Peak of the learning rate (AdamW), after a linear warm-up and before a linear decay."""
-    stop_at: float = 0.85
+    stop_at: float = 0.88
     """Stops once this share of held-out problems of the demonstrated sizes is solved: PPO is left something to do."""
     check_every: int = 250
     """Steps between such checks."""

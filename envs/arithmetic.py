@@ -10,7 +10,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from o1nano.envs.episodes import EnvConfig, Episodes
-from o1nano.envs.errors import ConfigurationError
+from o1nano.envs.errors import ConfigurationError, RenderModeError
 from o1nano.envs.render import draw_stack
 from o1nano.envs.rules import Outcome
 from o1nano.envs.vocab import VOCAB_SIZE
@@ -69,7 +69,7 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
 
     def __init__(self, render_mode: str | None = None, obs_dtype: str = "float32", **config: Any) -> None:
         if render_mode not in (None, *self.metadata["render_modes"]):
-            raise ConfigurationError(f"render_mode={render_mode!r}; accepted: None, 'ansi', 'human'")
+            raise RenderModeError(f"render_mode={render_mode!r}; accepted: None, 'ansi', 'human'")
         self.config = EnvConfig(**config)
         self.episodes = Episodes(1, self.config)
         self.render_mode = render_mode

@@ -26,6 +26,8 @@ class AdaptiveCurriculum:
         demote: Share of successes below which it is closed again; the distance to ``promote`` is the hysteresis.
         window: Episodes of one level that its share is measured over.
         floor: Weight of a level without failures, when one without successes has ``floor + 1``.
+        priority: Factor of the weights of a family, 1 where it is not named. Problems of one family may cost many
+            times the tokens of another's; this shares the tokens out.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class AdaptiveCurriculum:
         demote: float = 0.3,
         window: int = 64,
         floor: float = 0.1,
+        priority: Mapping[str, float] | None = None,
     ) -> None:
         for family in first:
             check_family(family)
@@ -46,6 +49,7 @@ class AdaptiveCurriculum:
         if not 0 <= demote < promote <= 1:
             raise ConfigurationError(f"demote={demote}, promote={promote}; accepted: 0 <= demote < promote <= 1")
         self.promote, self.demote, self.window, self.floor = promote, demote, window, floor
+        self.priority = dict(priority or {})
         self.first, self.last, self.frontier = dict(first), dict(last), dict(first)
         self._results: dict[Level, deque[bool]] = {}
 
@@ -61,7 +65,10 @@ class AdaptiveCurriculum:
 
     def weights(self) -> dict[Level, float]:
         """Probability of each open level."""
-        raw = {level: self.floor + 1 - self.success(level) for level in self.open_levels}
+        raw = {
+            level: self.priority.get(level.family, 1.0) * (self.floor + 1 - self.success(level))
+            for level in self.open_levels
+        }
         total = sum(raw.values())
         return {level: weight / total for level, weight in raw.items()}
 

@@ -21,5 +21,9 @@ class ActionError(O1NanoError):
     """An action is no token, or there is not one for each environment."""
 
 
+class RenderModeError(ConfigurationError, TypeError):
+    """A render mode that there is not. A ``TypeError`` too: Stable-Baselines3 then makes the environment without one."""
+
+
 class CheckpointError(O1NanoError):
     """A file is not a usable checkpoint."""

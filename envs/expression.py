@@ -40,6 +40,7 @@ class Binary:
 
 Expr = int | Binary
 
+MOST_TOKENS = 1000  # keeps numbers below Python's limit for converting text, and trees above its recursion limit
 MOST_PARENTHESES = 200  # keeps the recursive descent far from Python's recursion limit
 
 _PRECEDENCE = {PLUS: 1, MINUS: 1, TIMES: 2, DIVIDE: 2, QUOTIENT_DIGIT: 2}
@@ -60,6 +61,8 @@ def parse(tokens: Sequence[int], least_first: bool) -> Expr:
     Raises:
         ProblemError: If the tokens are no expression.
     """
+    if len(tokens) > MOST_TOKENS:
+        raise ProblemError(f"a problem of {len(tokens)} tokens; accepted: at most {MOST_TOKENS}")
     if list(tokens).count(OPEN) > MOST_PARENTHESES:
         raise ProblemError(f"{list(tokens).count(OPEN)} parentheses; accepted: at most {MOST_PARENTHESES} pairs")
     return _Parser(list(tokens), least_first).parse()

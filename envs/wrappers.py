@@ -8,6 +8,7 @@ import gymnasium as gym
 from gymnasium.vector import VectorEnv, VectorWrapper
 
 from o1nano.envs.arithmetic import ArithmeticEnv
+from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.levels import LevelSource
 from o1nano.envs.vector import ArithmeticVectorEnv
 
@@ -26,9 +27,8 @@ class CurriculumWrapper(gym.Wrapper[Any, Any, Any, Any]):
 
     def set_curriculum(self, curriculum: LevelSource) -> None:
         """Replaces the curriculum; reachable through ``env_method("set_curriculum", ...)``."""
-        env = self.unwrapped
-        assert isinstance(env, ArithmeticEnv)
-        self.curriculum = env.episodes.levels = curriculum
+        self.curriculum = curriculum
+        _set_levels(self.unwrapped, curriculum)
 
 
 class VectorCurriculumWrapper(VectorWrapper[Any, Any, Any]):
@@ -40,6 +40,11 @@ class VectorCurriculumWrapper(VectorWrapper[Any, Any, Any]):
 
     def set_curriculum(self, curriculum: LevelSource) -> None:
         """Replaces the curriculum."""
-        env = self.unwrapped
-        assert isinstance(env, ArithmeticVectorEnv)
-        self.curriculum = env.episodes.levels = curriculum
+        self.curriculum = curriculum
+        _set_levels(self.unwrapped, curriculum)
+
+
+def _set_levels(env: object, curriculum: LevelSource) -> None:
+    if not isinstance(env, (ArithmeticEnv, ArithmeticVectorEnv)):
+        raise ConfigurationError(f"a curriculum around {env!r}; accepted: one of the o1nano environments")
+    env.episodes.levels = curriculum

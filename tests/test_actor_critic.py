@@ -72,7 +72,6 @@ def test_it_trains_under_stock_ppo() -> None:
 
 
 # Stable-Baselines3 asks gym.make for render_mode="rgb_array" first and falls back on a TypeError only.
-@pytest.mark.xfail(raises=ConfigurationError, strict=True, reason="ArithmeticEnv refuses render_mode='rgb_array'")
 @pytest.mark.filterwarnings("ignore:.*render_mode='rgb_array'")
 def test_it_trains_under_stock_ppo_by_environment_id() -> None:
     direct_ppo("o1nano/Direct-v0").learn(16)

@@ -208,3 +208,9 @@ def test_automatic_resets_of_the_native_vector_draw_from_the_curriculum(mode: Au
     [[family, size, results]] = state.state_dict()["results"]
     assert (family, size, set(results)) == ("addition", 1, {False})
     assert state.success(Level("addition", 1)) == 0.0
+
+
+def test_priority_multiplies_the_weights_of_a_family() -> None:
+    sizes = {"addition": 1, "multiplication": 1}
+    curriculum = AdaptiveCurriculum(sizes, sizes, priority={"addition": 3.0})
+    assert curriculum.weights() == {Level("addition", 1): 0.75, Level("multiplication", 1): 0.25}

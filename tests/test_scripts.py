@@ -1,0 +1,142 @@
+"""The two commands, as a user runs them."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch as th
+
+import evaluate
+import train_rl
+from o1nano.agents import checkpoint
+from o1nano.envs.episodes import EnvConfig
+from o1nano.policies.network import ReasoningNetwork
+from o1nano.policies.transformer import TransformerConfig
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained model in a file: it answers something to everything."""
+    path = tmp_path_factory.mktemp("model") / "o1_model.pth"
+    env = EnvConfig(frame_length=48, max_tokens=60)
+    th.manual_seed(0)
+    network = ReasoningNetwork(TransformerConfig(embedding=16, heads=2, layers=1, feed_forward=16), env.grammar)
+    checkpoint.save(path, network, env, {})
+    return path
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *flags: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *map(str, flags)])
+    return evaluate.main()
+
+
+def test_evaluate_prints_accuracy_interval_reward_valid_and_tokens(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.json"
+    assert run(monkeypatch, model, "--n", 3, "--sums", 2, "--products", 1, "--json", out) == 0
+    table = capsys.readouterr().out
+    for word in ("accuracy", "95% interval", "reward", "valid", "tokens", "addition/2", "division/1", "all"):
+        assert word in table
+    content = json.loads(out.read_text())
+    assert content["summary"]["n"] == 18 and len(content["cells"]) == 6
+    assert content["summary"]["average_reward"] == content["summary"]["accuracy"]
+
+
+def test_problem_files_hold_json_and_plain_lines_and_nonsense(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
+) -> None:
+    problems, out = tmp_path / "problems.jsonl", tmp_path / "out.json"
+    problems.write_text(
+        '{"problem": "What is 98 plus 45?", "answer": "143"}\n'
+        '{"problem": "34-53"}\n'
+        "calculate the product of 7 and 8\n"
+        "what is love?\n"
+        '{"question": "1+1"}\n' + "1+" * 40 + "1\n"
+    )
+    assert run(monkeypatch, model, "--problems", problems, "--json", out) == 0
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 3 and "'love'" in errors[0] and "'problem'" in errors[1] and "83 tokens" in errors[2]
+    content = json.loads(out.read_text())
+    assert content["summary"]["n"] == 6
+    fields = {"problem", "answer", "expected", "correct", "reasoning_tokens", "completion_tokens", "subtasks"}
+    for record in content["problems"][:3]:
+        assert fields | {"longest_context"} <= set(record)
+    assert [record["expected"] for record in content["problems"][:3]] == ["143", "-19", "56"]
+    assert [record["correct"] for record in content["problems"][3:]] == [False] * 3
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--ask", "What is ninety plus 45?"], "ninety"),
+        (["--ask", "12"], "12"),
+        (["--ask", "7/0"], "7/0"),
+        (["--problems", "/does/not/exist"], "/does/not/exist"),
+        (["--n", "0"], "--n 0"),
+        (["--temperature", "-1"], "-1"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, flags: list[str], named: str
+) -> None:
+    assert run(monkeypatch, model, *flags) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and named in lines[0] and "accepted" in lines[0]
+
+
+def test_a_missing_model_is_one_line_and_status_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch) == 2
+    assert "no model under runs/" in capsys.readouterr().err
+
+
+def test_interactive_never_dies_on_bad_input(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("hello\n98+45\n(((\n7/0\n1 2\n" + "9" * 5000 + "+1\n3-4\n"))
+    assert run(monkeypatch, model, "--interactive") == 0
+    out = capsys.readouterr().out
+    assert out.count("longest context") == 2 and "'hello'" in out
+
+
+def test_hidden_reasoning_is_shown_only_when_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path
+) -> None:
+    run(monkeypatch, model, "--ask", "98+45")
+    assert "<problem>" not in capsys.readouterr().out
+    run(monkeypatch, model, "--ask", "98+45", "--show-reasoning")
+    shown = capsys.readouterr().out
+    assert shown.startswith("98+45\n")
+
+
+def test_training_refuses_bad_flags_with_status_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train_rl.py", "--digits", "0"])
+    assert train_rl.main() == 2
+    assert capsys.readouterr().err == "train_rl.py: digits=0; accepted: an integer of at least 1\n"
+    assert not Path("runs").exists()
+
+
+def test_the_smoke_run_writes_everything(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "train_rl.py"), "--smoke", "--name", "smoke", "--threads", "1"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "before PPO" in done.stdout and "division/1" in done.stdout
+    folder = tmp_path / "runs" / "smoke"
+    names = {path.name for path in folder.iterdir()}
+    assert {"config.json", "o1_model.pth", "o1_model.zip", "results.json"} <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    results = json.loads((folder / "results.json").read_text())
+    assert {"before", "after", "average_before", "average_after", "versions"} <= set(results)
+    checkpoint.load(folder / "o1_model.pth")
