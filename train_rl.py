@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -21,6 +22,9 @@ def main() -> int:
     except O1NanoError as error:
         print(f"train_rl.py: {error}", file=sys.stderr)
         return 2
+    # Also where they would be ignored, as in the background of a script.
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.default_int_handler)
     try:
         run.execute()
     except KeyboardInterrupt:

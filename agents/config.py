@@ -22,7 +22,7 @@ class PPOConfig:
     """Actions of a minibatch, about: frames are not cut."""
     n_epochs: int = 1
     """Passes over the frames of a rollout."""
-    learning_rate: float = 1.5e-4
+    learning_rate: float = 1e-4
     """Peak of the learning rate (AdamW), after a short linear warm-up and before a linear decay."""
     gae_lambda: float = 1.0
     """Trace decay of the advantages."""
@@ -32,8 +32,8 @@ class PPOConfig:
     """Stops an epoch's passes when the approximate KL is 1.5 times this."""
     ent_coef: float = 0.0
     """Weight of the entropy bonus."""
-    vf_coef: float = 0.05
-    """Weight of the critic's loss."""
+    vf_coef: float = 0.5
+    """Weight of the critic's loss, which does not reach the trunk."""
     max_grad_norm: float = 1.0
     """Largest gradient norm."""
     kl_price: float = 0.01

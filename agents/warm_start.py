@@ -25,7 +25,7 @@ class WarmStartConfig:
     """Tokens of a step."""
     learning_rate: float = 1.5e-3
     """Peak of the learning rate (AdamW), after a linear warm-up and before a linear decay."""
-    stop_at: float = 0.88
+    stop_at: float = 0.85
     """Stops once this share of held-out problems of the demonstrated sizes is solved: PPO is left something to do."""
     check_every: int = 250
     """Steps between such checks."""

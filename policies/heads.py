@@ -57,6 +57,10 @@ class Heads(nn.Module):
         return logits.masked_fill(~self.legal[states], -th.inf).log_softmax(-1)
 
     def values(self, hidden: th.Tensor) -> th.Tensor:
-        """Returns ``[M]`` values of hidden states ``[M, D]``."""
-        out: th.Tensor = self.value(hidden).float().squeeze(-1)
+        """Returns ``[M]`` values of hidden states ``[M, D]``.
+
+        The critic reads the trunk but does not pull at it: next to the small policy gradients of an almost certain
+        policy, the gradient of its error would move the trunk at random (measured: docs/log.md).
+        """
+        out: th.Tensor = self.value(hidden.detach()).float().squeeze(-1)
         return out
