@@ -41,7 +41,7 @@ class DemonstrationStream:
         levels: Which problems.
         rng: Source of all randomness.
         batch_tokens: Tokens of a batch, at least.
-        slip_rate: Share of quotient digits that are wrong at first and then revised.
+        slip_rate: Share of quotient digits that are wrong at first and then revised; the wrong ones are not imitated.
         spoil_rate: Share of frames that are cut behind a planted wrong digit, to teach the critic what failure looks
             like; the wrong digit is not imitated.
         pool: Batches that are drawn and shuffled together.
@@ -52,7 +52,7 @@ class DemonstrationStream:
         levels: LevelSource,
         rng: np.random.Generator,
         batch_tokens: int,
-        slip_rate: float = 0.15,
+        slip_rate: float = 0.4,
         spoil_rate: float = 0.1,
         pool: int = 16,
     ) -> None:
@@ -81,7 +81,9 @@ class DemonstrationStream:
     def _learnable(self, frame: Frame) -> Demonstration:
         tokens = np.array(frame.tokens, dtype=np.uint8)
         positions = np.flatnonzero(frame.emitted) - 1
-        whole = Demonstration(tokens, positions, np.ones(len(positions), bool), np.ones(len(positions), np.float32))
+        # Mistakes are shown for their repair: what follows them is imitated, they are not.
+        imitate = ~np.isin(positions + 1, frame.slipped)
+        whole = Demonstration(tokens, positions, imitate, np.ones(len(positions), np.float32))
         return self._spoil(whole) if self.rng.random() < self.spoil_rate else whole
 
     def _spoil(self, frame: Demonstration) -> Demonstration:

@@ -29,8 +29,8 @@ class WarmStartConfig:
     """Stops once this share of held-out problems of the demonstrated sizes is solved: PPO is left something to do."""
     check_every: int = 250
     """Steps between such checks."""
-    slip_rate: float = 0.15
-    """Share of quotient digits that the expert first guesses wrong and then revises."""
+    slip_rate: float = 0.4
+    """Share of quotient digits that the expert first guesses wrong and then revises; it is imitated in the latter."""
     spoil_rate: float = 0.1
     """Share of frames with a planted error, for the critic only."""
     value_coef: float = 0.1

@@ -23,10 +23,12 @@ class Frame:
     Attributes:
         tokens: Prompt, thinking with injected answers, answer.
         emitted: For each token, whether it is the agent's.
+        slipped: Indices of the agent's tokens that are wrong on purpose.
     """
 
     tokens: list[int]
     emitted: list[bool]
+    slipped: list[int]
 
 
 def write_frame(
@@ -70,7 +72,7 @@ def demonstrate(problem: Problem, rng: np.random.Generator | None = None, slip_r
     prompts: list[list[int]] = [list(problem.prompt)]
     while prompts:
         script = write_frame(prompts.pop(), rng, slip_rate)
-        frames.append(Frame(script.tokens, script.emitted))
+        frames.append(Frame(script.tokens, script.emitted, script.slipped))
         prompts += [subtask_prompt(child) for child in reversed(script.children)]
     return frames
 

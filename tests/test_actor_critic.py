@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch as th
 from stable_baselines3 import PPO
-from tiny import TINY, ids, padded, random_legal, shake, vec_env
+from tests.tiny import TINY, ids, padded, random_legal, shake, vec_env
 
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.grammar import Channel, Grammar

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
-from tiny import full_pass, ids, padded, tiny_network
+from tests.tiny import full_pass, ids, padded, tiny_network
 
 from o1nano.agents.checkpoint import load, save
 from o1nano.envs.episodes import EnvConfig

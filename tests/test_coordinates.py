@@ -7,7 +7,7 @@ import pytest
 import torch as th
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import ids
+from tests.tiny import ids
 
 from o1nano.envs.grammar import Grammar
 from o1nano.envs.vocab import DIGITS, VOCAB_SIZE

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import ids
+from tests.tiny import ids
 
 from o1nano.agents.credit import advantages, judge
 from o1nano.envs.expert import demonstrate

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch as th
-from tiny import SMALL_ENV, TINY, full_pass, ids, padded, random_legal, shake, tiny_network
+from tests.tiny import SMALL_ENV, TINY, full_pass, ids, padded, random_legal, shake, tiny_network
 
 from o1nano.envs.expert import ExpertPolicy, demonstrate
 from o1nano.envs.grammar import Grammar

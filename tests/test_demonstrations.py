@@ -6,7 +6,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from tiny import ids
+from tests.tiny import ids
 
 from o1nano.agents.demonstrations import Demonstration, DemonstrationStream
 from o1nano.envs.expert import write_frame

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
-from tiny import ids, random_legal, tiny_network
+from tests.tiny import ids, random_legal, tiny_network
 
 from o1nano.agents.transcripts import in_call_order, transcript
 from o1nano.envs.arithmetic import ArithmeticEnv

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
-from tiny import TINY, full_pass, ids, padded, shake, tiny_network, vec_env
+from tests.tiny import TINY, full_pass, ids, padded, shake, tiny_network, vec_env
 
 from o1nano.agents.demonstrations import DemonstrationStream
 from o1nano.agents.ppo import FramePPO

@@ -9,7 +9,7 @@ import pytest
 import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
-from tiny import TINY, ids, padded, shake, vec_env
+from tests.tiny import TINY, ids, padded, shake, vec_env
 
 from o1nano.agents.frames import ClosedFrame, FrameRolloutBuffer
 from o1nano.agents.ppo import FramePPO

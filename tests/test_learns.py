@@ -13,7 +13,7 @@ import torch as th
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
-from tiny import TINY, vec_env
+from tests.tiny import TINY, vec_env
 
 from o1nano.agents.demonstrations import DemonstrationStream
 from o1nano.agents.ppo import FramePPO

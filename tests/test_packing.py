@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import ids
+from tests.tiny import ids
 
 from o1nano.agents.packing import cut, pack
 from o1nano.envs.grammar import Grammar, State

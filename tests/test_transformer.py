@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch as th
-from tiny import TINY, shake
+from tests.tiny import TINY, shake
 
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.grammar import Grammar

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from gymnasium.wrappers import TimeLimit
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
-from tiny import SMALL_ENV, random_legal, vec_env
+from tests.tiny import SMALL_ENV, random_legal, vec_env
 
 from o1nano.agents.vec_env import GymnasiumVecEnv
 from o1nano.envs.arithmetic import ArithmeticEnv

@@ -8,7 +8,7 @@ from itertools import repeat
 import numpy as np
 import pytest
 import torch as th
-from tiny import tiny_network
+from tests.tiny import tiny_network
 
 from o1nano.agents.demonstrations import Demonstration
 from o1nano.agents.warm_start import WarmStart, WarmStartConfig

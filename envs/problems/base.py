@@ -17,6 +17,7 @@ class Script:
     Attributes:
         tokens: The whole frame, prompt and injected answers included.
         emitted: For each token, whether an agent emits it (prompts and injected answers are not actions).
+        slipped: Indices of tokens that are wrong on purpose: to be repaired, not to be imitated.
         children: The subtasks in the order of their calls; a tail call is the last one.
         slip_rate: Probability of a wrong first guess where a family can guess, so that revision is demonstrated.
     """
@@ -24,6 +25,7 @@ class Script:
     def __init__(self, prompt: Sequence[int], rng: np.random.Generator | None = None, slip_rate: float = 0.0) -> None:
         self.tokens = list(prompt)
         self.emitted = [False] * len(prompt)
+        self.slipped: list[int] = []
         self.children: list[Expr] = []
         self.rng, self.slip_rate = rng, slip_rate
 

@@ -49,6 +49,7 @@ class Division(TwoOperands):
             script.write(ZERO, OK)
             return
         if script.slips():
+            script.slipped.append(len(script.tokens))
             self._try_digit(self._wrong_digit(left // right, script), left, right, script)
             script.write(WRONG, REVISE)
         self._try_digit(left // right, left, right, script)
