@@ -52,7 +52,8 @@ class Options:
     device: str = "cpu"
     """cpu or cuda."""
 
-    def __post_init__(self) -> None:
+    def validate(self) -> None:
+        """Raises ``ConfigurationError`` on a value that makes no sense."""
         for name in ("n", "sums", "products", "batch"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"--{name} {getattr(self, name)}; accepted: at least 1")
@@ -161,6 +162,7 @@ def main() -> int:
     """Does what the flags say; returns the exit status."""
     try:
         options = tyro.cli(Options, description=__doc__)
+        options.validate()
         session = Session(options)
         if options.ask is not None:
             print(session.ask(options.ask))

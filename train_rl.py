@@ -10,7 +10,7 @@ import tyro
 
 from o1nano.agents.config import TrainConfig
 from o1nano.agents.training import Run, prepare
-from o1nano.envs.errors import O1NanoError
+from o1nano.envs.errors import ConfigurationError, O1NanoError
 
 
 def main() -> int:
@@ -18,6 +18,8 @@ def main() -> int:
     try:
         config = prepare(tyro.cli(TrainConfig, description=__doc__))
         folder = Path("runs") / config.name
+        if folder.exists():
+            raise ConfigurationError(f"--name {config.name}: {folder} exists; accepted: a new name")
         run = Run(config, folder)
     except O1NanoError as error:
         print(f"train_rl.py: {error}", file=sys.stderr)

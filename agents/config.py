@@ -103,7 +103,8 @@ class TrainConfig:
     transformer: TransformerConfig = field(default_factory=lambda: TransformerConfig(dropout=0.0))
     """Dropout is off by measurement: every demonstration is fresh, so there is nothing to overfit (docs/log.md)."""
 
-    def __post_init__(self) -> None:
+    def validate(self) -> None:
+        """Raises ``ConfigurationError`` on a value that makes no sense."""
         for name, value, least in (
             ("epochs", self.epochs, 0),
             ("digits", self.digits, 1),

@@ -34,7 +34,7 @@ class Line:
 def read_problems(path: Path, frame_length: int) -> list[Line]:
     """Reads ``{"problem": ..., "answer": ...}`` lines (answer optional) or plain text, one problem a line.
 
-    A line that is no problem, or has no room in a frame, becomes a ``Line`` with an error; the others are still answered.
+    A line that is no problem, or has no room in a frame, becomes a ``Line`` with an error; all others are answered.
 
     Args:
         path: The file.

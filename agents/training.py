@@ -16,6 +16,7 @@ import gymnasium
 import numpy as np
 import stable_baselines3
 import torch as th
+from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from stable_baselines3.common.vec_env import VecMonitor
@@ -76,7 +77,7 @@ class Run:
     def _build(self) -> FramePPO:
         config, ppo = self.config, self.config.ppo
         env = ArithmeticVectorEnv(
-            ppo.n_envs, autoreset_mode="SameStep", obs_dtype="uint8", **{**self.env_config.__dict__}
+            ppo.n_envs, autoreset_mode=AutoresetMode.SAME_STEP, obs_dtype="uint8", **vars(self.env_config)
         )
         model = FramePPO(
             ReasoningPolicy,
@@ -172,11 +173,12 @@ class Run:
         """Measures held-out accuracy by task and size: greedy, one path."""
         config = self.config.evaluation
         problems = held_out(levels(max(config.sums, self.config.digits), config.products), config.problems)
-        bar = tqdm(total=len(problems), desc=title, unit="problem", mininterval=5.0)
-        answers = solve(
-            self.network, problems, self.env_config, progress=lambda done: bar.update(done - bar.n) and None
-        )
-        bar.close()
+        with tqdm(total=len(problems), desc=title, unit="problem", mininterval=5.0) as bar:
+
+            def progress(done: int) -> None:
+                bar.update(done - bar.n)
+
+            answers = solve(self.network, problems, self.env_config, progress=progress)
         return tabulate(answers)
 
     def report(self, before: Sequence[Cell], after: Sequence[Cell]) -> dict[str, Any]:
@@ -221,6 +223,7 @@ def warm_up_and_decay(peak: float, share: float = 0.02) -> Callable[[float], flo
 
 def prepare(config: TrainConfig) -> TrainConfig:
     """Fills in what a configuration leaves to the machine, and sets the number of threads."""
+    config.validate()
     th.set_num_threads(config.threads or len(os.sched_getaffinity(0)))
     config = config.small() if config.smoke else config
     name = config.name or time.strftime("%Y%m%d-%H%M%S") + f"-seed{config.seed}"

@@ -1,7 +1,7 @@
 """Draws what runs have learned: sampled success by size against PPO tokens, from their TensorBoard files.
 
-    pip install matplotlib
-    python benchmarks/learning_curve.py runs/reference-* --out docs/images/learning.png
+pip install matplotlib
+python benchmarks/learning_curve.py runs/reference-* --out docs/images/learning.png
 """
 
 from __future__ import annotations

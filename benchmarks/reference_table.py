@@ -1,6 +1,6 @@
 """Prints the results of reference runs as a markdown table, every seed shown.
 
-    python benchmarks/reference_table.py runs/reference-0 runs/reference-1 runs/reference-2
+python benchmarks/reference_table.py runs/reference-0 runs/reference-1 runs/reference-2
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ class ActionError(O1NanoError):
 
 
 class RenderModeError(ConfigurationError, TypeError):
-    """A render mode that there is not. A ``TypeError`` too: Stable-Baselines3 then makes the environment without one."""
+    """A render mode that does not exist. Also a ``TypeError``, on which Stable-Baselines3 does without one."""
 
 
 class CheckpointError(O1NanoError):

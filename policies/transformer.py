@@ -232,7 +232,9 @@ class Transformer(nn.Module):
     def _run(self, embedded: Sequence[th.Tensor], groups: Sequence[Group]) -> list[th.Tensor]:
         longest = max(group.length for group in groups)
         if longest > self.config.max_context:
-            raise ConfigurationError(f"a frame of {longest} tokens; accepted: at most max_context={self.config.max_context}")
+            raise ConfigurationError(
+                f"a frame of {longest} tokens; accepted: at most max_context={self.config.max_context}"
+            )
         x = th.cat(list(embedded))
         if self.config.positions == "sinusoidal":
             times = [group.time.expand(group.batch, group.length).flatten() for group in groups]

@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 import torch as th
 from stable_baselines3 import PPO
-from tests.tiny import TINY, ids, padded, random_legal, shake, vec_env
 
-from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.grammar import Channel, Grammar
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.envs.vocab import VOCAB_SIZE
 from o1nano.policies.actor_critic import ReasoningPolicy
 from o1nano.policies.network import FrameBatch
+from tests.tiny import TINY, ids, padded, random_legal, shake, vec_env
 
 DIRECT: dict[str, Any] = {"transformer": TINY, "thinking": False, "call_stack": False}
 

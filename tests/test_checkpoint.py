@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
-from tests.tiny import full_pass, ids, padded, tiny_network
 
 from o1nano.agents.checkpoint import load, save
 from o1nano.envs.episodes import EnvConfig
 from o1nano.envs.errors import CheckpointError
 from o1nano.envs.vocab import TOKENS
+from tests.tiny import full_pass, ids, padded, tiny_network
 
 ENV = EnvConfig(operations=("addition", "division"), digits=(1, 4), call_stack=False, frame_length=60, depth=3)
 ROWS = padded([ids("<problem> 3 + 4 ="), ids("<subtask> 8 9 + 5 4 = <think> 3")])

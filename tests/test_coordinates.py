@@ -7,11 +7,11 @@ import pytest
 import torch as th
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.tiny import ids
 
 from o1nano.envs.grammar import Grammar
 from o1nano.envs.vocab import DIGITS, VOCAB_SIZE
 from o1nano.policies.coordinates import NUM_ROLES, coordinates
+from tests.tiny import ids
 
 FRAMES = {
     "root sum": (

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.tiny import ids
 
 from o1nano.agents.credit import advantages, judge
 from o1nano.envs.expert import demonstrate
 from o1nano.envs.pose import Level, draw
 from o1nano.envs.vocab import EOS, NINE, SUBTASK, ZERO
+from tests.tiny import ids
 
 SUM = "<subtask> 8 9 + 5 4 = "
 CHAIN = "<subtask> 1 + 2 + 3 = <think> <call> 1 + 2 </call> 3 ; "

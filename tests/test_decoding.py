@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch as th
-from tests.tiny import SMALL_ENV, TINY, full_pass, ids, padded, random_legal, shake, tiny_network
 
 from o1nano.envs.expert import ExpertPolicy, demonstrate
 from o1nano.envs.grammar import Grammar
@@ -18,6 +17,7 @@ from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.policies.actor_critic import ReasoningPolicy
 from o1nano.policies.decoding import Decoder
 from o1nano.policies.network import ReasoningNetwork
+from tests.tiny import SMALL_ENV, TINY, full_pass, ids, padded, random_legal, shake, tiny_network
 
 TOLERANCE = 2e-5
 

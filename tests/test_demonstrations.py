@@ -6,13 +6,13 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from tests.tiny import ids
 
 from o1nano.agents.demonstrations import Demonstration, DemonstrationStream
 from o1nano.envs.expert import write_frame
 from o1nano.envs.levels import UniformLevels
 from o1nano.envs.pose import frame_answer
 from o1nano.envs.vocab import END_CALL, END_THINK, EOS, EQUALS, NINE, REVISE, WRONG, ZERO
+from tests.tiny import ids
 
 
 def demonstrations(
@@ -93,7 +93,8 @@ def test_slips_are_rejected_and_revised() -> None:
         first, second = tokens[len(prompt_of(frame)) + 1], tokens[at + 1]
         assert first != second
         assert bytes(tokens[tokens.index(END_THINK) + 1 : -1]) == frame_answer(bytes(prompt_of(frame)))
-        assert frame.imitate.all()
+        slipped = frame.tokens[frame.positions[~frame.imitate] + 1].tolist()
+        assert slipped == [first]  # the wrong guess is there to be repaired, not to be imitated
 
 
 def test_without_slips_nothing_is_revised() -> None:

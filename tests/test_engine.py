@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
-from tests.tiny import ids, random_legal, tiny_network
 
 from o1nano.agents.transcripts import in_call_order, transcript
 from o1nano.envs.arithmetic import ArithmeticEnv
@@ -21,6 +20,7 @@ from o1nano.envs.rules import CallStacks, Ended, Limits
 from o1nano.envs.vocab import spell
 from o1nano.policies.engine import Answer, solve
 from o1nano.policies.network import ReasoningNetwork
+from tests.tiny import ids, random_legal, tiny_network
 
 CONFIG = EnvConfig(frame_length=48, depth=4, max_tokens=120)
 

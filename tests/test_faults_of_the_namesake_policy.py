@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
-from tests.tiny import TINY, full_pass, ids, padded, shake, tiny_network, vec_env
 
 from o1nano.agents.demonstrations import DemonstrationStream
 from o1nano.agents.ppo import FramePPO
@@ -21,6 +20,7 @@ from o1nano.envs.vocab import END_THINK, EQUALS, ID, NINE, PAD, REVISE, VOCAB_SI
 from o1nano.policies.actor_critic import ReasoningPolicy
 from o1nano.policies.engine import solve
 from o1nano.policies.network import FrameBatch
+from tests.tiny import TINY, full_pass, ids, padded, shake, tiny_network, vec_env
 
 
 def test_numbers_above_9_were_read_as_padding() -> None:
@@ -56,6 +56,7 @@ def test_attention_was_not_causal() -> None:
 
 def test_supervised_targets_were_the_models_own_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     """Targets come from the expert and are right; the model is not asked to decode anything."""
+
     def forbidden(*_: Any) -> None:
         raise AssertionError("the warm start sampled from the model")
 

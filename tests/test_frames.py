@@ -9,13 +9,13 @@ import pytest
 import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
-from tests.tiny import TINY, ids, padded, shake, vec_env
 
 from o1nano.agents.frames import ClosedFrame, FrameRolloutBuffer
 from o1nano.agents.ppo import FramePPO
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.envs.vocab import EQUALS, GOTO, spell
 from o1nano.policies.actor_critic import ReasoningPolicy
+from tests.tiny import TINY, ids, padded, shake, vec_env
 
 TOLERANCE = 2e-5
 

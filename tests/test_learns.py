@@ -13,7 +13,6 @@ import torch as th
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
-from tests.tiny import TINY, vec_env
 
 from o1nano.agents.demonstrations import DemonstrationStream
 from o1nano.agents.ppo import FramePPO
@@ -27,6 +26,7 @@ from o1nano.policies.actor_critic import ReasoningPolicy
 from o1nano.policies.engine import solve
 from o1nano.policies.network import ReasoningNetwork
 from o1nano.policies.transformer import TransformerConfig
+from tests.tiny import TINY, vec_env
 
 FAMILIES = ("addition", "subtraction")
 SMALL = TransformerConfig(embedding=64, heads=4, layers=2, feed_forward=128, dropout=0.0, num_places=16, place_offset=1)

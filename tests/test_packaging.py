@@ -42,7 +42,13 @@ def probe(folder: Path, path: str) -> str:
 def test_the_wheel_holds_only_o1nano_with_all_its_packages(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0].split("-")[0] for name in names} == {"o1nano"}
-    for module in ("envs/rules.py", "envs/problems/division.py", "policies/transformer.py", "agents/ppo.py", "py.typed"):
+    for module in (
+        "envs/rules.py",
+        "envs/problems/division.py",
+        "policies/transformer.py",
+        "agents/ppo.py",
+        "py.typed",
+    ):
         assert f"o1nano/{module}" in names
     assert not any("test" in name or "train_rl" in name for name in names)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.tiny import ids
 
 from o1nano.agents.packing import cut, pack
 from o1nano.envs.grammar import Grammar, State
+from tests.tiny import ids
 
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=80).map(sorted))

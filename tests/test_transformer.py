@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch as th
-from tests.tiny import TINY, shake
 
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.grammar import Grammar
 from o1nano.envs.vocab import ID, VOCAB_SIZE
 from o1nano.policies.network import ReasoningNetwork
 from o1nano.policies.transformer import Transformer, TransformerConfig, rotate, sinusoids
+from tests.tiny import TINY, shake
 
 POSITIONS = ("none", "rotary", "sinusoidal")
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from gymnasium.wrappers import TimeLimit
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
-from tests.tiny import SMALL_ENV, random_legal, vec_env
 
 from o1nano.agents.vec_env import GymnasiumVecEnv
 from o1nano.envs.arithmetic import ArithmeticEnv
@@ -18,6 +17,7 @@ from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.expert import ExpertPolicy
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.envs.wrappers import VectorCurriculumWrapper
+from tests.tiny import SMALL_ENV, random_legal, vec_env
 
 
 def single(max_steps: int | None) -> gym.Env[Any, Any]:

@@ -8,7 +8,6 @@ from itertools import repeat
 import numpy as np
 import pytest
 import torch as th
-from tests.tiny import tiny_network
 
 from o1nano.agents.demonstrations import Demonstration
 from o1nano.agents.warm_start import WarmStart, WarmStartConfig
@@ -16,6 +15,7 @@ from o1nano.envs.expert import demonstrate
 from o1nano.envs.pose import read
 from o1nano.envs.vocab import VOCAB_SIZE
 from o1nano.policies.network import FrameBatch, ReasoningNetwork
+from tests.tiny import tiny_network
 
 CONFIG = WarmStartConfig(steps=120, learning_rate=1e-2)
 
