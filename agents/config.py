@@ -46,7 +46,7 @@ class PPOConfig:
 class CurriculumConfig:
     """The adaptive curriculum; it begins with the demonstrated sizes."""
 
-    sums: int = 8
+    sums: int = 6
     """Largest size of sums and differences."""
     products: int = 3
     """Largest size of products and quotients."""
