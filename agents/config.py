@@ -93,7 +93,9 @@ class TrainConfig:
     smoke: bool = False
     """Everything, but small: ends in under a minute and learns next to nothing."""
     digits: int = 3
-    """Largest demonstrated size."""
+    """Largest demonstrated size of sums and differences."""
+    product_digits: int = 2
+    """Largest demonstrated size of products and quotients."""
     frame_length: int = 96
     """Longest frame in tokens, in training and for the saved model."""
     warm_start: WarmStartConfig = field(default_factory=WarmStartConfig)
@@ -108,6 +110,7 @@ class TrainConfig:
         for name, value, least in (
             ("epochs", self.epochs, 0),
             ("digits", self.digits, 1),
+            ("product_digits", self.product_digits, 1),
             ("threads", self.threads, 0),
             ("ppo.n_envs", self.ppo.n_envs, 1),
             ("ppo.n_steps", self.ppo.n_steps, 1),

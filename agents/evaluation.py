@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
+from o1nano.envs.levels import sizes
 from o1nano.envs.pose import Level, Phrasing, Problem, draw, stream
 from o1nano.policies.engine import Answer
 
@@ -59,8 +60,7 @@ def wilson(correct: int, n: int, z: float = 1.96) -> tuple[float, float]:
 
 def levels(sums: int, products: int) -> list[Level]:
     """The cells of the standard table: sizes 1 to ``sums`` of sums and differences, 1 to ``products`` of the others."""
-    largest = {"addition": sums, "subtraction": sums, "multiplication": products, "division": products}
-    return [Level(family, size) for family, last in largest.items() for size in range(1, last + 1)]
+    return sizes(("addition", "subtraction"), (1, sums)) + sizes(("multiplication", "division"), (1, products))
 
 
 def held_out(cells: Sequence[Level], n: int, seed: int = 0, phrasing: Phrasing = "mixed") -> list[Problem]:

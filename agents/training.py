@@ -35,11 +35,12 @@ from o1nano.envs.curriculum import AdaptiveCurriculum
 from o1nano.envs.episodes import EnvConfig
 from o1nano.envs.levels import UniformLevels
 from o1nano.envs.pose import Problem, draw, stream
-from o1nano.envs.problems import FOUR_OPERATIONS
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.envs.wrappers import VectorCurriculumWrapper
 from o1nano.policies.actor_critic import ReasoningPolicy
 from o1nano.policies.engine import solve
+
+SUMS, PRODUCTS = ("addition", "subtraction"), ("multiplication", "division")
 
 
 class Run:
@@ -55,16 +56,16 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         self.started = time.time()
         self.env_config = EnvConfig(digits=(1, config.digits), frame_length=config.frame_length, max_tokens=2048)
-        sizes = {"addition": config.curriculum.sums, "subtraction": config.curriculum.sums}
-        sizes |= {"multiplication": config.curriculum.products, "division": config.curriculum.products}
+        first = dict.fromkeys(SUMS, config.digits) | dict.fromkeys(PRODUCTS, config.product_digits)
+        last = dict.fromkeys(SUMS, config.curriculum.sums) | dict.fromkeys(PRODUCTS, config.curriculum.products)
         self.curriculum = AdaptiveCurriculum(
-            first={family: config.digits for family in FOUR_OPERATIONS},
-            last={family: max(size, config.digits) for family, size in sizes.items()},
+            first=first,
+            last={family: max(first[family], size) for family, size in last.items()},
             promote=config.curriculum.promote,
             demote=config.curriculum.demote,
             window=config.curriculum.window,
             floor=config.curriculum.floor,
-            priority=dict.fromkeys(("addition", "subtraction"), config.curriculum.sums_priority),
+            priority=dict.fromkeys(SUMS, config.curriculum.sums_priority),
         )
         self.logger = Logger(str(folder), [TensorBoardOutputFormat(str(folder))])
         self.model = self._build()
@@ -124,7 +125,7 @@ class Run:
         config = self.config
         trainer = WarmStart(self.network, config.warm_start, bool(config.bf16), th.Generator().manual_seed(config.seed))
         demonstrations = DemonstrationStream(
-            UniformLevels(FOUR_OPERATIONS, (1, config.digits)),
+            UniformLevels(levels(config.digits, config.product_digits)),
             stream("demonstrations", config.seed),
             config.warm_start.batch_tokens,
             config.warm_start.slip_rate,
@@ -172,7 +173,7 @@ class Run:
     def evaluate(self, title: str) -> list[Cell]:
         """Measures held-out accuracy by task and size: greedy, one path."""
         config = self.config.evaluation
-        problems = held_out(levels(max(config.sums, self.config.digits), config.products), config.problems)
+        problems = held_out(levels(config.sums, config.products), config.problems)
         with tqdm(total=len(problems), desc=title, unit="problem", mininterval=5.0) as bar:
 
             def progress(done: int) -> None:
@@ -212,7 +213,7 @@ class Run:
 
     def _check_problems(self) -> list[Problem]:
         """Problems that decide when the warm start stops: of the training split, so the test split stays unseen."""
-        cells = levels(self.config.digits, self.config.digits)
+        cells = levels(self.config.digits, self.config.product_digits)
         return [draw(level, stream("check", level, self.config.seed, index)) for level in cells for index in range(16)]
 
 

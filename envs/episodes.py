@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from o1nano.envs.errors import ActionError, ConfigurationError
 from o1nano.envs.grammar import Grammar
-from o1nano.envs.levels import LevelSource, UniformLevels
+from o1nano.envs.levels import LevelSource, UniformLevels, sizes
 from o1nano.envs.pose import Level, Phrasing, Problem, Split, check_choice, check_family, draw, read
 from o1nano.envs.problems import FOUR_OPERATIONS
 from o1nano.envs.rules import CallStacks, Limits, Outcome
@@ -92,7 +92,7 @@ class Episodes:
         self.config = config
         self.stacks = CallStacks(num_episodes, config.limits, config.grammar)
         self.problems: list[Problem | None] = [None] * num_episodes
-        self.levels: LevelSource = UniformLevels(config.operations, config.digit_range, config.other_digits)
+        self.levels: LevelSource = UniformLevels(sizes(config.operations, config.digit_range, config.other_digits))
 
     def start(self, index: int, rng: np.random.Generator, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Begins an episode and returns its info.

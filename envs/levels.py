@@ -21,16 +21,14 @@ class LevelSource(Protocol):
 
 
 class UniformLevels:
-    """Every family and every size with the same probability; results are ignored.
+    """Every level with the same probability; results are ignored.
 
     Args:
-        families: Keys of ``FAMILIES``.
-        digits: Smallest and largest size, both included.
-        other: See ``Level.other``.
+        levels: What to draw from.
     """
 
-    def __init__(self, families: Sequence[str], digits: tuple[int, int], other: int | None = None) -> None:
-        self.levels = [Level(family, size, other) for family in families for size in range(digits[0], digits[1] + 1)]
+    def __init__(self, levels: Sequence[Level]) -> None:
+        self.levels = list(levels)
 
     def draw(self, rng: np.random.Generator) -> Level:
         """Returns one of the levels."""
@@ -38,3 +36,14 @@ class UniformLevels:
 
     def record(self, level: Level, success: bool) -> None:
         """Does nothing."""
+
+
+def sizes(families: Sequence[str], digits: tuple[int, int], other: int | None = None) -> list[Level]:
+    """Returns the levels of some families from the smallest to the largest size, both included.
+
+    Args:
+        families: Keys of ``FAMILIES``.
+        digits: Smallest and largest size.
+        other: See ``Level.other``.
+    """
+    return [Level(family, size, other) for family in families for size in range(digits[0], digits[1] + 1)]

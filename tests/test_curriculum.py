@@ -14,7 +14,7 @@ from gymnasium.vector import AutoresetMode
 from o1nano.envs.arithmetic import ArithmeticEnv
 from o1nano.envs.curriculum import AdaptiveCurriculum
 from o1nano.envs.errors import ConfigurationError
-from o1nano.envs.levels import UniformLevels
+from o1nano.envs.levels import UniformLevels, sizes
 from o1nano.envs.pose import Level
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.envs.wrappers import CurriculumWrapper, VectorCurriculumWrapper
@@ -139,13 +139,13 @@ def test_senseless_settings_are_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_uniform_levels() -> None:
-    source = UniformLevels(("addition", "division"), (2, 3), other=1)
+    source = UniformLevels(sizes(("addition", "division"), (2, 3), other=1))
     drawn = Counter(source.draw(rng) for rng in [np.random.default_rng(0)] for _ in range(400))
     assert set(drawn) == {Level(family, size, 1) for family in ("addition", "division") for size in (2, 3)}
     assert min(drawn.values()) > 60
 
 
-def sizes(env: gym.Env[Any, Any], count: int) -> set[str]:
+def sizes_of(env: gym.Env[Any, Any], count: int) -> set[str]:
     """The levels of some episodes, each ended at once by an illegal token."""
     levels = set()
     for _ in range(count):
@@ -160,13 +160,13 @@ def test_an_environment_draws_from_its_curriculum_and_reports_to_it() -> None:
     state = curriculum(window=2)
     env = CurriculumWrapper(gym.make("o1nano/Arithmetic-v0", digits=5), state)
     env.reset(seed=0)
-    assert sizes(env, 5) == {"addition/1"}
+    assert sizes_of(env, 5) == {"addition/1"}
     for _ in range(2):
         env.reset()
         problem = env.unwrapped.episodes.problems[0]  # type: ignore[attr-defined]
         emit(env.unwrapped, " ".join(problem.answer_text) + " <eos>")  # type: ignore[arg-type]
     assert state.frontier["addition"] == 2
-    assert sizes(env, 40) == {"addition/1", "addition/2"}
+    assert sizes_of(env, 40) == {"addition/1", "addition/2"}
 
 
 def test_a_posed_problem_is_not_reported() -> None:
@@ -181,7 +181,7 @@ def test_the_curriculum_is_replaced_through_any_number_of_wrappers() -> None:
     env = gym.wrappers.TimeLimit(CurriculumWrapper(ArithmeticEnv(digits=5), curriculum()), 100)
     env.get_wrapper_attr("set_curriculum")(curriculum(first={"addition": 3}, floor=0.0))
     env.reset(seed=0)
-    assert "addition/3" in sizes(env, 20)
+    assert "addition/3" in sizes_of(env, 20)
 
 
 def test_environments_of_a_synchronous_vector_share_one_curriculum() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from o1nano.agents.demonstrations import Demonstration, DemonstrationStream
 from o1nano.envs.expert import write_frame
-from o1nano.envs.levels import UniformLevels
+from o1nano.envs.levels import UniformLevels, sizes
 from o1nano.envs.pose import frame_answer
 from o1nano.envs.vocab import END_CALL, END_THINK, EOS, EQUALS, NINE, REVISE, WRONG, ZERO
 from tests.tiny import ids
@@ -19,7 +19,7 @@ def demonstrations(
     families: tuple[str, ...] = ("addition", "subtraction"), slip: float = 0.0, spoil: float = 0.0, batches: int = 4
 ) -> list[Demonstration]:
     """Some batches of frames in one list."""
-    levels, rng = UniformLevels(families, (1, 3)), np.random.default_rng(0)
+    levels, rng = UniformLevels(sizes(families, (1, 3))), np.random.default_rng(0)
     stream = DemonstrationStream(levels, rng, 512, slip, spoil, pool=2)
     return [frame for batch in islice(stream, batches) for frame in batch]
 
@@ -102,7 +102,7 @@ def test_without_slips_nothing_is_revised() -> None:
 
 
 def test_batches_are_sorted_and_have_at_least_the_size_asked_for() -> None:
-    stream = DemonstrationStream(UniformLevels(("addition",), (1, 3)), np.random.default_rng(0), 256, pool=2)
+    stream = DemonstrationStream(UniformLevels(sizes(("addition",), (1, 3))), np.random.default_rng(0), 256, pool=2)
     for batch in islice(stream, 5):
         lengths = [len(frame.tokens) for frame in batch]
         assert lengths == sorted(lengths)
@@ -116,7 +116,9 @@ def test_the_same_generator_gives_the_same_demonstrations() -> None:
 
 
 def test_a_frame_without_digits_to_spoil_stays_whole() -> None:
-    stream = DemonstrationStream(UniformLevels(("addition",), (1, 1)), np.random.default_rng(0), 64, spoil_rate=1.0)
+    stream = DemonstrationStream(
+        UniformLevels(sizes(("addition",), (1, 1))), np.random.default_rng(0), 64, spoil_rate=1.0
+    )
     tokens = np.array(ids("<subtask> 1 + 1 = <think> <ok>"), dtype=np.uint8)
     frame = Demonstration(tokens, np.array([4, 5]), np.ones(2, bool), np.ones(2, np.float32))
     assert stream._spoil(frame) is frame

@@ -14,7 +14,7 @@ from o1nano.agents.ppo import FramePPO
 from o1nano.agents.warm_start import WarmStart, WarmStartConfig
 from o1nano.envs.arithmetic import ArithmeticEnv
 from o1nano.envs.episodes import EnvConfig
-from o1nano.envs.levels import UniformLevels
+from o1nano.envs.levels import UniformLevels, sizes
 from o1nano.envs.pose import frame_answer, read
 from o1nano.envs.vocab import END_THINK, EQUALS, ID, NINE, PAD, REVISE, VOCAB_SIZE, ZERO
 from o1nano.policies.actor_critic import ReasoningPolicy
@@ -62,7 +62,7 @@ def test_supervised_targets_were_the_models_own_samples(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(th, "multinomial", forbidden)
     monkeypatch.setattr("o1nano.policies.decoding.Decoder.step", forbidden)
-    levels = UniformLevels(("addition", "multiplication"), (1, 2))
+    levels = UniformLevels(sizes(("addition", "multiplication"), (1, 2)))
     batches = list(islice(DemonstrationStream(levels, np.random.default_rng(0), 256, spoil_rate=0.0, pool=2), 2))
     for frame in (frame for batch in batches for frame in batch):
         tokens = bytes(frame.tokens)
@@ -101,7 +101,7 @@ def test_dropout_was_on_during_ppo(mode: bool) -> None:
 
 def test_dropout_is_on_during_the_warm_start() -> None:
     network = tiny_network(dropout=0.5)
-    levels = UniformLevels(("addition",), (1, 1))
+    levels = UniformLevels(sizes(("addition",), (1, 1)))
     batch = next(iter(DemonstrationStream(levels, np.random.default_rng(0), 64, pool=2)))
     WarmStart(network, WarmStartConfig(steps=5), False, th.Generator()).step(batch)
     assert network.training

@@ -19,7 +19,7 @@ from o1nano.agents.ppo import FramePPO
 from o1nano.agents.vec_env import GymnasiumVecEnv
 from o1nano.agents.warm_start import WarmStart, WarmStartConfig
 from o1nano.envs.episodes import EnvConfig
-from o1nano.envs.levels import UniformLevels
+from o1nano.envs.levels import UniformLevels, sizes
 from o1nano.envs.pose import Level, Problem, draw, stream
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.policies.actor_critic import ReasoningPolicy
@@ -59,7 +59,7 @@ class Stages:
                 self.half = copy.deepcopy(self.done)
             return sampled >= 0.95
 
-        demonstrations = DemonstrationStream(UniformLevels(FAMILIES, (1, 1)), stream("demonstrations"), 512)
+        demonstrations = DemonstrationStream(UniformLevels(sizes(FAMILIES, (1, 1))), stream("demonstrations"), 512)
         config = WarmStartConfig(steps=1200, learning_rate=4e-3)
         WarmStart(self.done, config, False, th.Generator().manual_seed(0)).run(iter(demonstrations), check)
 
