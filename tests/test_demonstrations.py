@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from itertools import islice
 
 import numpy as np
 import pytest
 
+from o1nano.agents.config import TrainConfig
 from o1nano.agents.demonstrations import Demonstration, DemonstrationStream
+from o1nano.agents.evaluation import levels
 from o1nano.envs.expert import write_frame
 from o1nano.envs.levels import UniformLevels, sizes
 from o1nano.envs.pose import frame_answer
-from o1nano.envs.vocab import END_CALL, END_THINK, EOS, EQUALS, NINE, REVISE, WRONG, ZERO
+from o1nano.envs.vocab import END_CALL, END_THINK, EOS, EQUALS, NINE, REVISE, WRONG, ZERO, spell
 from tests.tiny import ids
 
 
@@ -19,8 +22,8 @@ def demonstrations(
     families: tuple[str, ...] = ("addition", "subtraction"), slip: float = 0.0, spoil: float = 0.0, batches: int = 4
 ) -> list[Demonstration]:
     """Some batches of frames in one list."""
-    levels, rng = UniformLevels(sizes(families, (1, 3))), np.random.default_rng(0)
-    stream = DemonstrationStream(levels, rng, 512, slip, spoil, pool=2)
+    shown, rng = UniformLevels(sizes(families, (1, 3))), np.random.default_rng(0)
+    stream = DemonstrationStream(shown, rng, 512, slip, spoil, pool=2)
     return [frame for batch in islice(stream, batches) for frame in batch]
 
 
@@ -122,3 +125,12 @@ def test_a_frame_without_digits_to_spoil_stays_whole() -> None:
     tokens = np.array(ids("<subtask> 1 + 1 = <think> <ok>"), dtype=np.uint8)
     frame = Demonstration(tokens, np.array([4, 5]), np.ones(2, bool), np.ones(2, np.float32))
     assert stream._spoil(frame) is frame
+
+
+def test_the_reference_run_demonstrates_no_operand_of_more_than_three_digits() -> None:
+    config = TrainConfig()
+    shown = UniformLevels(levels(config.digits, config.product_digits))
+    stream = DemonstrationStream(shown, np.random.default_rng(0), 4096, config.warm_start.slip_rate)
+    prompts = [spell(prompt_of(frame)) for batch in islice(stream, 8) for frame in batch]
+    longest = max(len(number.replace(" ", "")) for prompt in prompts for number in re.findall(r"\d(?: \d)*", prompt))
+    assert len(prompts) > 800 and longest == 3
