@@ -94,7 +94,7 @@ class TrainConfig:
     """Everything, but small: ends in under a minute and learns next to nothing."""
     digits: int = 3
     """Largest demonstrated size of sums and differences."""
-    product_digits: int = 2
+    product_digits: int = 3
     """Largest demonstrated size of products and quotients."""
     frame_length: int = 96
     """Longest frame in tokens, in training and for the saved model."""

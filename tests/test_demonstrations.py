@@ -8,7 +8,6 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from o1nano.agents.config import TrainConfig
 from o1nano.agents.demonstrations import Demonstration, DemonstrationStream
 from o1nano.agents.evaluation import levels
 from o1nano.envs.expert import write_frame
@@ -127,10 +126,10 @@ def test_a_frame_without_digits_to_spoil_stays_whole() -> None:
     assert stream._spoil(frame) is frame
 
 
-def test_the_reference_run_demonstrates_no_operand_of_more_than_three_digits() -> None:
-    config = TrainConfig()
-    shown = UniformLevels(levels(config.digits, config.product_digits))
-    stream = DemonstrationStream(shown, np.random.default_rng(0), 4096, config.warm_start.slip_rate)
+@pytest.mark.parametrize(("product_digits", "longest"), [(2, 3), (3, 5)])
+def test_operands_of_demonstrated_subtasks(product_digits: int, longest: int) -> None:
+    shown = UniformLevels(levels(3, product_digits))
+    stream = DemonstrationStream(shown, np.random.default_rng(0), 4096, slip_rate=0.4)
     prompts = [spell(prompt_of(frame)) for batch in islice(stream, 8) for frame in batch]
-    longest = max(len(number.replace(" ", "")) for prompt in prompts for number in re.findall(r"\d(?: \d)*", prompt))
-    assert len(prompts) > 800 and longest == 3
+    numbers = [number.replace(" ", "") for prompt in prompts for number in re.findall(r"\d(?: \d)*", prompt)]
+    assert max(map(len, numbers)) == longest
