@@ -12,7 +12,7 @@ import numpy.typing as npt
 from o1nano.envs.errors import ActionError, ConfigurationError
 from o1nano.envs.grammar import Grammar
 from o1nano.envs.levels import LevelSource, UniformLevels, sizes
-from o1nano.envs.pose import Level, Phrasing, Problem, Split, check_choice, check_family, draw, read
+from o1nano.envs.pose import Phrasing, Problem, Split, check_choice, check_family, draw, read
 from o1nano.envs.problems import FOUR_OPERATIONS
 from o1nano.envs.rules import CallStacks, Limits, Outcome
 from o1nano.envs.vocab import VOCAB_SIZE, answer_text
@@ -157,10 +157,3 @@ class Episodes:
             "longest_context": int(stacks.longest[index]),
             "revisions": int(stacks.revisions[index]),
         }
-
-
-def level_of(text: str) -> Level:
-    """Reads back ``str(level)``."""
-    family, size = text.split("/")
-    first, _, other = size.partition("x")
-    return Level(family, int(first), int(other) if other else None)

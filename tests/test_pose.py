@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from o1nano.envs.episodes import level_of
 from o1nano.envs.errors import ConfigurationError, ProblemError, TokenizationError
 from o1nano.envs.expression import Binary, canonical
 from o1nano.envs.pose import Level, Problem, draw, frame_answer, read, split_of, stream
@@ -212,11 +211,6 @@ def test_streams_are_hashed_from_their_key() -> None:
 def test_every_frame_is_a_verifiable_problem(prompt: str, expected: str | None) -> None:
     found = frame_answer(bytes(ids(prompt)))
     assert (None if found is None else spell(found)) == expected
-
-
-@pytest.mark.parametrize("level", [Level("addition", 3), Level("division", 4, 2), Level("expression", 12, 10)])
-def test_levels_read_back_from_their_names(level: Level) -> None:
-    assert level_of(str(level)) == level
 
 
 def test_level_names() -> None:
