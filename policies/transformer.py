@@ -32,7 +32,7 @@ class TransformerConfig:
         feed_forward: Width of the hidden layer of a block.
         dropout: Rate in training; PPO switches it off.
         max_context: Longest frame in tokens.
-        positions: Absolute order beyond the causal mask. ``"none"`` was the best by far wherever places are on.
+        positions: Absolute order beyond the causal mask; places need none. The others are there for ablation.
         places: Whether tokens carry the embeddings of their place and role.
         num_places: Rows of the place table.
         place_offset: Places are shifted by a random number below this in training, so that every row is learned.

@@ -73,7 +73,7 @@ def test_it_trains_under_stock_ppo() -> None:
 # Stable-Baselines3 asks gym.make for render_mode="rgb_array" first and falls back on a TypeError only.
 @pytest.mark.filterwarnings("ignore:.*render_mode='rgb_array'")
 def test_it_trains_under_stock_ppo_by_environment_id() -> None:
-    direct_ppo("o1nano/Direct-v0").learn(16)
+    assert direct_ppo("o1nano/Direct-v0").learn(16).num_timesteps == 16
 
 
 def test_it_trains_under_stock_ppo_on_a_vector() -> None:
