@@ -78,7 +78,7 @@ def test_it_trains_under_stock_ppo_by_environment_id() -> None:
 
 def test_it_trains_under_stock_ppo_on_a_vector() -> None:
     vector = vec_env(4, operations=("addition",), digits=1, thinking=False, call_stack=False, frame_length=16)
-    direct_ppo(vector).learn(64)
+    assert direct_ppo(vector).learn(64).num_timesteps == 64
 
 
 def test_a_saved_model_gives_the_same_logits(tmp_path: Path) -> None:
