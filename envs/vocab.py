@@ -1,4 +1,4 @@
-"""The vocabulary: a few dozen symbols, one token each, and nothing is ever mapped to padding.
+"""The vocabulary: a hundred symbols and words, one token each, and nothing is ever mapped to padding.
 
 Ids are part of every checkpoint, so tokens are only ever appended.
 """
@@ -15,6 +15,12 @@ WORDS = (
     *("calculate", "what", "is", "the", "sum", "difference", "product", "quotient", "of", "and", "between"),
     *("plus", "minus", "times", "divided", "by", "?"),
 )
+FUNCTIONS = ("gcd", "mod", "total", "max", "min", "compare", "solve", "make", "recall", "f", "g", "h")
+MORE_WORDS = (
+    *("greatest", "common", "divisor", "remainder", "when", "modulo", "all", "in", "list", "numbers"),
+    *("which", "larger", "smaller", "largest", "smallest", "maximum", "minimum", "or", "how", "does", "to"),
+    *("for", "if", "equals", "find", "from", "using", "with", "key", "value", "entry", "balance"),
+)
 TOKENS: tuple[str, ...] = (
     "<pad>",
     *DIGITS,
@@ -28,6 +34,9 @@ TOKENS: tuple[str, ...] = (
     "%",  # digit sum mod 9, for self-checks
     "<eos>",
     *WORDS,
+    *(",", ":", "<", ">", "==", "x"),
+    *FUNCTIONS,
+    *MORE_WORDS,
 )
 VOCAB_SIZE = len(TOKENS)
 ID: dict[str, int] = {token: index for index, token in enumerate(TOKENS)}
@@ -35,13 +44,17 @@ ID: dict[str, int] = {token: index for index, token in enumerate(TOKENS)}
 PAD, ZERO, NINE = ID["<pad>"], ID["0"], ID["9"]
 PLUS, MINUS, TIMES, DIVIDE = ID["+"], ID["-"], ID["*"], ID["/"]
 OPEN, CLOSE, EQUALS, REMAINDER, QUOTIENT_DIGIT = ID["("], ID[")"], ID["="], ID["R"], ID["\\"]
+COMMA, LESS, GREATER, SAME, NOTHING = ID[","], ID["<"], ID[">"], ID["=="], ID["_"]
 STEP, PROBLEM, SUBTASK = ID[";"], ID["<problem>"], ID["<subtask>"]
 THINK, END_THINK, CALL, END_CALL, GOTO = ID["<think>"], ID["</think>"], ID["<call>"], ID["</call>"], ID["<goto>"]
 OK, WRONG, REVISE, CHECK, EOS = ID["<ok>"], ID["<wrong>"], ID["<revise>"], ID["%"], ID["<eos>"]
 
-ACCEPTED = '"98+45", "(4-7)*3", "What is 98 plus 45?", "Calculate the quotient of 98 and 45"'
+ACCEPTED = '"98+45", "(4-7)*3", "What is 98 plus 45?", "Calculate the quotient of 98 and 45", "gcd(48, 36)"'
 _PIECES = re.compile(r"\d|[a-z]+|\S")
-_IN_PROBLEMS = frozenset((*DIGITS, *"+-*/()=", *WORDS))
+_IN_PROBLEMS = frozenset((*DIGITS, *"+-*/()=,x", *WORDS, *FUNCTIONS, *MORE_WORDS))
+_FUNCTIONS = frozenset(ID[name] for name in FUNCTIONS)
+# An equation is symbols all the same: the word stands in it because a prompt ends with its only "=".
+_WORDS = frozenset(ID[word] for word in (*WORDS, *MORE_WORDS)) - {ID["equals"]}
 
 
 def tokenize(text: str) -> list[int]:
@@ -51,7 +64,8 @@ def tokenize(text: str) -> list[int]:
         text: A problem as people write it, symbolic or in words, in any case; ``×``, ``÷`` and ``−`` are read too.
 
     Returns:
-        Token ids, without ``<problem>`` and without the final ``=`` (one in the text is dropped).
+        Token ids, without ``<problem>`` and without the final ``=`` (one in the text is dropped). Any other ``=``
+        becomes ``equals``: a prompt ends with its only ``=``.
 
     Raises:
         TokenizationError: Names the first word or sign that has no token.
@@ -66,7 +80,7 @@ def tokenize(text: str) -> list[int]:
     ids = [ID[piece] for piece in pieces]
     if ids and ids[-1] == EQUALS:
         ids.pop()
-    return ids
+    return [ID["equals"] if token == EQUALS else token for token in ids]
 
 
 def digits_of(value: int, least_first: bool) -> list[int]:
@@ -89,6 +103,19 @@ def value_of(digits: Sequence[int], least_first: bool) -> int:
 def answer_text(tokens: Iterable[int]) -> str:
     """Renders a visible answer, most significant digit first: ``143``, ``-19``, ``139 R 18``."""
     return "".join(TOKENS[token] for token in tokens).replace("R", " R ")
+
+
+def is_worded(tokens: Iterable[int]) -> bool:
+    """Tells whether a problem is asked in words rather than in symbols."""
+    return not _WORDS.isdisjoint(tokens)
+
+
+def problem_text(tokens: Sequence[int]) -> str:
+    """Renders a problem as people write it: ``98+45``, ``gcd(48, 36)``, ``3*x+4=19``, ``what is 98 plus 45 ?``."""
+    if is_worded(tokens):
+        return re.sub(r"(?<=\d) (?=\d)| (?=,)", "", spell(tokens))
+    named = [f" {TOKENS[token]} " if token in _FUNCTIONS else TOKENS[token] for token in tokens]
+    return "".join(named).replace(" (", "(").replace(",", ", ").replace("equals", "=").strip()
 
 
 def spell(tokens: Iterable[int]) -> str:

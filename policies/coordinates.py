@@ -63,7 +63,25 @@ def coordinates(tokens: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
     root = tokens[:, 0] == vocab.PROBLEM
     if bool(root.any()):
         place[root] = _root_places(tokens[root], place[root], time[root], digit[root], in_run[root], section[root])
+    _mark_ends(tokens, place, role, digit, begins, root[:, None])
     return place, role
+
+
+def _mark_ends(
+    tokens: th.Tensor, place: th.Tensor, role: th.Tensor, digit: th.Tensor, begins: th.Tensor, root: th.Tensor
+) -> None:
+    """Has the token next to the last significant digit of a prompt's number stand in the place behind it, in place.
+
+    Whoever copies the number digit by digit then finds something there that is no digit: the number has ended. Without
+    this a number's end is the absence of a digit, which attention sees badly, and copying stops at the demonstrated
+    length (docs/log.md). Children read numbers units first, so it is the token behind; roots, the token before.
+    """
+    prompt = (tokens == vocab.EQUALS).cumsum(1) == 0
+    behind = ~digit[:, 1:] & digit[:, :-1] & prompt[:, :-1] & ~root
+    place[:, 1:] = th.where(behind, place[:, :-1] + 1, place[:, 1:])
+    before = begins[:, 1:] & prompt[:, 1:] & root
+    place[:, :-1] = th.where(before, place[:, 1:] + 1, place[:, :-1])
+    role[:, :-1] = th.where(before, role[:, 1:], role[:, :-1])
 
 
 def _root_places(
