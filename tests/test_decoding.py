@@ -83,7 +83,7 @@ def test_the_policy_decodes_what_it_evaluates() -> None:
 
 
 def change_by_optimizer(network: ReasoningNetwork) -> None:
-    optimizer = th.optim.AdamW(network.parameters(), 0.05)
+    optimizer = th.optim.AdamW(network.parameters(), 0.5)
     sum(parameter.square().sum() for parameter in network.parameters()).backward()
     optimizer.step()
 
@@ -94,7 +94,7 @@ def change_by_loading(network: ReasoningNetwork) -> None:
 
 def change_one_weight_in_place(network: ReasoningNetwork) -> None:
     with th.no_grad():
-        network.trunk.blocks[0].attention.inputs.weight += 0.3
+        network.trunk.blocks[0].attention.inputs.weight += 3.0
 
 
 @pytest.mark.parametrize("change", [change_by_optimizer, change_by_loading, change_one_weight_in_place])
