@@ -123,7 +123,7 @@ class Run:
     def warm_start(self) -> None:
         """Imitates the expert until enough held-out problems are solved."""
         config = self.config
-        trainer = WarmStart(self.network, config.warm_start, bool(config.bf16), th.Generator().manual_seed(config.seed))
+        trainer = WarmStart(self.network, config.warm_start, bool(config.bf16))
         demonstrations = DemonstrationStream(
             UniformLevels(levels(config.digits, config.product_digits)),
             stream("demonstrations", config.seed),

@@ -46,11 +46,10 @@ class WarmStart:
         network: What is trained.
         config: How.
         bf16: Whether to compute in bfloat16 autocast.
-        generator: Source of the random place offsets.
     """
 
-    def __init__(self, network: ReasoningNetwork, config: WarmStartConfig, bf16: bool, generator: th.Generator) -> None:
-        self.network, self.config, self.bf16, self.generator = network, config, bf16, generator
+    def __init__(self, network: ReasoningNetwork, config: WarmStartConfig, bf16: bool) -> None:
+        self.network, self.config, self.bf16 = network, config, bf16
         self.device = next(network.parameters()).device
         self.optimizers = build_optimizers(network, config)
         self.done = 0  # steps
@@ -81,15 +80,13 @@ class WarmStart:
 
     def _losses(self, frames: list[Demonstration]) -> tuple[th.Tensor, th.Tensor]:
         """Mean cross-entropy of the imitated actions, and mean squared error of the critic."""
-        batches, offsets = [], []
+        batches = []
         for run in cut([len(frame.tokens) - 1 for frame in frames]):
             group = frames[run]
             tokens, positions = [frame.tokens[:-1] for frame in group], [frame.positions for frame in group]
             batches.append(pack(tokens, positions, self.network.grammar, self.device))
-            offset = th.randint(self.network.config.place_offset, (len(group),), generator=self.generator)
-            offsets.append(offset.to(self.device))
         with th.autocast(self.device.type, th.bfloat16, enabled=self.bf16):
-            log_probs, values = self.network(*batches, offsets=offsets)
+            log_probs, values = self.network(*batches)
 
         def tensor(parts: list[npt.NDArray[Any]]) -> th.Tensor:
             return th.from_numpy(np.concatenate(parts)).to(self.device)

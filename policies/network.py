@@ -42,17 +42,16 @@ class ReasoningNetwork(nn.Module):
         self.trunk = Transformer(config)
         self.heads = Heads(config.embedding, grammar)
 
-    def forward(self, *batches: FrameBatch, offsets: Sequence[th.Tensor] | None = None) -> tuple[th.Tensor, th.Tensor]:
+    def forward(self, *batches: FrameBatch) -> tuple[th.Tensor, th.Tensor]:
         """Computes every action in whole frames: one causal pass.
 
         Args:
             *batches: The frames.
-            offsets: For each batch, ``[B]`` shifts of the places; None is 0.
 
         Returns:
             ``[M, V]`` log-probabilities and ``[M]`` values, the actions of one batch after those of the other.
         """
-        hidden = self.trunk.together([batch.tokens for batch in batches], offsets or [None] * len(batches))
+        hidden = self.trunk.together([batch.tokens for batch in batches])
         acted = th.cat([h[batch.rows, batch.columns] for h, batch in zip(hidden, batches, strict=True)])
         states = th.cat([batch.states[batch.rows, batch.columns] for batch in batches])
         return self.heads.log_probs(acted, states), self.heads.values(acted)

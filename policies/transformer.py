@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, get_args
 
 import torch as th
 from torch import nn
@@ -17,8 +17,9 @@ from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.vocab import VOCAB_SIZE
 from o1nano.policies.coordinates import NUM_ROLES, coordinates
 
-Positions = Literal["none", "rotary", "sinusoidal"]
+Positions = Literal["places", "none", "rotary", "sinusoidal"]
 Coordinates = tuple[th.Tensor, th.Tensor]
+Rotation = tuple[th.Tensor, th.Tensor]
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,9 @@ class TransformerConfig:
         feed_forward: Width of the hidden layer of a block.
         dropout: Rate in training; PPO switches it off.
         max_context: Longest frame in tokens.
-        positions: Absolute order beyond the causal mask; places need none. The others are there for ablation.
-        places: Whether tokens carry the embeddings of their place and role.
-        num_places: Rows of the place table.
-        place_offset: Places are shifted by a random number below this in training, so that every row is learned.
+        positions: What tokens know of each other's order beyond the causal mask: ``"places"`` rotates queries and keys
+            by the place of their digit. The others, which know time but no places, are there for ablation.
+        roles: Whether tokens carry the embedding of their role.
     """
 
     embedding: int = 128
@@ -44,13 +44,11 @@ class TransformerConfig:
     feed_forward: int = 512
     dropout: float = 0.1
     max_context: int = 128_000
-    positions: Positions = "none"
-    places: bool = True
-    num_places: int = 128
-    place_offset: int = 20
+    positions: Positions = "places"
+    roles: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("embedding", "heads", "layers", "feed_forward", "max_context", "num_places", "place_offset"):
+        for name in ("embedding", "heads", "layers", "feed_forward", "max_context"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name}={getattr(self, name)!r}; accepted: an integer of at least 1")
         if not 0 <= self.dropout < 1:
@@ -59,8 +57,8 @@ class TransformerConfig:
             raise ConfigurationError(
                 f"embedding={self.embedding} with heads={self.heads}; accepted: an even number of dimensions a head"
             )
-        if self.positions not in ("none", "rotary", "sinusoidal"):
-            raise ConfigurationError(f"positions={self.positions!r}; accepted: none, rotary, sinusoidal")
+        if self.positions not in get_args(Positions):
+            raise ConfigurationError(f"positions={self.positions!r}; accepted: {', '.join(get_args(Positions))}")
 
 
 class Cache(Protocol):
@@ -81,16 +79,16 @@ class Group(NamedTuple):
     Attributes:
         start: First flat token.
         batch, length: B and T of the group.
-        time: ``[T]`` or ``[B, T]`` position of each token in its frame.
         mask: Additive, broadcast over ``[B, H, T, S]``.
+        rotation: Cosine and sine, broadcast over ``[B, H, T, K / 2]``, by which queries and keys are rotated.
         cache: Where earlier keys and values are; None means training.
     """
 
     start: int
     batch: int
     length: int
-    time: th.Tensor
     mask: th.Tensor
+    rotation: Rotation | None
     cache: Cache | None = None
 
 
@@ -99,8 +97,7 @@ class Attention(nn.Module):
 
     def __init__(self, config: TransformerConfig, layer: int) -> None:
         super().__init__()
-        self.heads, self.layer, self.rotary = config.heads, layer, config.positions == "rotary"
-        self.dropout = config.dropout
+        self.heads, self.layer, self.dropout = config.heads, layer, config.dropout
         self.inputs = nn.Linear(config.embedding, 3 * config.embedding, bias=False)
         self.output = nn.Linear(config.embedding, config.embedding, bias=False)
 
@@ -116,8 +113,8 @@ class Attention(nn.Module):
         # In float32 even under autocast: the products are too small for bfloat16 to pay on a CPU.
         qkv = qkv.float().view(group.batch, group.length, 3, self.heads, width // self.heads)
         queries, keys, values = qkv.permute(2, 0, 3, 1, 4)  # each [B, H, T, K]
-        if self.rotary:
-            queries, keys = rotate(queries, group.time), rotate(keys, group.time)
+        if group.rotation is not None:
+            queries, keys = rotate(queries, group.rotation), rotate(keys, group.rotation)
         if group.cache is not None:
             keys, values = group.cache.extend(self.layer, keys, values)
         with th.autocast(qkv.device.type, enabled=False):
@@ -157,8 +154,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         self.tokens = nn.Embedding(VOCAB_SIZE, config.embedding)
-        if config.places:
-            self.places = nn.Embedding(config.num_places, config.embedding)
+        if config.roles:
             self.roles = nn.Embedding(NUM_ROLES, config.embedding)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
         self.norm = nn.LayerNorm(config.embedding)
@@ -174,29 +170,29 @@ class Transformer(nn.Module):
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
 
-    def forward(self, tokens: th.Tensor, offset: th.Tensor | None = None) -> th.Tensor:
-        """Computes the hidden states ``[B, T, D]`` of whole frames ``[B, T]``; ``offset [B]`` shifts their places."""
-        return self.together([tokens], [offset])[0]
+    def forward(self, tokens: th.Tensor) -> th.Tensor:
+        """Computes the hidden states ``[B, T, D]`` of whole frames ``[B, T]``."""
+        return self.together([tokens])[0]
 
-    def together(self, tokens: Sequence[th.Tensor], offsets: Sequence[th.Tensor | None]) -> list[th.Tensor]:
-        """Computes the hidden states of several groups of frames, each padded to its own length, in one pass.
+    def together(self, batches: Sequence[th.Tensor]) -> list[th.Tensor]:
+        """Computes the hidden states of several batches of frames, each padded to its own length, in one pass.
 
-        Only attention knows about frames; everything else runs once on the tokens of all groups.
+        Only attention knows about frames; everything else runs once on the tokens of all batches.
 
         Args:
-            tokens: ``[B, T]`` long, of each group.
-            offsets: For each group, ``[B]`` shifts of the places, or None.
+            batches: ``[B, T]`` long each.
 
         Returns:
-            ``[B, T, D]`` of each group.
+            ``[B, T, D]`` of each batch.
         """
         groups, embedded, start = [], [], 0
-        for group, offset in zip(tokens, offsets, strict=True):
-            time = th.arange(group.shape[1], device=group.device)
-            mask = th.full((len(time), len(time)), -th.inf, device=group.device).triu(1)
-            groups.append(Group(start, group.shape[0], group.shape[1], time, mask))
-            embedded.append(self._embed(group, offset, coordinates(group) if self.config.places else None))
-            start += group.numel()
+        for tokens in batches:
+            time = th.arange(tokens.shape[1], device=tokens.device)
+            mask = th.full((len(time), len(time)), -th.inf, device=tokens.device).triu(1)
+            coords = coordinates(tokens)
+            groups.append(Group(start, *tokens.shape, mask, self._rotation(coords[0], time)))
+            embedded.append(self._embed(tokens, coords[1], time))
+            start += tokens.numel()
         return self._run(embedded, groups)
 
     def cached(self, parts: Sequence[tuple[th.Tensor, Coordinates, Cache]]) -> list[th.Tensor]:
@@ -213,19 +209,24 @@ class Transformer(nn.Module):
         for tokens, coords, cache in parts:
             time = th.arange(tokens.shape[1], device=tokens.device) + cache.start[:, None]
             mask = cache.mask(tokens.shape[1])
-            groups.append(Group(start, tokens.shape[0], tokens.shape[1], time, mask, cache))
-            embedded.append(self._embed(tokens, None, coords))
+            groups.append(Group(start, *tokens.shape, mask, self._rotation(coords[0], time), cache))
+            embedded.append(self._embed(tokens, coords[1], time))
             start += tokens.numel()
         return self._run(embedded, groups)
 
-    def _embed(self, tokens: th.Tensor, offset: th.Tensor | None, coords: Coordinates | None) -> th.Tensor:
+    def _rotation(self, place: th.Tensor, time: th.Tensor) -> Rotation | None:
+        width = self.config.embedding // self.config.heads
+        if self.config.positions == "places":
+            return rotation(place, place_frequencies(width, place.device))
+        return rotation(time, time_frequencies(width, time.device)) if self.config.positions == "rotary" else None
+
+    def _embed(self, tokens: th.Tensor, role: th.Tensor, time: th.Tensor) -> th.Tensor:
         """``[B, T]`` to ``[B * T, D]``."""
         x = self.tokens(tokens)
-        if self.config.places and coords is not None:
-            place, role = coords
-            if offset is not None:
-                place = place + offset[:, None]
-            x = x + self.places(place.clamp(max=self.config.num_places - 1)) + self.roles(role)
+        if self.config.roles:
+            x = x + self.roles(role)
+        if self.config.positions == "sinusoidal":
+            x = x + sinusoids(time, self.config.embedding)
         out: th.Tensor = x.flatten(0, 1)
         return out
 
@@ -235,33 +236,42 @@ class Transformer(nn.Module):
             raise ConfigurationError(
                 f"a frame of {longest} tokens; accepted: at most max_context={self.config.max_context}"
             )
-        x = th.cat(list(embedded))
-        if self.config.positions == "sinusoidal":
-            times = [group.time.expand(group.batch, group.length).flatten() for group in groups]
-            x = x + sinusoids(th.cat(times), self.config.embedding)
-        x = F.dropout(x, self.config.dropout, self.training)
+        x = F.dropout(th.cat(list(embedded)), self.config.dropout, self.training)
         for block in self.blocks:
             x = block(x, groups)
         parts = self.norm(x).split([group.batch * group.length for group in groups])
         return [part.view(group.batch, group.length, -1) for part, group in zip(parts, groups, strict=True)]
 
 
-def _angles(time: th.Tensor, width: int) -> th.Tensor:
-    """``[..., width / 2]`` angles of positions (Vaswani et al. 2017, section 3.5)."""
-    frequency = 10_000.0 ** (-th.arange(0, width, 2, device=time.device) / width)
-    return time[..., None] * frequency
+def time_frequencies(width: int, device: th.device) -> th.Tensor:
+    """Returns ``[width / 2]`` frequencies for positions in time (Vaswani et al. 2017, section 3.5)."""
+    return 10_000.0 ** (-th.arange(0, width, 2, device=device) / width)
+
+
+def place_frequencies(width: int, device: th.device) -> th.Tensor:
+    """Returns ``[width / 2]`` frequencies for places.
+
+    What matters about places is whether they are equal or next to each other, not whether they are near. The mean
+    cosine of these frequencies is 1 at distance 0, at most 0.15 up to 8 and nowhere above 0.55 up to 128.
+    """
+    return th.pi * ((th.arange(0, width, 2, device=device) + 1) / width) ** 1.3
 
 
 def sinusoids(time: th.Tensor, width: int) -> th.Tensor:
     """Returns sinusoidal embeddings of positions of any size, ``[..., width]``."""
-    angles = _angles(time, width)
+    angles = time[..., None] * time_frequencies(width, time.device)
     return th.cat((angles.sin(), angles.cos()), -1)
 
 
-def rotate(x: th.Tensor, time: th.Tensor) -> th.Tensor:
-    """Rotates ``x [B, H, T, K]`` by position (Su et al. 2021, equation 34)."""
-    angles = _angles(time, x.shape[-1])
-    angles = angles[:, None] if angles.dim() == 3 else angles  # [B, 1, T, K/2] or [T, K/2]
+def rotation(position: th.Tensor, frequencies: th.Tensor) -> Rotation:
+    """Returns cosine and sine of the angles of ``[T]`` or ``[B, T]`` positions, broadcast over ``[B, H, T, K / 2]``."""
+    angles = position[..., None] * frequencies
+    angles = angles[:, None] if angles.dim() == 3 else angles
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: th.Tensor, rotation: Rotation) -> th.Tensor:
+    """Rotates ``x [B, H, T, K]`` (Su et al. 2021, equation 34)."""
     first, second = x.chunk(2, -1)
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    cos, sin = rotation
     return th.cat((first * cos - second * sin, second * cos + first * sin), -1)

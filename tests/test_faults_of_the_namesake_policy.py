@@ -68,7 +68,7 @@ def test_supervised_targets_were_the_models_own_samples(monkeypatch: pytest.Monk
         tokens = bytes(frame.tokens)
         prompt = tokens[: tokens.index(EQUALS) + 1]
         assert tokens[tokens.rindex(END_THINK) + 1 : -1] == frame_answer(prompt)
-    trainer = WarmStart(tiny_network(), WarmStartConfig(steps=5), False, th.Generator())
+    trainer = WarmStart(tiny_network(), WarmStartConfig(steps=5), False)
     before = [bytes(frame.tokens) for frame in batches[0]]
     trainer.step(batches[0])
     assert [bytes(frame.tokens) for frame in batches[0]] == before
@@ -103,7 +103,7 @@ def test_dropout_is_on_during_the_warm_start() -> None:
     network = tiny_network(dropout=0.5)
     levels = UniformLevels(sizes(("addition",), (1, 1)))
     batch = next(iter(DemonstrationStream(levels, np.random.default_rng(0), 64, pool=2)))
-    WarmStart(network, WarmStartConfig(steps=5), False, th.Generator()).step(batch)
+    WarmStart(network, WarmStartConfig(steps=5), False).step(batch)
     assert network.training
 
 

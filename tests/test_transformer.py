@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch as th
@@ -12,10 +12,19 @@ from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.grammar import Grammar
 from o1nano.envs.vocab import ID, VOCAB_SIZE
 from o1nano.policies.network import ReasoningNetwork
-from o1nano.policies.transformer import Transformer, TransformerConfig, rotate, sinusoids
+from o1nano.policies.transformer import (
+    Positions,
+    Transformer,
+    TransformerConfig,
+    place_frequencies,
+    rotate,
+    rotation,
+    sinusoids,
+    time_frequencies,
+)
 from tests.tiny import TINY, shake
 
-POSITIONS = ("none", "rotary", "sinusoidal")
+POSITIONS, CPU = get_args(Positions), th.device("cpu")
 
 
 def trunk(**changes: Any) -> Transformer:
@@ -32,10 +41,10 @@ def thoughts(batch: int, length: int) -> th.Tensor:
 
 
 @th.no_grad()
-@pytest.mark.parametrize("places", [True, False])
+@pytest.mark.parametrize("roles", [True, False])
 @pytest.mark.parametrize("positions", POSITIONS)
-def test_a_future_token_changes_nothing_earlier(positions: str, places: bool) -> None:
-    model, tokens = trunk(positions=positions, places=places), thoughts(3, 16)
+def test_a_future_token_changes_nothing_earlier(positions: str, roles: bool) -> None:
+    model, tokens = trunk(positions=positions, roles=roles), thoughts(3, 16)
     before = model(tokens)
     for at in (2, 9, 15):
         changed = tokens.clone()
@@ -84,7 +93,6 @@ def test_order_matters_without_positions_too(positions: str) -> None:
         {"heads": 0},
         {"layers": 0},
         {"embedding": 0},
-        {"place_offset": 0},
         {"dropout": 1.0},
     ],
 )
@@ -102,7 +110,7 @@ def test_the_default_model_has_less_than_a_million_parameters() -> None:
 def test_the_defaults_are_the_published_ones() -> None:
     config = TransformerConfig()
     assert (config.embedding, config.heads, config.layers, config.dropout) == (128, 8, 4, 0.1)
-    assert (config.max_context, config.positions) == (128_000, "none")
+    assert (config.max_context, config.positions) == (128_000, "places")
 
 
 @th.no_grad()
@@ -117,15 +125,27 @@ def test_positions_do_not_end_at_5000(positions: str) -> None:
 def test_positions_of_the_whole_context_differ() -> None:
     time = th.tensor([4_999, 5_000, 5_001, 127_998, 127_999])
     assert th.cdist(sinusoids(time, 32), sinusoids(time, 32)).fill_diagonal_(9).min() > 0.1
-    keys = rotate(th.ones(1, 1, 5, 8), time)[0, 0]
+    keys = rotate(th.ones(1, 1, 5, 8), rotation(time, time_frequencies(8, CPU)))[0, 0]
     assert th.cdist(keys, keys).fill_diagonal_(9).min() > 0.1
 
 
-def test_rotation_depends_on_the_distance_only() -> None:
+@pytest.mark.parametrize("frequencies", [time_frequencies(8, CPU), place_frequencies(8, CPU)])
+def test_rotation_depends_on_the_distance_only(frequencies: th.Tensor) -> None:
     x, y = th.randn(1, 1, 1, 8), th.randn(1, 1, 1, 8)
-    near = (rotate(x, th.tensor([3])) * rotate(y, th.tensor([1]))).sum()
-    far = (rotate(x, th.tensor([103])) * rotate(y, th.tensor([101]))).sum()
-    assert near.item() == pytest.approx(far.item(), abs=1e-4)
+
+    def product(at: int, to: int) -> float:
+        turned = rotate(x, rotation(th.tensor([at]), frequencies)) * rotate(y, rotation(th.tensor([to]), frequencies))
+        return turned.sum().item()
+
+    assert product(3, 1) == pytest.approx(product(103, 101), abs=1e-4)
+    assert product(3, 1) != pytest.approx(product(3, 2), abs=1e-4)
+
+
+def test_unequal_places_are_never_taken_for_equal_ones() -> None:
+    distance = th.arange(129)[:, None]
+    alike = (distance * place_frequencies(16, CPU)).cos().mean(1)
+    assert alike[0] == 1.0
+    assert alike[1:9].max() < 0.2 and alike[1:].max() < 0.55
 
 
 def test_sinusoids_of_the_first_positions() -> None:
@@ -140,12 +160,3 @@ def test_dropout_acts_in_training_only() -> None:
     assert th.equal(model(tokens), model(tokens))
     model.train()
     assert not th.allclose(model(tokens), model(tokens))
-
-
-@th.no_grad()
-def test_the_place_offset_shifts_every_place() -> None:
-    model, tokens = trunk(), thoughts(2, 8)
-    assert th.equal(model(tokens, th.tensor([0, 0])), model(tokens))
-    shifted = model(tokens, th.tensor([0, 5]))
-    assert th.allclose(shifted[0], model(tokens)[0], atol=1e-6)
-    assert not th.allclose(shifted[1], model(tokens)[1], atol=1e-2)
