@@ -18,11 +18,11 @@ class PPOConfig:
     """Environments that are rolled out together."""
     n_steps: int = 72
     """Tokens of each environment in an epoch."""
-    batch_size: int = 2304
+    batch_size: int = 3456
     """Actions of a minibatch, about: frames are not cut."""
     n_epochs: int = 1
     """Passes over the frames of a rollout."""
-    learning_rate: float = 1e-4
+    learning_rate: float = 2e-4
     """Peak of the learning rate (AdamW), after a short linear warm-up and before a linear decay."""
     gae_lambda: float = 1.0
     """Trace decay of the advantages."""
@@ -58,7 +58,7 @@ class CurriculumConfig:
     """Episodes of a size that its success is measured over."""
     floor: float = 0.1
     """Weight of a level without failures; one without successes has this and 1."""
-    sums_priority: float = 3.0
+    sums_priority: float = 2.0
     """Factor of the weights of sums and differences, which cost far fewer tokens than products and quotients."""
 
 

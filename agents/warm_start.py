@@ -19,7 +19,7 @@ from o1nano.policies.network import ReasoningNetwork
 class WarmStartConfig:
     """Imitation of the expert."""
 
-    steps: int = 1400
+    steps: int = 1000
     """Most steps; the learning rates decay towards this number."""
     batch_tokens: int = 2048
     """Tokens of a step."""
@@ -27,7 +27,7 @@ class WarmStartConfig:
     """Peak of the learning rate of embeddings, norms and heads (AdamW): linear warm-up, then linear decay."""
     matrix_learning_rate: float = 3e-3
     """The same for the matrices of the blocks (Muon)."""
-    stop_at: float = 0.88
+    stop_at: float = 0.95
     """Stops once this share of held-out problems of the demonstrated sizes is solved: PPO is left something to do."""
     check_every: int = 100
     """Steps between such checks."""
