@@ -10,9 +10,10 @@ from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
 
 from o1nano.agents.transcripts import transcript
-from o1nano.envs.curriculum import AdaptiveCurriculum
+from o1nano.envs.curriculum import Curriculum
 from o1nano.envs.episodes import EnvConfig
 from o1nano.envs.pose import draw, stream
+from o1nano.envs.rewards import hack_rate
 from o1nano.policies.actor_critic import ReasoningPolicy
 from o1nano.policies.engine import solve
 
@@ -20,17 +21,18 @@ NOT_TEXT = ("stdout", "log", "json", "csv")
 
 
 class EpisodeStatistics(BaseCallback):
-    """Success by task and size, and what answers cost, of every rollout.
+    """Success by task and size, what answers cost, and every term of the reward, of every rollout.
 
     Args:
         curriculum: The curriculum that is in use.
     """
 
-    def __init__(self, curriculum: AdaptiveCurriculum) -> None:
+    def __init__(self, curriculum: Curriculum) -> None:
         super().__init__()
         self.curriculum = curriculum
         self.success: defaultdict[str, list[bool]] = defaultdict(list)
         self.usage: defaultdict[str, list[float]] = defaultdict(list)
+        self.rewards: defaultdict[str, list[float]] = defaultdict(list)
 
     def _on_step(self) -> bool:
         for info in self.locals["infos"]:
@@ -40,6 +42,9 @@ class EpisodeStatistics(BaseCallback):
             for name in ("reasoning_tokens", "completion_tokens", "subtask_tokens", "subtasks", "depth", "revisions"):
                 self.usage[name].append(info[name])
             self.usage["illegal_token"].append(info["outcome"] == "illegal_token")
+            for name in info:
+                if name.startswith("reward/"):
+                    self.rewards[name].append(info[name])
         return True
 
     def _on_rollout_end(self) -> None:
@@ -47,10 +52,16 @@ class EpisodeStatistics(BaseCallback):
             self.logger.record(f"accuracy/{level}", float(np.mean(results)))
         for name, values in self.usage.items():
             self.logger.record(f"usage/{name}", float(np.mean(values)))
+        for name, values in self.rewards.items():
+            self.logger.record(name, float(np.mean(values)))
+        if self.rewards:
+            solved = [reward == 1.0 for reward in self.rewards["reward/true"]]
+            self.logger.record("reward/hack_rate", hack_rate(self.rewards["reward/total"], solved))
         for family, size in self.curriculum.frontier.items():
             self.logger.record(f"curriculum/{family}", size)
         self.success.clear()
         self.usage.clear()
+        self.rewards.clear()
 
 
 class Transcripts(BaseCallback):
@@ -62,7 +73,7 @@ class Transcripts(BaseCallback):
         every: Rollouts between transcripts.
     """
 
-    def __init__(self, curriculum: AdaptiveCurriculum, config: EnvConfig, every: int) -> None:
+    def __init__(self, curriculum: Curriculum, config: EnvConfig, every: int) -> None:
         super().__init__()
         self.curriculum, self.config, self.every = curriculum, config, max(1, every)
         self.rollouts = 0
@@ -94,7 +105,7 @@ class ProgressBar(BaseCallback):
         curriculum: Shown beside the success.
     """
 
-    def __init__(self, epochs: int, curriculum: AdaptiveCurriculum) -> None:
+    def __init__(self, epochs: int, curriculum: Curriculum) -> None:
         super().__init__()
         self.epochs, self.curriculum = epochs, curriculum
         self.bar: tqdm[Any] | None = None

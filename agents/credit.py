@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from o1nano.envs.pose import frame_answer
+from o1nano.envs.pose import frame_accepts, is_reduction
 from o1nano.envs.vocab import END_THINK, EOS, EQUALS, GOTO, SUBTASK
 
 Credit = Literal["blame", "frame", "episode"]
@@ -18,21 +18,19 @@ Verdict = Literal["right", "wrong", "malformed"]
 def judge(frame: bytes) -> Verdict:
     """Judges a whole child frame by its own prompt, exactly.
 
-    A frame that ended with a tail call is right if the problem it handed on is shorter and has the answer of its own.
+    A frame that ended with a tail call is right if the problem it handed on is smaller and has the answer of its own.
     ``"malformed"`` means that the prompt asks nothing that has an answer, which is the caller's fault.
     """
     prompt_end = frame.index(EQUALS) + 1
-    expected = frame_answer(frame[:prompt_end])
-    if expected is None:
-        return "malformed"
+    prompt, given = frame[:prompt_end], b""  # nothing: cut off by a limit or an illegal token
     if frame[-1] == EOS:
         given = frame[frame.rfind(END_THINK) + 1 if END_THINK in frame else prompt_end : -1]
-        return "right" if given == expected else "wrong"
+    right = frame_accepts(prompt, given)
+    if right is None:
+        return "malformed"
     if frame[-1] == EQUALS and GOTO in frame:
-        handed_on = bytes([SUBTASK]) + frame[frame.rindex(GOTO) + 1 :]
-        # Every reduction is shorter. Without this rule, handing a problem to and fro would be rewarded for ever.
-        return "right" if len(handed_on) < prompt_end and frame_answer(handed_on) == expected else "wrong"
-    return "wrong"  # cut off by a limit or an illegal token
+        right = is_reduction(prompt, bytes([SUBTASK]) + frame[frame.rindex(GOTO) + 1 :])
+    return "right" if right else "wrong"
 
 
 def advantages(

@@ -47,7 +47,8 @@ class FramePPO(PPO):
 
     def _setup_model(self) -> None:
         # The buffer is built before the policy, whose grammar it shares.
-        grammar = Grammar(self.policy_kwargs.get("thinking", True), self.policy_kwargs.get("call_stack", True))
+        given = self.policy_kwargs
+        grammar = Grammar(given.get("thinking", True), given.get("call_stack", True), given.get("functions", False))
         self.rollout_buffer_kwargs = {"grammar": grammar, "depth": self.depth, "credit": self.credit}
         super()._setup_model()
 

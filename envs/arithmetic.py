@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from o1nano.envs.episodes import EnvConfig, Episodes
 from o1nano.envs.errors import ConfigurationError, RenderModeError
-from o1nano.envs.render import draw_stack
+from o1nano.envs.render import Window, draw_picture, draw_stack
 from o1nano.envs.rules import Outcome
 from o1nano.envs.vocab import VOCAB_SIZE
 
@@ -37,18 +37,20 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
     ``<subtask> expr =``. The environment never computes for the agent: it pushes, pops and injects.
 
     ## Action Space
-    ``Discrete(51)``: the next token (``o1nano.envs.vocab.TOKENS``). ``action_masks()`` tells which tokens are legal; an
-    illegal one ends the episode.
+    ``Discrete(101)``: the next token (``o1nano.envs.vocab.TOKENS``). ``action_masks()`` tells which tokens are legal;
+    an illegal one ends the episode.
 
     ## Observation Space
-    ``Box(0, 50, (frame_length,))``: the token ids of the top frame, padded with 0. ``float32`` by default, because
+    ``Box(0, 100, (frame_length,))``: the token ids of the top frame, padded with 0. ``float32`` by default, because
     every library accepts it; ``obs_dtype`` selects a compact form.
 
     ## Rewards
-    1 when the root frame returns and its visible answer is exactly right, otherwise 0.
+    1 when the root frame returns and its visible answer is exactly right, otherwise 0. Shaping, prices and partial
+    credit are wrappers (``o1nano.envs.wrappers.RewardWrapper``), logged apart.
 
     ## Starting State
-    ``<problem> ... =`` of a problem drawn from the split, or the one given: ``reset(options={"problem": "12*34"})``.
+    ``<problem> ... =`` of a problem drawn from the split, or the one given: ``reset(options={"problem": "12*34"})``;
+    ``options={"level": Level("addition", 3)}`` draws one of a level.
 
     ## Episode End
     Terminates when the root answers, on an illegal token, when a frame is full, too deep or calls itself, and when
@@ -57,22 +59,31 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
     context, revisions.
 
     ## Arguments
-    ``obs_dtype``: ``"float32"``, ``"uint8"``, ``"int16"`` or ``"int64"``. ``render_mode``: ``"ansi"`` or ``"human"``.
-    All others are the fields of ``EnvConfig``: ``operations``, ``digits``, ``other_digits``, ``phrasing``,
-    ``thinking``, ``call_stack``, ``frame_length``, ``depth``, ``max_tokens``, ``split``.
+    * ``render_mode``: ``"ansi"`` (text), ``"human"`` (live in the terminal) or ``"rgb_array"`` (a picture, for
+      ``RecordVideo``).
+    * ``obs_dtype``: ``"float32"``, ``"uint8"``, ``"int16"`` or ``"int64"``.
+    * ``operations``: families of problems, drawn uniformly (``o1nano.envs.problems.FAMILIES``).
+    * ``digits``: one size, or the smallest and the largest; ``other_digits``: of the second operand.
+    * ``phrasing``: ``"symbolic"``, ``"words"`` or ``"mixed"``.
+    * ``thinking``, ``call_stack``: whether hidden reasoning, and calls, are legal.
+    * ``frame_length``, ``depth``, ``max_tokens``: tokens of a frame, open frames, tokens of an answer.
+    * ``split``: ``"train"``, ``"test"`` or ``"all"``, by a hash of the problem's content.
+
+    The registered ids differ in these arguments only (``o1nano.envs.registration.IDS``).
 
     ## Version History
     v0: first version.
     """
 
-    metadata = {"render_modes": ["ansi", "human"], "render_fps": 30}
+    metadata = {"render_modes": ["ansi", "human", "rgb_array"], "render_fps": 30}
 
     def __init__(self, render_mode: str | None = None, obs_dtype: str = "float32", **config: Any) -> None:
         if render_mode not in (None, *self.metadata["render_modes"]):
-            raise RenderModeError(f"render_mode={render_mode!r}; accepted: None, 'ansi', 'human'")
+            raise RenderModeError(f"render_mode={render_mode!r}; accepted: None, 'ansi', 'human', 'rgb_array'")
         self.config = EnvConfig(**config)
         self.episodes = Episodes(1, self.config)
         self.render_mode = render_mode
+        self._window = Window()
         self.observation_space = observation_space(self.config, obs_dtype)
         self.action_space = spaces.Discrete(VOCAB_SIZE)
 
@@ -89,7 +100,7 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
         """Emits one token."""
         reward, outcome = self.episodes.step(np.array([action]))
         terminated = bool(outcome[0] != Outcome.RUNNING)
-        info = self.episodes.finish(0, outcome[0], bool(reward[0])) if terminated else {}
+        info = self.episodes.finish(0, outcome[0], bool(self.episodes.success[0])) if terminated else {}
         self._show()
         return self._observe(), float(reward[0]), terminated, False, info
 
@@ -98,13 +109,20 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
         mask: npt.NDArray[np.bool_] = self.episodes.stacks.masks()[0]
         return mask
 
-    def render(self) -> str | None:
-        """Returns the stack of frames as text in ``ansi`` mode."""
-        return draw_stack(self.episodes.stacks.open_frames(0)) if self.render_mode == "ansi" else None
+    def render(self) -> Any:
+        """Returns the stack of frames: text in ``ansi`` mode, ``[H, W, 3]`` pixels in ``rgb_array`` mode."""
+        frames = self.episodes.stacks.open_frames(0)
+        if self.render_mode == "ansi":
+            return draw_stack(frames)
+        return draw_picture(frames) if self.render_mode == "rgb_array" else None
+
+    def close(self) -> None:
+        """Ends the live display of ``human`` mode."""
+        self._window.close()
 
     def _show(self) -> None:
         if self.render_mode == "human":
-            print(draw_stack(self.episodes.stacks.open_frames(0)), end="\n\n")
+            self._window.show(self.episodes.stacks.open_frames(0))
 
     def _observe(self) -> npt.NDArray[Any]:
         observation: npt.NDArray[Any] = self.episodes.stacks.observe()[0].astype(self.observation_space.dtype)

@@ -1,7 +1,13 @@
-"""An adaptive curriculum: difficulty follows measured success."""
+"""Curricula: difficulty follows measured success. What all of them share, and the one by thresholds.
+
+A level is drawn by its weight; finished episodes are recorded; nothing else changes the state. The only source of
+randomness is the generator that ``draw`` is given. The state belongs to the object, not to an environment: share one
+object among all environments of a vector (see ``wrappers``).
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -12,32 +18,25 @@ from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.pose import Level, check_family
 
 
-class AdaptiveCurriculum:
-    """Opens a family's next size when the largest open one is mastered, and closes it again when it is lost.
-
-    Open levels are drawn with a weight that grows with their failures, so that practice goes where it is needed, and
-    with a floor, so that easy levels are replayed. The state belongs to the object, not to an environment: share one
-    object among all environments of a vector (see ``wrappers``).
+class Curriculum(ABC):
+    """Levels of some families, from size 1 to the largest open one, and the last results of each.
 
     Args:
         first: For each family, the largest size that is open at the beginning.
         last: For each family, the largest size there is.
-        promote: Share of successes in a full window of the largest open size that opens the next.
-        demote: Share of successes below which it is closed again; the distance to ``promote`` is the hysteresis.
-        window: Episodes of one level that its share is measured over.
-        floor: Weight of a level without failures, when one without successes has ``floor + 1``.
+        window: Episodes of one level that its success is measured over.
         priority: Factor of the weights of a family, 1 where it is not named. Problems of one family may cost many
             times the tokens of another's; this shares the tokens out.
+
+    Attributes:
+        frontier: The largest open size of each family.
     """
 
     def __init__(
         self,
         first: Mapping[str, int],
         last: Mapping[str, int],
-        promote: float = 0.85,
-        demote: float = 0.3,
         window: int = 64,
-        floor: float = 0.1,
         priority: Mapping[str, float] | None = None,
     ) -> None:
         for family in first:
@@ -46,10 +45,16 @@ class AdaptiveCurriculum:
                 raise ConfigurationError(
                     f"curriculum of {family}: {first[family]} to {last.get(family)}; accepted: 1 <= first <= last"
                 )
-        if not 0 <= demote < promote <= 1:
-            raise ConfigurationError(f"demote={demote}, promote={promote}; accepted: 0 <= demote < promote <= 1")
-        self.promote, self.demote, self.window, self.floor = promote, demote, window, floor
-        self.priority = dict(priority or {})
+        if not first:
+            raise ConfigurationError("a curriculum without families; accepted: at least one family")
+        if window < 1:
+            raise ConfigurationError(f"window={window!r}; accepted: an integer of at least 1")
+        for family, factor in (priority or {}).items():
+            if family not in first or not 0 < factor < np.inf:
+                raise ConfigurationError(
+                    f"priority {family}={factor!r}; accepted: a number above 0 for one of {', '.join(first)}"
+                )
+        self.window, self.priority = window, dict(priority or {})
         self.first, self.last, self.frontier = dict(first), dict(last), dict(first)
         self._results: dict[Level, deque[bool]] = {}
 
@@ -63,12 +68,17 @@ class AdaptiveCurriculum:
         results = self._results.get(level)
         return sum(results) / len(results) if results else 0.5
 
+    @abstractmethod
+    def _raw(self) -> dict[Level, float]:
+        """Returns the weight of each open level before the priority of its family; at least one is above 0."""
+
+    @abstractmethod
+    def _update(self, level: Level) -> None:
+        """Moves the frontier, if it has to, after a result of a level was noted."""
+
     def weights(self) -> dict[Level, float]:
         """Probability of each open level."""
-        raw = {
-            level: self.priority.get(level.family, 1.0) * (self.floor + 1 - self.success(level))
-            for level in self.open_levels
-        }
+        raw = {level: self.priority.get(level.family, 1.0) * weight for level, weight in self._raw().items()}
         total = sum(raw.values())
         return {level: weight / total for level, weight in raw.items()}
 
@@ -79,19 +89,10 @@ class AdaptiveCurriculum:
         return levels[min(int(np.searchsorted(np.cumsum(list(weights.values())), rng.random())), len(levels) - 1)]
 
     def record(self, level: Level, success: bool) -> None:
-        """Notes a result; the largest open size of its family may move by one."""
+        """Notes a result of a level of any shape; the largest open size of its family may move by one."""
         level = Level(level.family, level.size)
-        results = self._results.setdefault(level, deque(maxlen=self.window))
-        results.append(bool(success))
-        if level.size != self.frontier.get(level.family) or len(results) < self.window:
-            return
-        share = self.success(level)
-        if share >= self.promote and level.size < self.last[level.family]:
-            self.frontier[level.family] += 1
-            self._results.pop(Level(level.family, level.size + 1), None)
-        elif share < self.demote and level.size > self.first[level.family]:
-            self.frontier[level.family] -= 1
-            self._results.pop(level)
+        self._results.setdefault(level, deque(maxlen=self.window)).append(bool(success))
+        self._update(level)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the state as plain containers."""
@@ -101,8 +102,93 @@ class AdaptiveCurriculum:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what ``state_dict`` returned."""
-        self.frontier = dict(state["frontier"])
+        """Restores what ``state_dict`` returned.
+
+        Raises:
+            ConfigurationError: If it is the state of a curriculum of other families or sizes.
+        """
+        frontier = dict(state["frontier"])
+        if frontier.keys() != self.first.keys() or any(frontier[f] not in range(1, self.last[f] + 1) for f in frontier):
+            raise ConfigurationError(f"a state with frontier {frontier}; accepted: sizes of 1 to {self.last}")
+        self.frontier = frontier
         self._results = {
             Level(family, size): deque(results, maxlen=self.window) for family, size, results in state["results"]
         }
+
+
+class ThresholdCurriculum(Curriculum):
+    """A curriculum whose frontier moves when the success at it passes a threshold.
+
+    Args:
+        first: See ``Curriculum``.
+        last: See ``Curriculum``.
+        promote: Share of successes in a full window of the largest open size that opens the next.
+        demote: Share of successes below which it is closed again; the distance to ``promote`` is the hysteresis.
+        window: See ``Curriculum``.
+        priority: See ``Curriculum``.
+    """
+
+    def __init__(
+        self,
+        first: Mapping[str, int],
+        last: Mapping[str, int],
+        promote: float,
+        demote: float,
+        window: int = 64,
+        priority: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__(first, last, window, priority)
+        if not 0 <= demote < promote <= 1:
+            raise ConfigurationError(f"demote={demote}, promote={promote}; accepted: 0 <= demote < promote <= 1")
+        self.promote, self.demote = promote, demote
+
+    def _is_measured(self, level: Level) -> bool:
+        """Tells whether a level is the largest open one of its family and its window is full."""
+        return level.size == self.frontier.get(level.family) and len(self._results[level]) == self.window
+
+    def _update(self, level: Level) -> None:
+        if not self._is_measured(level):
+            return
+        share = self.success(level)
+        if share >= self.promote and level.size < self.last[level.family]:
+            self.frontier[level.family] += 1
+            self._results.pop(Level(level.family, level.size + 1), None)
+        elif share < self.demote and level.size > self.first[level.family]:
+            self.frontier[level.family] -= 1
+            self._results.pop(level)
+
+
+class AdaptiveCurriculum(ThresholdCurriculum):
+    """Opens a family's next size when the largest open one is mastered, and closes it again when it is lost.
+
+    Open levels are drawn with a weight that grows with their failures, so that practice goes where it is needed, and
+    with a floor, so that easy levels are replayed.
+
+    Args:
+        first: See ``Curriculum``.
+        last: See ``Curriculum``.
+        promote: See ``ThresholdCurriculum``.
+        demote: See ``ThresholdCurriculum``.
+        window: See ``Curriculum``.
+        floor: Weight of a level without failures, when one without successes has ``floor + 1``.
+        priority: See ``Curriculum``.
+    """
+
+    def __init__(
+        self,
+        first: Mapping[str, int],
+        last: Mapping[str, int],
+        promote: float = 0.85,
+        demote: float = 0.3,
+        window: int = 64,
+        floor: float = 0.1,
+        priority: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__(first, last, promote, demote, window, priority)
+        if not 0 <= floor < np.inf:
+            raise ConfigurationError(f"floor={floor!r}; accepted: a number of at least 0")
+        self.floor = floor
+
+    def _raw(self) -> dict[Level, float]:
+        # Without a floor, mastering everything must not leave every weight at 0.
+        return {level: self.floor + 1 - self.success(level) or 1e-9 for level in self.open_levels}

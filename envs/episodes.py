@@ -13,7 +13,9 @@ from o1nano.envs.errors import ActionError, ConfigurationError
 from o1nano.envs.grammar import Grammar
 from o1nano.envs.levels import LevelSource, UniformLevels, sizes
 from o1nano.envs.pose import Phrasing, Problem, Split, check_choice, check_family, draw, read
-from o1nano.envs.problems import FOUR_OPERATIONS
+from o1nano.envs.problems import FAMILIES, FOUR_OPERATIONS
+from o1nano.envs.problems.base import FunctionFamily
+from o1nano.envs.rewards import RewardSum, Transition
 from o1nano.envs.rules import CallStacks, Limits, Outcome
 from o1nano.envs.vocab import VOCAB_SIZE, answer_text
 
@@ -71,7 +73,8 @@ class EnvConfig:
     @property
     def grammar(self) -> Grammar:
         """The grammar of these environments."""
-        return Grammar(self.thinking, self.call_stack)
+        functions = any(isinstance(FAMILIES[name], FunctionFamily) for name in self.operations)
+        return Grammar(self.thinking, self.call_stack, functions)
 
     @property
     def limits(self) -> Limits:
@@ -86,6 +89,8 @@ class Episodes:
         stacks: The call stacks.
         problems: The problem of each episode.
         levels: Chooses the level of every new problem; a curriculum takes this place.
+        rewards: What is paid: the true reward, and the terms that wrappers add to it.
+        success: ``[N]``: whether the last step returned a root with the exact visible answer.
     """
 
     def __init__(self, num_episodes: int, config: EnvConfig) -> None:
@@ -93,9 +98,14 @@ class Episodes:
         self.stacks = CallStacks(num_episodes, config.limits, config.grammar)
         self.problems: list[Problem | None] = [None] * num_episodes
         self.levels: LevelSource = UniformLevels(sizes(config.operations, config.digit_range, config.other_digits))
+        self.rewards = RewardSum(num_episodes)
+        self.success = np.zeros(num_episodes, dtype=bool)
+        self._reported = np.ones(num_episodes, dtype=bool)
 
     def start(self, index: int, rng: np.random.Generator, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Begins an episode and returns its info.
+
+        One that is left unfinished, by a time limit or by a reset, is a failure to the source of levels.
 
         Args:
             index: Which episode.
@@ -106,6 +116,8 @@ class Episodes:
         unknown = set(options) - {"problem", "level"}
         if unknown:
             raise ConfigurationError(f"reset option {sorted(unknown)[0]!r}; accepted: 'problem', 'level'")
+        if not self._reported[index] and self.stacks.emitted[index]:
+            self._report(index, False)
         if "problem" in options:
             problem = read(options["problem"])
         else:
@@ -118,30 +130,32 @@ class Episodes:
         """Begins an episode on a problem."""
         self.stacks.pose(index, problem.prompt)
         self.problems[index] = problem
+        self.rewards.reset(index)
+        self._reported[index] = False
 
     def step(self, actions: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
         """Advances every episode by one token.
 
         Returns:
-            ``[N]`` rewards, 1 where the visible answer of a returned root is exactly right, and ``[N]`` outcomes.
+            ``[N]`` rewards, 1 where the visible answer of a returned root is exactly right, with what the terms pay
+            beside, and ``[N]`` outcomes.
         """
         if actions.shape != (len(self.problems),) or actions.min() < 0 or actions.max() >= VOCAB_SIZE:
             raise ActionError(f"actions {actions}; accepted: {len(self.problems)} integers from 0 to {VOCAB_SIZE - 1}")
         outcome = self.stacks.step(actions)
-        reward = np.zeros(len(outcome))
+        self.success[:] = False
         for index in np.flatnonzero(outcome == Outcome.ANSWERED).tolist():
             problem = self.problems[index]
             assert problem is not None
-            reward[index] = self.stacks.answer(index) == problem.answer
-        return reward, outcome
+            self.success[index] = problem.accepts(self.stacks.answer(index))
+        return self.rewards.pay(Transition(self.stacks, self.problems, outcome, self.success)), outcome
 
     def finish(self, index: int, outcome: int, success: bool) -> dict[str, Any]:
         """Reports a finished episode to the source of levels and returns its terminal info."""
         problem, stacks = self.problems[index], self.stacks
         assert problem is not None
-        if problem.level is not None:
-            self.levels.record(problem.level, success)
-        reasoning, completion, subtask = stacks.channel_tokens[index].tolist()
+        self._report(index, success)
+        reasoning, completion, subtask = stacks.channel_tokens[:, index].tolist()
         return {
             "is_success": bool(success),
             "outcome": Outcome(outcome).name.lower(),
@@ -156,4 +170,13 @@ class Episodes:
             "depth": int(stacks.deepest[index]),
             "longest_context": int(stacks.longest[index]),
             "revisions": int(stacks.revisions[index]),
+            **self.rewards.info(index, success),
         }
+
+    def _report(self, index: int, success: bool) -> None:
+        """Tells the source of levels how an episode went; a user's own problem has no level."""
+        problem = self.problems[index]
+        assert problem is not None
+        self._reported[index] = True
+        if problem.level is not None:
+            self.levels.record(problem.level, success)

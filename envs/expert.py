@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from o1nano.envs.errors import ProblemError
-from o1nano.envs.expression import Binary, Expr, answer, parse, render
+from o1nano.envs.expression import Task, answer, render
+from o1nano.envs.language import parse
 from o1nano.envs.pose import Problem
 from o1nano.envs.problems import family_of
 from o1nano.envs.problems.base import Script
@@ -46,24 +47,24 @@ def write_frame(
         ProblemError: If the prompt is no problem.
     """
     least_first = prompt[0] == SUBTASK
-    expr = parse(prompt[1:-1], least_first)
-    if isinstance(expr, int):
+    task = parse(prompt[1:-1], least_first)
+    if isinstance(task, int):
         raise ProblemError(f"nothing to compute in {spell(prompt)!r}; accepted: a prompt with an operator")
     script = Script(prompt, rng, slip_rate)
     if not thinking:
-        script.write(*answer(expr, least_first), EOS)
+        script.write(*answer(task, least_first), EOS)
     elif least_first:
-        script.run(family_of(expr), expr)
+        script.run(family_of(task), task)
     else:
-        _write_root(expr, script)
+        _write_root(task, script)
     return script
 
 
-def _write_root(expr: Binary, script: Script) -> None:
+def _write_root(task: Task, script: Script) -> None:
     """A root hands its problem on, numbers reversed, and reverses the answer."""
     script.write(THINK)
-    script.call(expr)
-    script.write(END_THINK, *answer(expr, least_first=False), EOS)
+    script.call(task)
+    script.write(END_THINK, *answer(task, least_first=False), EOS)
 
 
 def demonstrate(problem: Problem, rng: np.random.Generator | None = None, slip_rate: float = 0.0) -> list[Frame]:
@@ -77,9 +78,9 @@ def demonstrate(problem: Problem, rng: np.random.Generator | None = None, slip_r
     return frames
 
 
-def subtask_prompt(expr: Expr) -> list[int]:
-    """Returns ``<subtask> expr =``."""
-    return [SUBTASK, *render(expr, least_first=True), EQUALS]
+def subtask_prompt(task: Task) -> list[int]:
+    """Returns ``<subtask> ... =``."""
+    return [SUBTASK, *render(task, least_first=True), EQUALS]
 
 
 class ExpertPolicy:

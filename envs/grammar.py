@@ -57,13 +57,16 @@ class State(IntEnum):
     ROOT_CALL = 14
     CHILD_CALL = 18
     TAIL = 22
+    ANSWER_SYMBOLS = 26  # a formula, a comparison, or nothing
 
 
-NUM_STATES = 26
+NUM_STATES = 27
 _NEGATIVE, _NUMBER, _CLOSED = 1, 2, 3  # offsets of the states inside an expression, after the opening one
 _DIGITS = slice(vocab.ZERO, vocab.NINE + 1)
 _OPERATORS = [ID[operator] for operator in "+-*/\\"]
 _THOUGHTS = [ID[token] for token in (*vocab.DIGITS, "-", "R", "_", ";", "%", "<ok>", "<wrong>", "<revise>")]
+_SYMBOLS = np.array([ID[token] for token in (*"+-*/()_<>", "==")])
+_FUNCTIONS = [ID[name] for name in vocab.FUNCTIONS]
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,13 @@ class Grammar:
     Attributes:
         thinking: Whether ``<think>`` is legal; without it a frame is a prompt and an answer.
         calls: Whether ``<call>`` and ``<goto>`` are legal.
+        functions: Whether calls may name a function and list its arguments, and answers (so thoughts, too) may be
+            formulas, comparisons or ``_``; without it problems are arithmetic and answers are numbers.
     """
 
     thinking: bool = True
     calls: bool = True
+    functions: bool = False
 
     @cached_property
     def successor(self) -> npt.NDArray[np.uint8]:
@@ -108,7 +114,23 @@ class Grammar:
         table[State.ANSWER_REMAINDER, _DIGITS] = State.ANSWER_REMAINDER_NUMBER
         table[State.ANSWER_REMAINDER_NUMBER, _DIGITS] = State.ANSWER_REMAINDER_NUMBER
         table[[State.ANSWER_NUMBER, State.ANSWER_REMAINDER_NUMBER], vocab.EOS] = State.DONE
+        if self.functions:
+            self._functions(table)
         return table
+
+    @staticmethod
+    def _functions(table: npt.NDArray[np.uint8]) -> None:
+        """Adds transitions; none of those without functions changes."""
+        for first in (State.ROOT_CALL, State.CHILD_CALL, State.TAIL):
+            table[first, _FUNCTIONS] = first
+            table[[first + _NUMBER, first + _CLOSED], vocab.COMMA] = first
+        for think in (State.ROOT_THINK, State.CHILD_THINK):
+            table[think, _SYMBOLS] = think  # what a child answers stands in its caller's thoughts
+        symbols = State.ANSWER_SYMBOLS
+        for state in (State.ROOT_START, State.CHILD_START, State.ANSWER, State.ANSWER_NUMBER, symbols):
+            table[state, _SYMBOLS[table[state, _SYMBOLS] == State.ILLEGAL]] = symbols
+        table[symbols, _DIGITS] = symbols
+        table[symbols, vocab.EOS] = State.DONE
 
     @staticmethod
     def _answer_from(table: npt.NDArray[np.uint8], state: int) -> None:
@@ -138,7 +160,7 @@ class Grammar:
         """``[NUM_STATES]``: the ``Channel`` of the next token. A tail call is written by the subtask decoder too."""
         table = np.full(NUM_STATES, Channel.COMPLETION, dtype=np.uint8)
         table[[State.ROOT_THINK, State.CHILD_THINK]] = Channel.REASONING
-        table[State.ROOT_CALL :] = Channel.SUBTASK
+        table[State.ROOT_CALL : State.ANSWER_SYMBOLS] = Channel.SUBTASK
         return table
 
     @cached_property
@@ -147,7 +169,7 @@ class Grammar:
         table = np.full((NUM_STATES, VOCAB_SIZE), Event.NONE, dtype=np.uint8)
         table[State.ROOT_CALL : State.TAIL, vocab.END_CALL] = Event.CALL
         table[State.TAIL :, vocab.EQUALS] = Event.TAIL_CALL
-        table[State.ANSWER : State.DONE, vocab.EOS] = Event.RETURN
+        table[[*range(State.ANSWER, State.DONE), State.ANSWER_SYMBOLS], vocab.EOS] = Event.RETURN
         return np.where(self.legal, table, Event.NONE).astype(np.uint8)
 
     def run(self, tokens: Iterable[int], state: int = State.EMPTY) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
@@ -11,9 +10,10 @@ from typing import Literal, get_args
 import numpy as np
 
 from o1nano.envs.errors import ConfigurationError, ProblemError
-from o1nano.envs.expression import Binary, answer, canonical, parse, render
+from o1nano.envs.expression import Function, Task, accepts, answer, canonical, evaluate
+from o1nano.envs.language import fits, parse, say
 from o1nano.envs.problems import FAMILIES
-from o1nano.envs.vocab import ACCEPTED, EQUALS, ID, PROBLEM, SUBTASK, answer_text, spell, tokenize
+from o1nano.envs.vocab import ACCEPTED, EQUALS, PROBLEM, SUBTASK, answer_text, problem_text, tokenize
 
 Split = Literal["train", "test", "all"]
 Phrasing = Literal["symbolic", "words", "mixed"]
@@ -27,8 +27,8 @@ class Level:
 
     Attributes:
         family: A key of ``FAMILIES``.
-        size: Digits of the longer operand (for expressions: of the longest).
-        other: Digits of the second operand, or the number of operands of an expression; None draws it.
+        size: Digits of the longest operand, or what the family says in its ``sample``.
+        other: Digits of the second operand, or the number of operands of an expression or a list; None draws it.
     """
 
     family: str
@@ -46,31 +46,30 @@ class Problem:
     Attributes:
         prompt: ``<problem> ... =`` as token ids.
         expr: What is asked.
-        answer: The only visible answer that is right, as token bytes.
+        answer: A visible answer that is right, as token bytes: the only one, unless the family accepts several.
         level: The level it was drawn from; None for a user's own.
     """
 
     prompt: tuple[int, ...]
-    expr: Binary
+    expr: Task
     answer: bytes
     level: Level | None = None
+
+    def accepts(self, given: bytes) -> bool:
+        """Tells whether a visible answer is exactly right: the verifier of roots."""
+        if isinstance(self.expr, Function):
+            return given == self.answer or accepts(self.expr, given, least_first=False)
+        return given == self.answer
 
     @property
     def text(self) -> str:
         """The problem as people write it."""
-        if not self.is_worded:
-            return answer_text(self.prompt[1:-1])
-        return re.sub(r"(?<=\d) (?=\d)", "", spell(self.prompt[1:-1]))
+        return problem_text(self.prompt[1:-1])
 
     @property
     def answer_text(self) -> str:
         """The right answer as people write it."""
         return answer_text(self.answer)
-
-    @property
-    def is_worded(self) -> bool:
-        """Whether the prompt has words in it."""
-        return max(self.prompt) >= ID["calculate"]
 
 
 def read(text: str) -> Problem:
@@ -101,19 +100,17 @@ def draw(level: Level, rng: np.random.Generator, split: Split = "train", phrasin
     else:
         raise ConfigurationError(f"level {level} has no problem in split={split!r}; accepted: a larger size")
     worded = phrasing == "words" or (phrasing == "mixed" and rng.random() < 0.5)
-    tokens = _in_words(expr, family.phrasings, rng) if worded else render(expr, least_first=False)
+    template = _choose(expr, family.phrasings, rng) if worded else family.symbolic
+    tokens = say(template, expr)
     return Problem((PROBLEM, *tokens, EQUALS), expr, bytes(answer(expr, least_first=False)), level)
 
 
-def _in_words(expr: Binary, phrasings: tuple[str, ...], rng: np.random.Generator) -> list[int]:
-    parts = {"{a}": expr.left, "{b}": expr.right, "{expr}": expr}
-    tokens: list[int] = []
-    for word in phrasings[int(rng.integers(len(phrasings)))].split():
-        tokens += render(parts[word], least_first=False) if word in parts else [ID[word]]
-    return tokens
+def _choose(expr: Task, phrasings: tuple[str, ...], rng: np.random.Generator) -> str:
+    fitting = [template for template in phrasings if fits(template, expr)]
+    return fitting[int(rng.integers(len(fitting)))]
 
 
-def split_of(expr: Binary) -> Split:
+def split_of(expr: Task) -> Split:
     """Returns the side of a problem: a hash of its content, so commuted operands and other phrasings share it."""
     digest = hashlib.blake2b(canonical(expr).encode(), digest_size=4).digest()
     return "test" if int.from_bytes(digest, "big") % TEST_SHARE == 0 else "train"
@@ -126,18 +123,54 @@ def stream(*key: object) -> np.random.Generator:
 
 
 @lru_cache(maxsize=1 << 16)
+def frame_task(prompt: bytes) -> Task | None:
+    """Returns what any frame's own prompt asks, or None if that is nothing to compute."""
+    try:
+        task = parse(prompt[1:-1], least_first=prompt[0] == SUBTASK)
+    except ProblemError:
+        return None
+    return None if isinstance(task, int) else task
+
+
+@lru_cache(maxsize=1 << 16)
 def frame_answer(prompt: bytes) -> bytes | None:
-    """Returns the exact answer to any frame's own prompt, or None if the prompt asks nothing that has one.
+    """Returns an exact answer to any frame's own prompt, or None if the prompt asks nothing that has one.
+
+    It is the only right one unless the family of the problem accepts several: ``frame_accepts`` judges.
+    """
+    task = frame_task(prompt)
+    try:
+        return None if task is None else bytes(answer(task, least_first=prompt[0] == SUBTASK))
+    except ProblemError:
+        return None
+
+
+@lru_cache(maxsize=1 << 16)
+def frame_accepts(prompt: bytes, given: bytes) -> bool | None:
+    """Tells whether an answer to a frame's own prompt is exactly right; None if the prompt asks nothing that has one.
 
     This is the verifier of subtasks: a child frame is a problem of its own.
     """
+    task = frame_task(prompt)
     try:
-        expr = parse(prompt[1:-1], least_first=prompt[0] == SUBTASK)
-        if isinstance(expr, int):
-            return None
-        return bytes(answer(expr, least_first=prompt[0] == SUBTASK))
+        return None if task is None else accepts(task, given, least_first=prompt[0] == SUBTASK)
     except ProblemError:
         return None
+
+
+def is_reduction(prompt: bytes, handed_on: bytes) -> bool:
+    """Tells whether a problem that a frame hands on is smaller than its own and has the same answer.
+
+    Smaller means fewer tokens; of two functions also as many tokens and a smaller last number, as in Euclid's
+    algorithm. Without an order that ends, handing a problem to and fro would be a right solution for ever.
+    """
+    expected = frame_answer(prompt)
+    if expected is None or frame_answer(handed_on) != expected or len(handed_on) > len(prompt):
+        return False
+    old, new = frame_task(prompt), frame_task(handed_on)
+    if len(handed_on) == len(prompt) and isinstance(old, Function) and isinstance(new, Function):
+        return evaluate(new.args[-1]) < evaluate(old.args[-1])
+    return len(handed_on) < len(prompt)
 
 
 def check_family(name: str) -> str:

@@ -13,6 +13,15 @@ IDS: dict[str, dict[str, Any]] = {
     "o1nano/Multiplication-v0": {"operations": ("multiplication",)},
     "o1nano/Division-v0": {"operations": ("division",)},
     "o1nano/Expression-v0": {"operations": ("expression",), "digits": (1, 2)},
+    "o1nano/GCD-v0": {"operations": ("gcd",)},
+    "o1nano/Modular-v0": {"operations": ("modular",)},
+    "o1nano/ListSum-v0": {"operations": ("list_sum",)},
+    "o1nano/Comparison-v0": {"operations": ("comparison",)},
+    "o1nano/Maximum-v0": {"operations": ("maximum",)},
+    "o1nano/LinearEquation-v0": {"operations": ("linear_equation",)},
+    # 3 to 6 numbers.
+    "o1nano/Countdown-v0": {"operations": ("countdown",), "digits": (2, 5)},
+    "o1nano/GameOf24-v0": {"operations": ("game_of_24",), "digits": 1},
     # Answers only, one digit: the easy one, for any agent.
     "o1nano/Direct-v0": {
         "operations": ("addition", "subtraction"),

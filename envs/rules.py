@@ -65,6 +65,18 @@ class Ended(NamedTuple):
     tokens: bytes
 
 
+# What a token does besides being written: an Event in the lowest bits, and these.
+_EVENT, _ILLEGAL, _MARKS, _REVISES = 3, 4, 8, 16
+
+
+def _happening(grammar: Grammar) -> npt.NDArray[np.uint8]:
+    """``[NUM_STATES, VOCAB_SIZE]``: everything about a token that most tokens have nothing of."""
+    table = grammar.event | np.where(grammar.legal, 0, _ILLEGAL)
+    table[:, [CALL, GOTO, END_THINK]] |= _MARKS
+    table[:, REVISE] |= _REVISES
+    return table.astype(np.uint8)
+
+
 class CallStacks:
     """N independent call stacks that advance by one token each.
 
@@ -73,7 +85,8 @@ class CallStacks:
         length: ``[N * D]`` tokens in each frame.
         state: ``[N * D]`` grammar state of each frame.
         depth: ``[N]`` index of the top frame.
-        channel_tokens: ``[N, 3]`` emitted tokens by ``Channel``.
+        channel_tokens: ``[3, N]`` emitted tokens by ``Channel``.
+        emitted: ``[N]`` all of them.
         calls, revisions, deepest, longest: ``[N]`` usage of the current problem.
         trace: Set to a list to have every frame that returns or tail-calls appended to it, children before parents.
     """
@@ -89,12 +102,13 @@ class CallStacks:
         self.depth = np.zeros(num_stacks, dtype=np.intp)
         self.base = np.arange(num_stacks, dtype=np.intp) * limits.depth
         self.top = self.base.copy()
-        self.channel_tokens = np.zeros((num_stacks, len(Channel)), dtype=np.int64)
+        self.channel_tokens = np.zeros((len(Channel), num_stacks), dtype=np.int64)
+        self.emitted = np.zeros(num_stacks, dtype=np.int64)
         self.calls, self.revisions, self.deepest, self.longest = np.zeros((4, num_stacks), dtype=np.int64)
         self.trace: list[Ended] | None = None
-        self._rows = np.arange(num_stacks)
-        self._marks = np.zeros(VOCAB_SIZE, dtype=bool)
-        self._marks[[CALL, GOTO, END_THINK]] = True
+        # Tables of the grammar, flat: taking from them is the cheapest look-up that NumPy has.
+        self._successor, self._happening = grammar.successor.ravel(), _happening(grammar).ravel()
+        self._row_start = np.arange(frames, dtype=np.intp) * limits.frame_length
 
     def pose(self, stack: int, prompt: Sequence[int]) -> None:
         """Clears one call stack and opens a root frame on a prompt that begins with ``<problem>`` and ends with ``=``.
@@ -111,7 +125,7 @@ class CallStacks:
         self.tokens[row] = 0
         self.tokens[row, : len(prompt)] = prompt
         self._open(row, len(prompt), State.ROOT_START)
-        self.channel_tokens[stack] = 0
+        self.channel_tokens[:, stack] = self.emitted[stack] = 0
         self.calls[stack] = self.revisions[stack] = 0
         self.deepest[stack], self.longest[stack] = 1, len(prompt)
 
@@ -122,7 +136,7 @@ class CallStacks:
 
     def observe(self) -> npt.NDArray[np.uint8]:
         """Returns a copy of the top frames, ``[N, L]``."""
-        return self.tokens[self.top]
+        return self.tokens.take(self.top, axis=0)
 
     def masks(self) -> npt.NDArray[np.bool_]:
         """Returns the legal next tokens of the top frames, ``[N, V]``."""
@@ -138,29 +152,45 @@ class CallStacks:
             ``[N]`` the ``Outcome`` of each stack. A stack that has ended must be posed a new problem before its
             next step.
         """
-        top, rows = self.top, self._rows
-        state, at = self.state[top], self.length[top]
-        self.tokens[top, at] = actions
+        top = self.top
+        state, at = self.state.take(top), self.length.take(top)
+        code = state * np.intp(VOCAB_SIZE) + actions
+        self.tokens.reshape(-1)[self._row_start.take(top) + at] = actions
         self.length[top] = at + 1
-        self.state[top] = self.grammar.successor[state, actions]
-        self.channel_tokens[rows, self.grammar.channel[state]] += 1
-        self.revisions += actions == REVISE
-        marks = np.flatnonzero(self._marks[actions])
-        self.mark[top[marks]] = at[marks] + 1
-        outcome = np.where(self.grammar.legal[state, actions], np.uint8(0), np.uint8(Outcome.ILLEGAL_TOKEN))
-        event = self.grammar.event[state, actions]
-        happening = np.flatnonzero(event)
-        if len(happening):
-            kind = event[happening]
-            self._call(happening[kind == Event.CALL], outcome)
-            self._tail_call(happening[kind == Event.TAIL_CALL], outcome)
-            self._return(happening[kind == Event.RETURN], outcome)
-        length = self.length[self.top]
+        self.state[top] = self._successor.take(code)
+        channel = self.grammar.channel.take(state)
+        for index, counts in enumerate(self.channel_tokens):
+            counts += channel == index
+        self.emitted += 1
+        outcome = np.zeros(self.num_stacks, dtype=np.uint8)
+        happening = self._happening.take(code)
+        rows = happening.nonzero()[0]
+        if len(rows):
+            self._happen(rows, happening[rows], at[rows], outcome)
+        length = self.length.take(self.top)
         np.maximum(self.longest, length, out=self.longest)
-        running = outcome == Outcome.RUNNING
-        outcome[running & (length >= self.limits.frame_length)] = Outcome.FRAME_FULL
-        outcome[running & (self.channel_tokens.sum(1) >= self.limits.tokens)] = Outcome.OUT_OF_TOKENS
+        full, spent = length >= self.limits.frame_length, self.emitted >= self.limits.tokens
+        if full.any():
+            outcome[full & (outcome == Outcome.RUNNING)] = Outcome.FRAME_FULL
+        if spent.any():
+            outcome[spent & (outcome == Outcome.RUNNING)] = Outcome.OUT_OF_TOKENS
         return outcome
+
+    def _happen(self, stacks: Ints, what: npt.NDArray[np.uint8], at: Ints, outcome: npt.NDArray[np.uint8]) -> None:
+        """Does what some tokens ask for besides being written."""
+        outcome[stacks[(what & _ILLEGAL) > 0]] = Outcome.ILLEGAL_TOKEN
+        self.revisions[stacks[(what & _REVISES) > 0]] += 1
+        marks = (what & _MARKS) > 0
+        self.mark[self.top[stacks[marks]]] = at[marks] + 1
+        event = what & _EVENT
+        for kind, method in (
+            (Event.CALL, self._call),
+            (Event.TAIL_CALL, self._tail_call),
+            (Event.RETURN, self._return),
+        ):
+            those = stacks[event == kind]
+            if len(those):
+                method(those, outcome)
 
     def answer(self, stack: int) -> bytes:
         """Returns the visible answer of a stack whose root has returned: completion tokens only, without ``<eos>``."""
@@ -217,10 +247,10 @@ class CallStacks:
         self._open(target, size + 2, State.CHILD_START)
 
     def _same_prompt(self, parent: Ints, child: Ints) -> npt.NDArray[np.bool_]:
-        length = self.length[child]
-        beyond = np.arange(self.limits.frame_length) >= length[:, None]
-        same: npt.NDArray[np.bool_] = ((self.tokens[parent] == self.tokens[child]) | beyond).all(1)
-        same &= self.prompt_length[parent] == length
+        same: npt.NDArray[np.bool_] = self.prompt_length[parent] == self.length[child]
+        for index in np.flatnonzero(same):
+            length = self.length[child[index]]
+            same[index] = (self.tokens[parent[index], :length] == self.tokens[child[index], :length]).all()
         return same
 
     def _return(self, stacks: Ints, outcome: npt.NDArray[np.uint8]) -> None:

@@ -71,12 +71,11 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
         super().reset(seed=seeds[0])
         options = dict(options or {})
         mask = options.pop("reset_mask", np.ones(self.num_envs, dtype=bool))
-        infos: dict[str, Any] = {}
         for i in np.flatnonzero(mask).tolist():
             own = seeds[i]
             if own is not None:
                 self.generators[i] = seeding.np_random(own)[0]
-            infos = self._restart(int(i), infos, options)
+        infos = self._start({}, np.flatnonzero(mask).tolist(), options)
         return self._observe(), infos
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
@@ -85,38 +84,68 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
         reward, outcome = self.episodes.step(np.asarray(actions))
         reward[resting], outcome[resting] = 0.0, Outcome.RUNNING
         self._steps += 1
-        infos: dict[str, Any] = {}
-        for i in resting:
-            infos = self._restart(int(i), infos)
+        infos = self._start({}, resting.tolist()) if len(resting) else {}
         terminated = outcome != Outcome.RUNNING
         truncated = np.zeros_like(terminated)
         if self.max_episode_steps is not None:
             truncated = ~terminated & (self._steps >= self.max_episode_steps)
         observations = self._observe()
-        for i in np.flatnonzero(terminated | truncated):
-            infos = self._end(int(i), int(outcome[i]), bool(reward[i]), observations, infos)
+        ended = np.flatnonzero(terminated | truncated).tolist()
+        if ended:
+            infos = self._end(ended, outcome, observations, infos)
         return observations, reward, terminated, truncated, infos
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """Returns ``[N, V]``: which tokens are legal next."""
         return self.episodes.stacks.masks()
 
-    def _end(self, i: int, outcome: int, success: bool, observations: Array, infos: dict[str, Any]) -> dict[str, Any]:
-        """Reports episode i; under SAME_STEP also begins the next one, whose first observation takes the row."""
-        info = self.episodes.finish(i, outcome, success)
+    def _end(self, ended: list[int], outcome: Array, observations: Array, infos: dict[str, Any]) -> dict[str, Any]:
+        """Reports episodes; under SAME_STEP also begins the next ones, whose first observations take their rows.
+
+        A truncated episode has no terminal info, as a single one under a ``TimeLimit`` has none.
+        """
+        episodes = self.episodes
+        finals = [
+            episodes.finish(i, int(outcome[i]), bool(episodes.success[i])) if outcome[i] != Outcome.RUNNING else {}
+            for i in ended
+        ]
         if not self._same_step:
-            self._ended[i] = True
-            self.episodes.stacks.park(i)
-            return self._add_info(infos, info, i)
-        infos = self._add_info(infos, {"final_obs": observations[i].copy(), "final_info": info}, i)
-        infos = self._restart(i, infos)
-        stacks = self.episodes.stacks
-        observations[i] = stacks.tokens[stacks.top[i]]
+            self._ended[ended] = True
+            for i in ended:
+                episodes.stacks.park(i)
+            return self._gather(infos, ended, finals)
+        infos["final_obs"], infos["_final_obs"] = np.full(self.num_envs, None), np.zeros(self.num_envs, dtype=bool)
+        infos["final_info"], infos["_final_info"] = self._gather({}, ended, finals), infos["_final_obs"].copy()
+        for mask in (infos["_final_obs"], infos["_final_info"]):
+            mask[ended] = True
+        for i in ended:
+            infos["final_obs"][i] = observations[i].copy()
+        infos = self._start(infos, ended)
+        stacks = episodes.stacks
+        observations[ended] = stacks.tokens[stacks.top[ended]]
         return infos
 
-    def _restart(self, i: int, infos: dict[str, Any], options: dict[str, Any] | None = None) -> dict[str, Any]:
-        self._steps[i], self._ended[i] = 0, False
-        return self._add_info(infos, self.episodes.start(i, self.generators[i], options), i)
+    def _start(self, infos: dict[str, Any], rows: list[int], options: dict[str, Any] | None = None) -> dict[str, Any]:
+        self._steps[rows], self._ended[rows] = 0, False
+        return self._gather(infos, rows, [self.episodes.start(i, self.generators[i], options) for i in rows])
+
+    def _gather(self, infos: dict[str, Any], rows: list[int], parts: list[dict[str, Any]]) -> dict[str, Any]:
+        """Adds the infos of some environments, one key after the other.
+
+        ``VectorEnv._add_info`` adds one environment after the other and took most of the time of a step.
+        """
+        for key in dict.fromkeys(key for part in parts for key in part):
+            own = [(row, part[key]) for row, part in zip(rows, parts, strict=True) if key in part]
+            if key not in infos:
+                kind = type(own[0][1])
+                infos[key] = np.zeros(self.num_envs, kind if kind in (int, float, bool) else object)
+                infos[f"_{key}"] = np.zeros(self.num_envs, dtype=bool)
+                if infos[key].dtype == object:
+                    infos[key][:] = None
+            array, mask = infos[key], infos[f"_{key}"]
+            for row, value in own:
+                array[row], mask[row] = value, True
+        return infos
 
     def _observe(self) -> Array:
         return self.episodes.stacks.observe().astype(self.single_observation_space.dtype, copy=False)

@@ -41,6 +41,7 @@ class ReasoningPolicy(ActorCriticPolicy):
         transformer: The trunk, as a config or as its keyword arguments.
         thinking: Whether the environment lets frames think.
         call_stack: Whether the environment lets frames call.
+        functions: Whether the environment has families of functions: see ``Grammar``.
         bf16: Whether rollouts and updates run in bfloat16 autocast. Their log-probabilities then differ by rounding.
         use_sde: Accepted because Stable-Baselines3 passes it; must be False.
         optimizer_class: Optimizer of PPO.
@@ -57,6 +58,7 @@ class ReasoningPolicy(ActorCriticPolicy):
         transformer: TransformerConfig | dict[str, Any] | None = None,
         thinking: bool = True,
         call_stack: bool = True,
+        functions: bool = False,
         bf16: bool = False,
         use_sde: bool = False,
         optimizer_class: type[th.optim.Optimizer] = th.optim.AdamW,
@@ -66,7 +68,7 @@ class ReasoningPolicy(ActorCriticPolicy):
         if not isinstance(transformer, TransformerConfig):
             transformer = TransformerConfig(**(transformer or {}))
         self.transformer = transformer
-        self.grammar = Grammar(thinking, call_stack)
+        self.grammar = Grammar(thinking, call_stack, functions)
         self.bf16 = bf16
         self._decoder: Decoder | None = None
         super().__init__(
@@ -96,6 +98,7 @@ class ReasoningPolicy(ActorCriticPolicy):
             "transformer": self.transformer,
             "thinking": self.grammar.thinking,
             "call_stack": self.grammar.calls,
+            "functions": self.grammar.functions,
             "bf16": self.bf16,
             "use_sde": self.use_sde,
             "optimizer_class": self.optimizer_class,

@@ -39,10 +39,8 @@ def coordinates(tokens: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
     """
     time = th.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
     digit = (tokens >= vocab.ZERO) & (tokens <= vocab.NINE)
-    begins = digit.clone()
-    begins[:, 1:] &= ~digit[:, :-1]
-    run_start = (time * begins).cummax(1).values
-    in_run = time - run_start  # index of a digit within its number
+    begins = _begins(digit)
+    in_run = time - (time * begins).cummax(1).values  # index of a digit within its number
 
     marked = _SECTION.to(tokens.device)[tokens]
     marker = (time * (marked > 0)).cummax(1).values
@@ -50,6 +48,9 @@ def coordinates(tokens: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
     written = (section == _WRITTEN) & digit
 
     place = th.where(written, (in_run + 1) // 2 + 1, in_run + 1) * digit
+    # Comparing, one verdict a column: like a carry, a verdict stands where the next column is read.
+    verdict = (tokens >= vocab.LESS) & (tokens <= vocab.SAME) & (section == _WRITTEN)
+    place = th.where(verdict, time - (time * _begins(verdict)).cummax(1).values + 2, place)
     # Thinking begins in the first column; every other opening token stands just below the units.
     place[(tokens == vocab.THINK) | (tokens == vocab.REVISE)] = 1
 
@@ -82,6 +83,13 @@ def _mark_ends(
     before = begins[:, 1:] & prompt[:, 1:] & root
     place[:, :-1] = th.where(before, place[:, 1:] + 1, place[:, :-1])
     role[:, :-1] = th.where(before, role[:, 1:], role[:, :-1])
+
+
+def _begins(inside: th.Tensor) -> th.Tensor:
+    """Marks where runs begin."""
+    begins = inside.clone()
+    begins[:, 1:] &= ~inside[:, :-1]
+    return begins
 
 
 def _root_places(

@@ -190,7 +190,7 @@ class Transformer(nn.Module):
             time = th.arange(tokens.shape[1], device=tokens.device)
             mask = th.full((len(time), len(time)), -th.inf, device=tokens.device).triu(1)
             coords = coordinates(tokens)
-            groups.append(Group(start, *tokens.shape, mask, self._rotation(coords[0], time)))
+            groups.append(Group(start, len(tokens), tokens.shape[1], mask, self._rotation(coords[0], time)))
             embedded.append(self._embed(tokens, coords[1], time))
             start += tokens.numel()
         return self._run(embedded, groups)
@@ -209,7 +209,7 @@ class Transformer(nn.Module):
         for tokens, coords, cache in parts:
             time = th.arange(tokens.shape[1], device=tokens.device) + cache.start[:, None]
             mask = cache.mask(tokens.shape[1])
-            groups.append(Group(start, *tokens.shape, mask, self._rotation(coords[0], time), cache))
+            groups.append(Group(start, len(tokens), tokens.shape[1], mask, self._rotation(coords[0], time), cache))
             embedded.append(self._embed(tokens, coords[1], time))
             start += tokens.numel()
         return self._run(embedded, groups)

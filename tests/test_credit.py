@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from o1nano.agents.credit import advantages, judge
 from o1nano.envs.expert import demonstrate
 from o1nano.envs.pose import Level, draw
+from o1nano.envs.problems import FAMILIES
 from o1nano.envs.vocab import EOS, NINE, SUBTASK, ZERO
 from tests.tiny import ids
 
@@ -41,13 +42,20 @@ CHAIN = "<subtask> 1 + 2 + 3 = <think> <call> 1 + 2 </call> 3 ; "
         (CHAIN + "<goto> 1 + 2 + 3 =", "wrong"),  # itself: no progress
         ("<subtask> 1 + 2 = <think> <goto> 2 + 1 =", "wrong"),  # to and fro for ever
         ("<subtask> 1 + 5 = <think> <goto> 3 + 0 + 3 =", "wrong"),  # longer
+        ("<subtask> gcd 8 4 , 6 3 = <think> <call> 8 4 / 6 3 </call> 1 R 2 1 ; <goto> gcd 6 3 , 2 1 =", "right"),
+        ("<subtask> gcd 8 4 , 6 3 = <think> <goto> gcd 6 3 , 8 4 =", "wrong"),  # no progress
+        ("<subtask> gcd 8 4 = <think> </think> 8 4 <eos>", "malformed"),  # of one number
+        ("<subtask> make 4 2 , 3 , 8 = <think> <call> 8 * 3 </call> 4 2 <ok> </think> 3 * 8 <eos>", "right"),
+        ("<subtask> make 4 2 , 3 , 8 = <think> </think> _ <eos>", "wrong"),  # gave up
+        ("<subtask> make 4 2 , 3 , 7 = <think> </think> _ <eos>", "right"),
+        ("<subtask> make 4 2 = <think> </think> _ <eos>", "malformed"),  # of nothing
     ],
 )
 def test_verdicts(frame: str, verdict: str) -> None:
     assert judge(bytes(ids(frame))) == verdict
 
 
-@given(st.sampled_from(["expression", "division", "subtraction"]), st.integers(1, 3), st.integers(0, 10**6))
+@given(st.sampled_from(sorted(FAMILIES)), st.integers(1, 3), st.integers(0, 10**6))
 def test_every_frame_of_the_expert_is_right_and_a_flipped_answer_wrong(family: str, size: int, seed: int) -> None:
     problem = draw(Level(family, size), np.random.default_rng(seed), "all")
     for frame in demonstrate(problem)[1:]:

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from o1nano.envs.arithmetic import ArithmeticEnv
 from o1nano.envs.errors import ProblemError
 from o1nano.envs.expert import ExpertPolicy, Frame, demonstrate, write_frame
-from o1nano.envs.expression import answer, parse
+from o1nano.envs.expression import answer
 from o1nano.envs.grammar import Grammar
+from o1nano.envs.language import parse
 from o1nano.envs.pose import Problem, frame_answer, read
 from o1nano.envs.rules import CallStacks, Limits, Outcome
 from o1nano.envs.vocab import EOS, EQUALS, REVISE, SUBTASK, spell
@@ -44,6 +45,30 @@ REFERENCE = [
     "<subtask> 3 - - 5 = <think> <call> 3 + 5 </call> «8» </think> 8 <eos>",
     "<subtask> - 3 * 4 = <think> <call> 3 * 4 </call> «2 1» </think> - 2 1 <eos>",
     "<subtask> - 8 / - 2 = <think> <call> 8 / 2 </call> «4 R 0» </think> 4 R 0 <eos>",
+    "<problem> gcd ( 4 8 , 3 6 ) = <think> <call> gcd 8 4 , 6 3 </call> «2 1» </think> 1 2 <eos>",
+    "<subtask> gcd 8 4 , 6 3 = <think> <call> 8 4 / 6 3 </call> «1 R 2 1» ; <goto> gcd 6 3 , 2 1 =",
+    "<subtask> gcd 2 1 , 0 = <think> </think> 2 1 <eos>",
+    "<subtask> mod 2 1 + 4 3 , 7 = <think> <call> 2 1 + 4 3 </call> «6 4» ; <goto> mod 6 4 , 7 =",
+    "<subtask> mod 6 4 , 7 = <think> <call> 6 4 / 7 </call> «6 R 4» </think> 4 <eos>",
+    "<subtask> mod - 6 4 , 7 = <think> <call> 6 4 / 7 </call> «6 R 4» ; <call> 7 - 4 </call> «3» </think> 3 <eos>",
+    "<subtask> mod - 4 1 , 7 = <think> <call> 4 1 / 7 </call> «2 R 0» </think> 0 <eos>",
+    "<subtask> total 3 , 4 1 , 5 1 = <think> <call> 3 + 4 1 </call> «7 1» ; <goto> total 7 1 , 5 1 =",
+    "<subtask> total 7 1 , 5 1 = <think> <call> 7 1 + 5 1 </call> «2 3» </think> 2 3 <eos>",
+    "<subtask> compare 3 2 1 , 3 2 = <think> == == > </think> > <eos>",
+    "<subtask> compare 1 2 , 2 1 = <think> < > </think> > <eos>",
+    "<subtask> compare 2 1 , 3 1 = <think> < < </think> < <eos>",
+    "<subtask> compare - 5 , - 3 = <think> <call> compare 3 , 5 </call> «<» </think> < <eos>",
+    "<subtask> compare - 5 , 3 = <think> </think> < <eos>",
+    "<subtask> max 3 , 4 1 , 5 = <think> <call> compare 3 , 4 1 </call> «<» ; <goto> max 4 1 , 5 =",
+    "<subtask> max 4 1 , 5 = <think> <call> compare 4 1 , 5 </call> «>» </think> 4 1 <eos>",
+    "<problem> 3 * x - 4 equals 1 1 = <think> <call> solve 3 , - 4 , 1 1 </call> «5» </think> 5 <eos>",
+    "<subtask> solve 3 , - 4 , 1 1 = <think> <call> 1 1 - - 4 </call> «5 1» ; <call> 5 1 / 3 </call> «5 R 0» </think> "
+    "5 <eos>",
+    "<subtask> make 4 2 , 3 , 8 = <think> <call> 8 * 3 </call> «4 2» <ok> </think> 8 * 3 <eos>",
+    "<subtask> make 4 2 , 2 1 = <think> </think> _ <eos>",
+    "<subtask> make 0 1 , 2 , 3 = <think> <call> 3 + 2 </call> «5» <wrong> <revise> <call> 3 - 2 </call> «1» <wrong> "
+    "<revise> <call> 3 * 2 </call> «6» <wrong> </think> _ <eos>",
+    "<subtask> make 4 2 , 3 , 3 , 8 , 8 = <think> </think> 8 / ( 3 - 8 / 3 ) <eos>",
 ]
 REVISED = (
     r"<subtask> 5 0 5 \ 4 6 = <think> 8 <call> 4 6 * 8 </call> «2 1 5» <call> 5 0 5 - 2 1 5 </call> «- 7» <wrong> "
@@ -131,7 +156,7 @@ def test_demonstrations_replayed_through_the_rules_are_what_the_rules_make(
     problem: Problem, slips: float, seed: int
 ) -> None:
     frames = demonstrate(problem, np.random.default_rng(seed), slips)
-    stacks = CallStacks(1, Limits(frame_length=256, tokens=10**6), Grammar())
+    stacks = CallStacks(1, Limits(frame_length=256, tokens=10**6), Grammar(functions=True))
     stacks.pose(0, problem.prompt)
     stacks.trace = []
     scripts = {bytes(frame.tokens[: frame.tokens.index(EQUALS) + 1]): frame.tokens for frame in frames}
@@ -151,7 +176,8 @@ def test_demonstrations_replayed_through_the_rules_are_what_the_rules_make(
 @settings(max_examples=25)
 @given(problems(), st.booleans())
 def test_the_expert_policy_solves_every_problem_from_observations_alone(problem: Problem, thinking: bool) -> None:
-    env = ArithmeticEnv(thinking=thinking, call_stack=thinking)
+    assert problem.level is not None
+    env = ArithmeticEnv(operations=(problem.level.family,), thinking=thinking, call_stack=thinking)
     observation, _ = env.reset(seed=0)
     env.episodes.pose(0, problem)
     observation, expert, terminated = env.episodes.stacks.observe()[0], ExpertPolicy(thinking), False

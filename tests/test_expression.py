@@ -1,4 +1,4 @@
-"""Expressions: one grammar for roots and subtasks, exact values, one canonical form."""
+"""Expressions and functions: exact values, exact verdicts, one canonical form."""
 
 from __future__ import annotations
 
@@ -9,90 +9,40 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from o1nano.envs.errors import ProblemError
-from o1nano.envs.expression import Binary, Expr, answer, apply, canonical, evaluate, parse, render
-from o1nano.envs.vocab import DIVIDE, MINUS, PLUS, QUOTIENT_DIGIT, TIMES, answer_text, spell, tokenize
+from o1nano.envs.expression import (
+    RULES,
+    Binary,
+    Expr,
+    Function,
+    Task,
+    accepts,
+    answer,
+    apply,
+    canonical,
+    evaluate,
+    render,
+)
+from o1nano.envs.language import parse
+from o1nano.envs.problems import FAMILIES
+from o1nano.envs.vocab import DIVIDE, ID, MINUS, PLUS, QUOTIENT_DIGIT, TIMES, answer_text, spell, tokenize
 from tests.helpers import ids
+from tests.test_language import OPERATORS, TREES
 
 
-def read(text: str) -> Expr:
+def read(text: str) -> Expr | Task:
     return parse(tokenize(text), least_first=False)
 
 
-def in_parentheses(op: int, left: Expr, right: Expr) -> Binary:
-    return Binary(op, left, right, parens=True)
-
-
-NUMBERS = st.integers(-(10**12), 10**12)
-OPERATORS = st.sampled_from((PLUS, MINUS, TIMES))
-TREES = st.recursive(
-    NUMBERS, lambda inner: st.builds(in_parentheses, OPERATORS | st.just(DIVIDE), inner, inner), max_leaves=8
-)
-
-
-@pytest.mark.parametrize(
-    ("text", "expr"),
-    [
-        ("98+45", Binary(PLUS, 98, 45)),
-        ("What is 98 plus 45?", Binary(PLUS, 98, 45)),
-        ("calculate the sum of 98 and 45", Binary(PLUS, 98, 45)),
-        ("what is the difference between 3 and 5 ?", Binary(MINUS, 3, 5)),
-        ("the difference of 3 and 5", Binary(MINUS, 3, 5)),
-        ("calculate 3 times 5", Binary(TIMES, 3, 5)),
-        ("what is the product of 3 and 5", Binary(TIMES, 3, 5)),
-        ("calculate 8 divided by 2", Binary(DIVIDE, 8, 2)),
-        ("what is the quotient of 8 and 2 ?", Binary(DIVIDE, 8, 2)),
-        ("-3--5", Binary(MINUS, -3, -5)),
-        ("2*-3", Binary(TIMES, 2, -3)),
-        ("1-2-3", Binary(MINUS, Binary(MINUS, 1, 2), 3)),
-        ("1-(2-3)", Binary(MINUS, 1, Binary(MINUS, 2, 3, parens=True))),
-        ("1+2*3", Binary(PLUS, 1, Binary(TIMES, 2, 3))),
-        ("1*2+3", Binary(PLUS, Binary(TIMES, 1, 2), 3)),
-        ("8/4/2", Binary(DIVIDE, Binary(DIVIDE, 8, 4), 2)),
-        ("(1+2)", Binary(PLUS, 1, 2, parens=True)),
-        ("((7))", 7),
-        ("007", 7),
-    ],
-)
-def test_parse(text: str, expr: Expr) -> None:
-    assert read(text) == expr
-
-
-def test_subtasks_are_read_least_significant_digit_first() -> None:
-    assert parse(ids("8 9 + 5 4"), least_first=True) == Binary(PLUS, 98, 45)
-    assert parse(ids("5 0 5 \\ 4 6"), least_first=True) == Binary(QUOTIENT_DIGIT, 505, 64)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("", "+", "1+", "*2", "1++2", "1 + * 2", "--3", "(1+2", "1+2)", "()", "-(1+2)", "1=2", "98+45=?", "2(3)"),
-        *("what 1+2", "is 1+2", "what is", "calculate what is 1+2", "the 1 plus 2", "sum of 1 and 2"),
-        *("the sum 1 and 2", "the sum of 1", "the sum of 1 plus 2", "the sum of 1 and 2 plus 3"),
-        *("8 divided 2", "8 by 2", "1 and 2", "? 1+2", "1+2 ??"),
-    ],
-)
-def test_what_is_no_expression_is_an_error_that_shows_it(text: str) -> None:
-    with pytest.raises(ProblemError, match=r"not a problem.*accepted"):
-        read(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "where"), [("1++2", r"at '\+'"), ("(1+2", "at its end"), ("8 divided 2", "'divided'")]
-)
-def test_errors_tell_where_the_text_breaks_off(text: str, where: str) -> None:
-    with pytest.raises(ProblemError, match=where):
-        read(text)
-
-
-@given(TREES, st.booleans())
-def test_what_is_rendered_is_parsed_back(expr: Expr, least_first: bool) -> None:
-    assert parse(render(expr, least_first), least_first) == expr
+def arithmetic(text: str) -> Expr:
+    expr = read(text)
+    assert not isinstance(expr, Function)
+    return expr
 
 
 @given(st.lists(st.tuples(st.integers(0, 999), st.sampled_from("+-*")), min_size=1, max_size=6), st.integers(0, 999))
 def test_precedence_and_value_are_those_of_python(terms: list[tuple[int, str]], last: int) -> None:
     text = "".join(f"{number}{operator}" for number, operator in terms) + str(last)
-    assert evaluate(read(text)) == eval(text)
+    assert evaluate(arithmetic(text)) == eval(text)
 
 
 @given(st.integers(0, 10**30), st.integers(1, 10**20))
@@ -166,3 +116,47 @@ def test_the_canonical_form_ignores_parentheses_only() -> None:
     assert canonical(read("1+(2*3)")) == canonical(read("2*3+1"))
     different = ["1+2", "1-2", "1*2", "1/2", "12+0", "1+2+3", "1+(2+3)", "(1+2)*3", "1+2*3", "-1+2"]
     assert len({canonical(read(text)) for text in different}) == len(different)
+
+
+def test_functions_are_written_with_commas() -> None:
+    task = Function(ID["gcd"], (48, Binary(PLUS, 12, -3)))
+    assert spell(render(task, least_first=True)) == "gcd 8 4 , 2 1 + - 3"
+    assert spell(render(task, least_first=False)) == "gcd 4 8 , 1 2 + - 3"
+
+
+def test_a_function_is_answered_and_judged_by_its_family() -> None:
+    task = Function(ID["total"], (3, 14, 15))
+    assert spell(answer(task, least_first=True)) == "2 3"
+    assert accepts(task, bytes(ids("3 2")), least_first=False)
+    assert not accepts(task, bytes(ids("2 3")), least_first=False)
+
+
+def test_arithmetic_is_judged_by_equality() -> None:
+    assert accepts(Binary(PLUS, 98, 45), bytes(ids("3 4 1")), least_first=True)
+    assert not accepts(Binary(PLUS, 98, 45), bytes(ids("3 4 1 0")), least_first=True)
+    with pytest.raises(ProblemError, match="divides by zero"):
+        accepts(Binary(DIVIDE, 1, 0), b"", least_first=True)
+
+
+def test_the_value_of_an_argument_is_that_of_its_expression() -> None:
+    assert answer(Function(ID["max"], (5, Binary(TIMES, 2, 3))), least_first=False) == ids("6")
+    with pytest.raises(ProblemError, match="7/2 has a remainder"):
+        answer(Function(ID["max"], (5, Binary(DIVIDE, 7, 2))), least_first=False)
+
+
+def test_a_function_without_a_family_is_refused_by_name() -> None:
+    assert ID["h"] not in RULES
+    with pytest.raises(ProblemError, match="'h' has no family; accepted: gcd, mod, total"):
+        answer(Function(ID["h"], (1,)), least_first=False)
+
+
+def test_arguments_share_a_canonical_form_where_their_order_does_not_matter() -> None:
+    for name in ("gcd", "total", "compare", "max"):
+        assert canonical(Function(ID[name], (1, 23))) == canonical(Function(ID[name], (23, 1)))
+    for name in ("mod", "solve"):
+        assert canonical(Function(ID[name], (1, 23))) != canonical(Function(ID[name], (23, 1)))
+    make = [canonical(Function(ID["make"], numbers)) for numbers in ((24, 1, 2, 8), (24, 8, 2, 1), (8, 1, 2, 24))]
+    assert make[0] == make[1] != make[2]
+    functions = [canonical(Function(op, (1, 23))) for op in RULES]
+    assert len(set(functions)) == len(RULES) >= 7
+    assert {family.name for family in FAMILIES.values()} == set(FAMILIES)

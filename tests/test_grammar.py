@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from o1nano.envs.expert import Frame, demonstrate
+from o1nano.envs.expression import Function
 from o1nano.envs.grammar import NUM_STATES, Channel, Event, Grammar, State
 from o1nano.envs.pose import Problem
-from o1nano.envs.vocab import ID, PAD, TOKENS, VOCAB_SIZE, WORDS, spell
+from o1nano.envs.vocab import ID, MORE_WORDS, PAD, TOKENS, VOCAB_SIZE, WORDS, spell
 from tests.helpers import ids, problems
 
-GRAMMAR = Grammar()
+GRAMMAR, FUNCTIONS = Grammar(), Grammar(functions=True)
 DIGITS = "0 1 2 3 4 5 6 7 8 9"
 OPERATORS = r"+ - * / \ "
 ROOT, CHILD = "<problem> 1 + 2 = ", "<subtask> 1 + 2 = "
@@ -55,6 +56,47 @@ def test_legal_tokens(frame: str, legal: str) -> None:
     assert legal_after(frame) == set(legal.split())
 
 
+NAMES = "gcd mod total max min compare solve make recall f g h"
+SYMBOLS = "+ - * / ( ) _ < > =="
+
+
+@pytest.mark.parametrize(
+    ("frame", "legal"),
+    [
+        (ROOT, f"{DIGITS} {SYMBOLS} <think>"),
+        (CHILD + "<think>", f"{THOUGHTS} {SYMBOLS} <goto>"),
+        (ROOT + "<think> <call>", f"{DIGITS} - ( {NAMES}"),
+        (ROOT + "<think> <call> gcd", f"{DIGITS} - ( {NAMES}"),
+        (ROOT + "<think> <call> gcd 1", rf"{DIGITS} {OPERATORS} ) % , </call>"),
+        (ROOT + "<think> <call> gcd 1 ,", f"{DIGITS} - ( {NAMES}"),
+        (CHILD + "<think> <goto> gcd 1", rf"{DIGITS} {OPERATORS} ) % , ="),
+        (ROOT + "<think> </think>", f"{DIGITS} {SYMBOLS}"),
+        (ROOT + "<think> </think> -", DIGITS),
+        (ROOT + "<think> </think> 3", f"{DIGITS} {SYMBOLS} R <eos>"),
+        (ROOT + "<think> </think> 3 R 1", f"{DIGITS} <eos>"),
+        (ROOT + "<think> </think> _", f"{DIGITS} {SYMBOLS} <eos>"),
+        (ROOT + "<think> </think> ( 3", f"{DIGITS} {SYMBOLS} <eos>"),
+        (ROOT + "<think> </think> ( 3 <eos>", ""),
+    ],
+)
+def test_legal_tokens_with_functions(frame: str, legal: str) -> None:
+    assert legal_after(frame, FUNCTIONS) == set(legal.split())
+
+
+def test_functions_only_add_what_was_illegal() -> None:
+    known = GRAMMAR.successor != State.ILLEGAL
+    assert (FUNCTIONS.successor[known] == GRAMMAR.successor[known]).all()
+    assert (FUNCTIONS.channel == GRAMMAR.channel).all()
+    assert (FUNCTIONS.event[GRAMMAR.legal] == GRAMMAR.event[GRAMMAR.legal]).all()
+
+
+def test_an_answer_of_symbols_is_written_by_the_completion_decoder_and_returns() -> None:
+    state = FUNCTIONS.run(ids(ROOT + "<think> </think> 3 * ( 8"))
+    assert state == State.ANSWER_SYMBOLS
+    assert FUNCTIONS.channel[state] == Channel.COMPLETION
+    assert np.flatnonzero(FUNCTIONS.event[state]).tolist() == ids("<eos>")
+
+
 def test_without_thinking_only_an_answer_is_legal() -> None:
     direct = Grammar(thinking=False, calls=False)
     assert legal_after(ROOT, direct) == set(f"{DIGITS} -".split())
@@ -67,15 +109,18 @@ def test_without_a_call_stack_thinking_has_no_calls() -> None:
 
 
 def test_nobody_may_emit_padding_prompts_or_words() -> None:
-    forbidden = [PAD, ID["<problem>"], ID["<subtask>"], *(ID[word] for word in WORDS)]
-    assert not GRAMMAR.legal[:, forbidden].any()
+    forbidden = [PAD, ID["<problem>"], ID["<subtask>"], *(ID[word] for word in (*WORDS, *MORE_WORDS, "x", ":"))]
+    for grammar in (GRAMMAR, FUNCTIONS):
+        assert not grammar.legal[:, forbidden].any()
+    assert not GRAMMAR.legal[:, ID[","] :].any()
 
 
 def test_every_state_of_a_running_frame_has_a_legal_token() -> None:
     ended = [State.EMPTY, State.ILLEGAL, State.ROOT_PROMPT, State.CHILD_PROMPT, State.DONE]
-    running = np.setdiff1d(np.arange(NUM_STATES), ended)
-    assert GRAMMAR.legal[running].any(1).all()
-    assert not GRAMMAR.legal[ended].any()
+    for grammar, beyond in ((GRAMMAR, [State.ANSWER_SYMBOLS]), (FUNCTIONS, [])):
+        running = np.setdiff1d(np.arange(NUM_STATES), [*ended, *beyond])
+        assert grammar.legal[running].any(1).all()
+        assert not grammar.legal[[*ended, *beyond]].any()
 
 
 def test_an_illegal_token_cannot_be_undone() -> None:
@@ -129,14 +174,15 @@ def test_events_are_caused_by_legal_tokens_only() -> None:
 @given(problems(), st.sampled_from((0.0, 1.0)), st.integers(0, 2**32 - 1))
 def test_the_expert_writes_legal_tokens_only(problem: Problem, slips: float, seed: int) -> None:
     for frame in demonstrate(problem, np.random.default_rng(seed), slips):
-        _assert_legal(frame)
+        _assert_legal(frame, functions=isinstance(problem.expr, Function))
 
 
-def _assert_legal(frame: Frame) -> None:
+def _assert_legal(frame: Frame, functions: bool) -> None:
+    grammar = FUNCTIONS if functions else GRAMMAR
     state = State.EMPTY
     for token, emitted in zip(frame.tokens, frame.emitted, strict=True):
-        assert not emitted or GRAMMAR.legal[state, token], spell(frame.tokens)
-        state = GRAMMAR.run([token], state)
+        assert not emitted or grammar.legal[state, token], spell(frame.tokens)
+        state = grammar.run([token], state)  # injected answers included
     assert state == State.DONE
 
 

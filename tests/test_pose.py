@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from o1nano.envs.errors import ConfigurationError, ProblemError, TokenizationError
 from o1nano.envs.expression import Binary, canonical
-from o1nano.envs.pose import Level, Problem, draw, frame_answer, read, split_of, stream
+from o1nano.envs.pose import (
+    Level,
+    Problem,
+    draw,
+    frame_accepts,
+    frame_answer,
+    is_reduction,
+    read,
+    split_of,
+    stream,
+)
 from o1nano.envs.problems import FAMILIES, FOUR_OPERATIONS
 from o1nano.envs.problems.base import draw_number
 from o1nano.envs.vocab import DIVIDE, MINUS, PLUS, TIMES, spell
@@ -65,7 +75,7 @@ def test_all_draws_from_both_sides() -> None:
 class OneProblem:
     """A family with a single problem."""
 
-    phrasings = ("calculate {a} plus {b}",)
+    symbolic, phrasings = "{expr}", ("calculate {a} plus {b}",)
 
     def sample(self, rng: np.random.Generator, size: int, other: int | None = None) -> Binary:
         return Binary(PLUS, 1, 1)
@@ -83,6 +93,7 @@ def test_a_level_without_problems_on_a_side_is_an_error(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(("size", "other"), [(1, 1), (3, 1), (2, 2), (20, 20)])
 def test_sizes_are_numbers_of_digits(family: str, size: int, other: int) -> None:
     for problem in draws(Level(family, size, other), "all", 20):
+        assert isinstance(problem.expr, Binary)
         left, right = problem.expr.left, problem.expr.right
         assert isinstance(left, int) and isinstance(right, int)
         assert (len(str(left)), len(str(right))) == (size, other)
@@ -90,9 +101,8 @@ def test_sizes_are_numbers_of_digits(family: str, size: int, other: int) -> None
 
 @pytest.mark.parametrize("family", FOUR_OPERATIONS)
 def test_the_longer_operand_has_the_size_of_the_level(family: str) -> None:
-    shapes = {
-        (len(str(problem.expr.left)), len(str(problem.expr.right))) for problem in draws(Level(family, 3), "all", 200)
-    }
+    exprs = [problem.expr for problem in draws(Level(family, 3), "all", 200)]
+    shapes = {(len(str(expr.left)), len(str(expr.right))) for expr in exprs if isinstance(expr, Binary)}
     assert {max(shape) for shape in shapes} == {3}
     assert {min(shape) for shape in shapes} == {1, 2, 3}
 
@@ -100,7 +110,7 @@ def test_the_longer_operand_has_the_size_of_the_level(family: str) -> None:
 @pytest.mark.parametrize("operands", [2, 3, 5])
 def test_expressions_have_the_number_of_operands_asked_for(operands: int) -> None:
     for problem in draws(Level("expression", 2, operands), "all", 30):
-        assert count_operands(problem.expr) == operands
+        assert isinstance(problem.expr, Binary) and count_operands(problem.expr) == operands
 
 
 def count_operands(expr: int | Binary) -> int:
@@ -137,6 +147,11 @@ def test_a_drawn_problem_reads_back_as_itself(problem: Problem) -> None:
         ("8914/64", "8914/64", "139 R 18"),
         ("the quotient of 8 and 4", "the quotient of 8 and 4", "2"),
         ("(12+7)*5-8/2", "(12+7)*5-8/2", "91"),
+        ("gcd(48,36)", "gcd(48, 36)", "12"),
+        ("What is 17 modulo 5?", "what is 17 modulo 5 ?", "2"),
+        ("3*x+4=19", "3*x+4=19", "5"),
+        ("Make 24 from 3, 8", "make 24 from 3, 8", "8*3"),
+        ("Make 25 from 3, 8", "make 25 from 3, 8", "_"),
     ],
 )
 def test_read(text: str, shown: str, answer: str) -> None:
@@ -155,6 +170,13 @@ def test_read(text: str, shown: str, answer: str) -> None:
         ("7/2+1", ProblemError, "has a remainder"),
         ("-7/2", ProblemError, "has a remainder"),
         ("nine plus one", TokenizationError, "'nine'"),
+        ("make 24", ProblemError, "'make' of 1 arguments; accepted: 2 to 7"),
+        ("gcd(4, 6, 8)", ProblemError, "'gcd' of 3 arguments; accepted: 2"),
+        ("gcd(4, -6)", ProblemError, "'gcd' of -6; accepted: numbers from 0"),
+        ("17 mod 0", ProblemError, "modulo 0; accepted: a modulus from 1"),
+        ("3*x+4=20", ProblemError, r"3\*x\+4=20 has not exactly one integer solution"),
+        ("0*x+4=4", ProblemError, "has not exactly one integer solution"),
+        ("make 1000000 from 1, 2", ProblemError, "1000000 in a problem of Countdown"),
         ("1" * 1001, ProblemError, "1001 tokens; accepted: at most 1000"),
     ],
 )
@@ -211,6 +233,56 @@ def test_streams_are_hashed_from_their_key() -> None:
 def test_every_frame_is_a_verifiable_problem(prompt: str, expected: str | None) -> None:
     found = frame_answer(bytes(ids(prompt)))
     assert (None if found is None else spell(found)) == expected
+
+
+def test_a_problem_accepts_its_answer_and_no_other() -> None:
+    problem = read("98+45")
+    assert problem.accepts(bytes(ids("1 4 3")))
+    assert not any(problem.accepts(bytes(ids(given))) for given in ("", "1 4 4", "0 1 4 3", "1 4 3 R 0", "3 4 1"))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "given", "verdict"),
+    [
+        ("<subtask> 8 9 + 5 4 =", "3 4 1", True),
+        ("<subtask> 8 9 + 5 4 =", "1 4 3", False),
+        ("<subtask> gcd 8 4 , 6 3 =", "2 1", True),
+        ("<subtask> gcd 8 4 , 6 3 =", "", False),
+        ("<subtask> make 4 2 , 3 , 8 =", "8 * 3", True),
+        ("<subtask> make 4 2 , 3 , 8 =", "3 * 8", True),
+        ("<subtask> make 4 2 , 3 , 8 =", "_", False),
+        ("<problem> make 2 4 from 3 , 7 =", "_", True),
+        ("<subtask> 8 / 0 =", "8", None),
+        ("<subtask> mod 8 , 0 =", "8", None),
+        ("<subtask> gcd 8 =", "8", None),
+        ("<subtask> 8 =", "8", None),
+        ("<subtask> 8 + =", "8", None),
+    ],
+)
+def test_frames_are_judged_by_their_own_prompt(prompt: str, given: str, verdict: bool | None) -> None:
+    assert frame_accepts(bytes(ids(prompt)), bytes(ids(given))) is verdict
+
+
+@pytest.mark.parametrize(
+    ("prompt", "handed_on", "verdict"),
+    [
+        ("gcd 8 4 , 6 3", "gcd 6 3 , 2 1", True),
+        ("gcd 6 3 , 8 4", "gcd 8 4 , 6 3", True),
+        ("gcd 8 4 , 6 3", "gcd 6 3 , 8 4", False),  # the other way round: to and fro for ever
+        ("gcd 8 4 , 6 3", "gcd 8 4 , 6 3", False),
+        ("gcd 8 4 , 6 3", "gcd 6 3 , 3 1", False),  # another answer
+        ("gcd 8 4 , 6 3", "gcd 0 0 1 , 2 1", False),  # longer, and another answer
+        ("total 3 , 4 , 5", "total 7 , 5", True),
+        ("total 3 , 4", "3 + 4", True),
+        ("3 + 4", "total 3 , 4", False),
+        ("3 + 4", "4 + 3", False),
+        ("3 + 4 + 1", "7 + 1", True),
+        ("8 / 0", "8 / 0", False),
+    ],
+)
+def test_what_is_handed_on_must_be_smaller_and_have_the_same_answer(prompt: str, handed_on: str, verdict: bool) -> None:
+    old, new = (bytes(ids(f"<subtask> {text} =")) for text in (prompt, handed_on))
+    assert is_reduction(old, new) is verdict
 
 
 def test_level_names() -> None:

@@ -201,19 +201,6 @@ def test_terminal_info_by_hand() -> None:
     assert info["is_success"] is True
 
 
-def test_rendering_shows_the_stack(capsys: pytest.CaptureFixture[str]) -> None:
-    env = make("o1nano/Addition-v0", render_mode="ansi")
-    env.reset(seed=0, options={"problem": "9+8"})
-    for token in ("<think>", "<call>", "9", "+", "8", "</call>"):
-        env.step(np.int64(o1nano.envs.vocab.ID[token]))
-    picture = "<problem> 9 + 8 = <think> <call> 9 + 8 </call>\n  <subtask> 9 + 8 ="
-    assert env.render() == picture
-    assert capsys.readouterr().out == ""
-    human = make("o1nano/Addition-v0", render_mode="human")
-    human.reset(seed=0, options={"problem": "9+8"})
-    assert capsys.readouterr().out == "<problem> 9 + 8 =\n\n"
-
-
 def test_the_documentation_states_the_spaces() -> None:
     assert ArithmeticEnv.__doc__ is not None
     assert f"Discrete({VOCAB_SIZE})" in ArithmeticEnv.__doc__
@@ -233,7 +220,6 @@ def test_the_documentation_states_the_spaces() -> None:
         ({"split": "valid"}, "split='valid'"),
         ({"thinking": False}, "call_stack=True with thinking=False"),
         ({"obs_dtype": "float64"}, "obs_dtype='float64'"),
-        ({"render_mode": "rgb_array"}, "render_mode='rgb_array'"),
         ({"frame_length": 4}, "frame_length=4"),
         ({"max_tokens": 0}, "tokens=0"),
     ],
@@ -252,7 +238,7 @@ def test_unknown_reset_options_are_refused() -> None:
 def test_an_action_outside_its_space_is_refused(action: int) -> None:
     env = ArithmeticEnv()
     env.reset(seed=0)
-    with pytest.raises(ActionError, match="accepted: 1 integers from 0 to 50"):
+    with pytest.raises(ActionError, match=f"accepted: 1 integers from 0 to {VOCAB_SIZE - 1}"):
         env.step(np.int64(action))
 
 

@@ -86,7 +86,7 @@ def test_tail_calls_take_no_memory() -> None:
 def test_usage_is_counted_by_hand_and_injected_tokens_are_not_emitted() -> None:
     stacks = stacks_of()
     feed(stacks, f"{CALL} {CHILD} </think> 1 4 3 <eos>")
-    counts = dict(zip(Channel, stacks.channel_tokens[0].tolist(), strict=True))
+    counts = dict(zip(Channel, stacks.channel_tokens[:, 0].tolist(), strict=True))
     # Root: <think> | <call> | 8 9 + 5 4 </call> | </think> | 1 4 3 <eos>
     # Child: <think> | 3 1 4 1 </think> | 3 4 1 <eos>
     assert counts == {Channel.COMPLETION: 1 + 4 + 1 + 4, Channel.REASONING: 1 + 1 + 5, Channel.SUBTASK: 6}
@@ -197,7 +197,7 @@ def test_invariants_under_random_legal_tokens(seed: int) -> None:
     for emitted in range(1, limits.tokens + 1):
         outcome = stacks.step(random_legal(stacks, rng))[0]
         assert outcome != Outcome.ILLEGAL_TOKEN
-        assert stacks.channel_tokens[0].sum() == emitted
+        assert stacks.channel_tokens[:, 0].sum() == stacks.emitted[0] == emitted
         if outcome != Outcome.RUNNING:
             break
         frames = stacks.open_frames(0)
@@ -221,7 +221,7 @@ def test_stacks_that_advance_together_are_as_stacks_that_advance_alone(seed: int
         for index, single in enumerate(alone):
             assert single.step(actions[index : index + 1])[0] == outcomes[index]
             assert drawn(single) == drawn(together, index)
-            assert single.channel_tokens[0].tolist() == together.channel_tokens[index].tolist()
+            assert single.channel_tokens[:, 0].tolist() == together.channel_tokens[:, index].tolist()
             if outcomes[index] != Outcome.RUNNING:
                 single.pose(0, ids(ROOT))
                 together.pose(index, ids(ROOT))

@@ -15,6 +15,7 @@ from o1nano.envs.vocab import (
     answer_text,
     digits_of,
     is_digit,
+    problem_text,
     spell,
     tokenize,
     value_of,
@@ -25,12 +26,15 @@ from tests.helpers import ids
 STABLE = r"""
 <pad> 0 1 2 3 4 5 6 7 8 9 + - * / ( ) = R \ _ ; <problem> <subtask> <think> </think> <call> </call> <goto>
 <ok> <wrong> <revise> % <eos> calculate what is the sum difference product quotient of and between
-plus minus times divided by ?
+plus minus times divided by ? , : < > == x gcd mod total max min compare solve make recall f g h
+greatest common divisor remainder when modulo all in list numbers which larger smaller largest smallest maximum minimum
+or how does to for if equals find from using with key value entry balance
 """.split()
 
 
 def test_ids_never_move() -> None:
     assert list(TOKENS[: len(STABLE)]) == STABLE
+    assert len(STABLE) == 101
 
 
 def test_every_token_has_its_own_id_and_padding_is_zero() -> None:
@@ -50,6 +54,10 @@ def test_every_token_has_its_own_id_and_padding_is_zero() -> None:
         ("8×4÷2−1", "8 * 4 / 2 - 1"),
         ("8914/64", "8 9 1 4 / 6 4"),
         ("007+1", "0 0 7 + 1"),
+        ("gcd(48,36)", "gcd ( 4 8 , 3 6 )"),
+        ("3*x+4=19", "3 * x + 4 equals 1 9"),
+        ("3x-4=11=", "3 x - 4 equals 1 1"),
+        ("Make 24 from 4, 7", "make 2 4 from 4 , 7"),
         ("", ""),
     ],
 )
@@ -61,9 +69,10 @@ def test_tokenize(text: str, tokens: str) -> None:
     ("text", "offender"),
     [
         ("98 foo 45", "'foo'"),
-        ("98 + x", "'x'"),
+        ("98 + y", "'y'"),
         ("1.5+2", "'.'"),
-        ("1,000+2", "','"),
+        ("1<2", "'<'"),
+        ("1:2", "':'"),
         ("2^3", "'^'"),
         ("7 R 3", "'r'"),
         ("7 \\ 3", "'\\\\'"),
@@ -112,6 +121,25 @@ def test_only_digits_are_digits() -> None:
 )
 def test_answer_text(tokens: str, text: str) -> None:
     assert answer_text(ids(tokens)) == text
+
+
+@pytest.mark.parametrize(
+    ("tokens", "text"),
+    [
+        ("9 8 + 4 5", "98+45"),
+        ("what is 9 8 plus 4 5 ?", "what is 98 plus 45 ?"),
+        ("gcd ( 4 8 , 3 6 )", "gcd(48, 36)"),
+        ("( 1 2 + 3 4 ) mod 7", "(12+34) mod 7"),
+        ("1 2 mod ( 3 + 4 )", "12 mod(3+4)"),
+        ("3 * x - 4 equals 1 1", "3*x-4=11"),
+        ("solve 3 * x + 4 equals 1 9", "solve 3*x+4=19"),
+        ("find x in 3 * x + 4 equals 1 9", "find x in 3 * x + 4 equals 19"),
+        ("make 2 4 from 4 , 1 7 , 8", "make 24 from 4, 17, 8"),
+    ],
+)
+def test_problem_text_is_read_back(tokens: str, text: str) -> None:
+    assert problem_text(ids(tokens)) == text
+    assert spell(tokenize(text)) == tokens
 
 
 def test_spelling_leaves_padding_out() -> None:

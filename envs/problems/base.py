@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from o1nano.envs.expression import Binary, Expr, answer, render
-from o1nano.envs.vocab import CALL, END_CALL, END_THINK, EOS, EQUALS, GOTO, STEP, THINK
+from o1nano.envs.errors import ProblemError
+from o1nano.envs.expression import Binary, Function, Task, answer, evaluate, render
+from o1nano.envs.vocab import CALL, END_CALL, END_THINK, EOS, EQUALS, GOTO, STEP, THINK, TOKENS
+
+T = TypeVar("T", Binary, Function)
 
 
 class Script:
@@ -26,7 +30,7 @@ class Script:
         self.tokens = list(prompt)
         self.emitted = [False] * len(prompt)
         self.slipped: list[int] = []
-        self.children: list[Expr] = []
+        self.children: list[Task] = []
         self.rng, self.slip_rate = rng, slip_rate
 
     def write(self, *tokens: int) -> None:
@@ -34,11 +38,11 @@ class Script:
         self.tokens += tokens
         self.emitted += [True] * len(tokens)
 
-    def call(self, expr: Expr) -> list[int]:
+    def call(self, task: Task) -> list[int]:
         """Emits a call and returns the injected answer, least significant digit first."""
-        self.write(CALL, *render(expr, least_first=True), END_CALL)
-        self.children.append(expr)
-        returned = answer(expr, least_first=True)
+        self.write(CALL, *render(task, least_first=True), END_CALL)
+        self.children.append(task)
+        returned = answer(task, least_first=True)
         self.tokens += returned
         self.emitted += [False] * len(returned)
         return returned
@@ -47,36 +51,38 @@ class Script:
         """Commits a step."""
         self.write(STEP)
 
-    def tail_call(self, expr: Expr) -> None:
+    def tail_call(self, task: Task) -> None:
         """Emits a tail call; the frame ends with it."""
-        self.write(GOTO, *render(expr, least_first=True), EQUALS)
-        self.children.append(expr)
+        self.write(GOTO, *render(task, least_first=True), EQUALS)
+        self.children.append(task)
 
     def slips(self) -> bool:
         """Draws whether the expert makes a mistake now (never without a generator)."""
         return self.rng is not None and self.rng.random() < self.slip_rate
 
-    def run(self, family: Family, expr: Binary) -> None:
+    def run(self, family: Family[Any], task: Task) -> None:
         """Writes the whole frame: ``<think>``, the family's thinking, ``</think>``, answer, ``<eos>``."""
         self.write(THINK)
-        result = family.think(expr, self)
+        result = family.think(task, self)
         if result is not None:
             self.write(END_THINK, *result, EOS)
 
 
-class Family(ABC):
+class Family(ABC, Generic[T]):
     """A family of problems: how to draw one, how to say it, and how its expert thinks.
 
     Attributes:
         name: The name in keyword arguments, tables and TensorBoard.
-        phrasings: Ways to say a problem with two operands; ``{a}`` and ``{b}`` stand for them.
+        symbolic: The way to say a problem in symbols, as a template: see ``language``.
+        phrasings: Ways to say it in words.
     """
 
     name: str
+    symbolic: str = "{expr}"
     phrasings: tuple[str, ...]
 
     @abstractmethod
-    def sample(self, rng: np.random.Generator, size: int, other: int | None = None) -> Binary:
+    def sample(self, rng: np.random.Generator, size: int, other: int | None = None) -> T:
         """Draws a problem.
 
         Args:
@@ -86,7 +92,7 @@ class Family(ABC):
         """
 
     @abstractmethod
-    def think(self, expr: Binary, script: Script) -> Iterable[int] | None:
+    def think(self, expr: T, script: Script) -> Iterable[int] | None:
         """Writes the expert's thinking for a subtask of this family.
 
         Returns:
@@ -94,7 +100,7 @@ class Family(ABC):
         """
 
 
-class TwoOperands(Family):
+class TwoOperands(Family[Binary]):
     """A family whose problems are ``a op b`` with non-negative operands.
 
     Attributes:
@@ -114,6 +120,69 @@ class TwoOperands(Family):
     def of_digits(self, rng: np.random.Generator, left: int, right: int) -> Binary:
         """Draws a problem with exactly these numbers of digits."""
         return Binary(self.op, draw_number(rng, left), draw_number(rng, right))
+
+
+class FunctionFamily(Family[Function]):
+    """A family whose problems are a function of numbers: ``gcd(48, 36)``, in a subtask ``gcd 8 4 , 6 3``.
+
+    Attributes:
+        op: The function token.
+        arity: How many arguments are accepted.
+        negative: Whether negative ones are.
+        commutative: Whether their order does not matter.
+    """
+
+    op: int
+    symbolic = "{op} ( {list} )"
+    arity = range(1, 101)
+    negative = False
+    commutative = False
+
+    @property
+    def readings(self) -> tuple[str, ...]:
+        """Templates of all ways to ask for the function."""
+        symbolic = self.symbolic
+        return (*self.phrasings, symbolic, f"calculate {symbolic}", f"what is {symbolic}", "{op} {list}")
+
+    def of(self, *numbers: int) -> Function:
+        """Returns the problem for some numbers."""
+        return Function(self.op, numbers)
+
+    def check(self, numbers: tuple[int, ...]) -> None:
+        """Raises ``ProblemError`` unless the function has a value for these numbers."""
+        name = TOKENS[self.op]
+        if len(numbers) not in self.arity:
+            low, high = self.arity[0], self.arity[-1]
+            accepted = str(low) if low == high else f"{low} to {high}"
+            raise ProblemError(f"{name!r} of {len(numbers)} arguments; accepted: {accepted}")
+        if not self.negative and min(numbers) < 0:
+            raise ProblemError(f"{name!r} of {min(numbers)}; accepted: numbers from 0")
+
+    @abstractmethod
+    def answer(self, numbers: tuple[int, ...], least_first: bool) -> list[int]:
+        """Returns the tokens of the exact answer for numbers that have been checked."""
+
+    def accepts(self, numbers: tuple[int, ...], given: bytes, least_first: bool) -> bool:
+        """Tells whether an answer is exactly right: here, whether it is the only right one."""
+        return given == bytes(self.answer(numbers, least_first))
+
+    def canonical(self, keys: Sequence[str]) -> list[str]:
+        """Orders the keys of arguments so that problems of the same content share them."""
+        return sorted(keys) if self.commutative else list(keys)
+
+    def think(self, expr: Function, script: Script) -> Iterable[int] | None:
+        """Calls the first argument that is no number yet and tail-calls the rest; then takes the family's steps."""
+        for index, arg in enumerate(expr.args):
+            if isinstance(arg, Binary):
+                script.call(arg)
+                script.step()
+                script.tail_call(Function(expr.op, (*expr.args[:index], evaluate(arg), *expr.args[index + 1 :])))
+                return None
+        return self.steps(tuple(map(evaluate, expr.args)), script)
+
+    @abstractmethod
+    def steps(self, numbers: tuple[int, ...], script: Script) -> Iterable[int] | None:
+        """Writes the expert's thinking for numbers; returns as ``think`` does."""
 
 
 def draw_number(rng: np.random.Generator, digits: int) -> int:

@@ -7,14 +7,12 @@ from dataclasses import replace
 import numpy as np
 
 from o1nano.envs.errors import ConfigurationError
-from o1nano.envs.expression import Binary, Expr, answer, evaluate
+from o1nano.envs.expression import PRECEDENCE, Binary, Expr, answer, evaluate
 from o1nano.envs.problems.base import Family, Script, draw_number
 from o1nano.envs.vocab import DIVIDE, MINUS, PLUS, TIMES
 
-_PRECEDENCE = {PLUS: 1, MINUS: 1, TIMES: 2, DIVIDE: 2}
 
-
-class Expressions(Family):
+class Expressions(Family[Binary]):
     """Three or four operands; also every subtask with nested or negative operands."""
 
     name = "expression"
@@ -51,7 +49,7 @@ class Expressions(Family):
         """Adds parentheses where they are needed, and sometimes where they are not: people do both."""
         if isinstance(expr, int):
             return expr
-        needed = _PRECEDENCE[expr.op] < _PRECEDENCE[op] + side
+        needed = PRECEDENCE[expr.op] < PRECEDENCE[op] + side
         return replace(expr, parens=bool(needed or rng.random() < 0.25))
 
     def think(self, expr: Binary, script: Script) -> list[int] | None:

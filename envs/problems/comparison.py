@@ -1,0 +1,60 @@
+"""Comparisons: digit by digit from the units, each column overruling those before."""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+
+import numpy as np
+
+from o1nano.envs.expression import Function
+from o1nano.envs.problems.base import FunctionFamily, Script, digits_least_first, draw_number
+from o1nano.envs.vocab import GREATER, ID, LESS, SAME
+
+
+class Comparison(FunctionFamily):
+    """``compare(12, 34)``, answered by ``<``, ``>`` or ``==``."""
+
+    name, op = "comparison", ID["compare"]
+    phrasings = (
+        "how does {a} compare to {b} ?",
+        "compare {a} and {b}",
+        "compare {a} with {b}",
+    )
+    arity = range(2, 3)
+    negative = True
+    commutative = True
+
+    def sample(self, rng: np.random.Generator, size: int, other: int | None = None) -> Function:
+        """Draws two numbers, half of the time alike in all but a few last digits: other pairs are told by length.
+
+        The first has ``size`` digits, the second ``other``: by default as many in half of the cases, else at most.
+        """
+        left = draw_number(rng, size)
+        if other is None and rng.random() < 0.5:
+            alike = 10 ** int(rng.integers(0, size + 1))
+            right = left - left % alike + int(rng.integers(min(alike, 10**18)))
+        else:
+            right = draw_number(rng, int(rng.integers(1, size + 1)) if other is None else other)
+        return self.of(left, right) if rng.random() < 0.5 else self.of(right, left)
+
+    def answer(self, numbers: tuple[int, ...], least_first: bool) -> list[int]:
+        """Returns the one token of the answer."""
+        return [compare(*numbers)]
+
+    def steps(self, numbers: tuple[int, ...], script: Script) -> list[int]:
+        """Writes after each column how the digits so far compare; of two negative numbers, compares the opposites."""
+        left, right = numbers
+        if left < 0 and right < 0:
+            script.call(self.of(-right, -left))
+        elif left >= 0 and right >= 0:
+            verdict = SAME
+            columns = zip_longest(digits_least_first(left), digits_least_first(right), fillvalue=0)
+            for one, other in columns:
+                verdict = verdict if one == other else compare(one, other)
+                script.write(verdict)
+        return self.answer(numbers, least_first=True)
+
+
+def compare(left: int, right: int) -> int:
+    """Returns ``<``, ``>`` or ``==`` as a token."""
+    return LESS if left < right else GREATER if left > right else SAME

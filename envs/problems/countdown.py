@@ -1,0 +1,139 @@
+"""Countdown: make a target from numbers, each used exactly once. A search, in which every dead end is a child frame.
+
+An answer is a formula. It is verified, not compared: any formula is right that has exactly the given numbers and,
+computed with fractions, exactly the target as its value. ``_`` says that there is none, and is verified as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+
+from o1nano.envs.errors import ProblemError
+from o1nano.envs.expression import Function, render
+from o1nano.envs.language import parse
+from o1nano.envs.problems.base import FunctionFamily, Script, draw_number
+from o1nano.envs.problems.formulas import Number, Step, exact_value, first_step, formula, leaves, solvable, steps_from
+from o1nano.envs.vocab import ID, NOTHING, OK, REVISE, WRONG
+
+LARGEST = 10**6 - 1  # of the numbers and the target: bounds the cost of a verification
+_PATIENCE = 2  # candidates that the expert tries in a dead end of three numbers or more before it answers "_"
+_GUESSES = 8  # candidates among which it looks for a mistake to demonstrate
+
+
+class Countdown(FunctionFamily):
+    """``make(target, numbers...)``: a formula with ``+ - * /`` that uses every number exactly once."""
+
+    name, op = "countdown", ID["make"]
+    phrasings = ("make {a} from {list}", "find how to make {a} using all of {list}")
+    arity = range(2, 8)
+
+    def sample(self, rng: np.random.Generator, size: int, other: int | None = None) -> Function:
+        """Draws ``size + 1`` numbers, at most 6, and what a random calculation in whole numbers makes of them.
+
+        By default the numbers are those of the television show, 1 to 10 and at most one of 25, 50, 75 and 100; with
+        ``other`` they have at most so many digits. Values on the way have at most two digits more.
+        """
+        count = min(size + 1, 6)
+        if other is None:
+            numbers = [int(number) for number in rng.integers(1, 11, count)]
+            if rng.random() < 0.5:
+                numbers[int(rng.integers(count))] = int(rng.choice((25, 50, 75, 100)))
+        else:
+            numbers = [max(draw_number(rng, int(rng.integers(1, other + 1))), 1) for _ in range(count)]
+        return self.of(_walk(numbers, rng, 10 ** max(3, (other or 1) + 2) - 1), *numbers)
+
+    def check(self, numbers: tuple[int, ...]) -> None:
+        """Raises ``ProblemError`` unless there are a target and 1 to 6 numbers, none of them huge."""
+        super().check(numbers)
+        if max(numbers) > LARGEST:
+            raise ProblemError(f"{max(numbers)} in a problem of Countdown; accepted: numbers from 0 to {LARGEST}")
+
+    def canonical(self, keys: Sequence[str]) -> list[str]:
+        """The order of the numbers does not matter."""
+        return [keys[0], *sorted(keys[1:])]
+
+    def answer(self, numbers: tuple[int, ...], least_first: bool) -> list[int]:
+        """Returns one of the right formulas, with whole numbers only if there is one; ``_`` if there is none."""
+        found = formula(numbers[0], numbers[1:])
+        return [NOTHING] if found is None else render(found, least_first)
+
+    def accepts(self, numbers: tuple[int, ...], given: bytes, least_first: bool) -> bool:
+        """Verifies a formula, or that there is none."""
+        target, *rest = numbers
+        if given == bytes([NOTHING]):
+            return not solvable(target, tuple(rest))
+        try:
+            found = parse(list(given), least_first)
+        except ProblemError:
+            return False
+        # Rendering it again tells leading zeros, signs and needless parentheses apart.
+        if isinstance(found, Function) or bytes(render(found, least_first)) != given:
+            return False
+        return sorted(leaves(found)) == sorted(rest) and exact_value(found) == target
+
+    def steps(self, numbers: tuple[int, ...], script: Script) -> list[int]:
+        """Tries an operation on two numbers, then calls the smaller problem; ``_`` from it is ``<wrong> <revise>``.
+
+        The expert knows which candidate succeeds and demonstrates slips. A dead end of two numbers is searched in full.
+        A larger one is given up after a few candidates: to search it in full would take thousands of tokens. If only
+        fractions lead to the target, the formula is written down at once.
+        """
+        target, given = numbers[0], numbers[1:]
+        right = first_step(target, given)
+        if right is not None:
+            wrong = self._slip(target, given, script)
+            if wrong is not None:
+                at = len(script.tokens) + 1
+                self._try(target, wrong, script)
+                script.slipped += range(at, at + len(render(wrong.binary, least_first=True)))
+                script.write(WRONG, REVISE)
+            self._try(target, right, script)
+            script.write(OK)
+        elif not solvable(target, given):
+            candidates = list(steps_from(given))
+            for tried, step in enumerate(candidates if len(given) == 2 else candidates[:_PATIENCE]):
+                if tried:
+                    script.write(REVISE)
+                self._try(target, step, script)
+                script.write(WRONG)
+        return self.answer(numbers, least_first=True)
+
+    def _try(self, target: int, step: Step, script: Script) -> None:
+        script.call(step.binary)
+        if step.rest:
+            script.call(self.of(target, *cast(tuple[int, ...], step.left_over)))
+
+    @staticmethod
+    def _slip(target: int, given: tuple[int, ...], script: Script) -> Step | None:
+        if not script.slips():
+            return None
+        assert script.rng is not None
+        candidates = list(steps_from(given))
+        order = script.rng.permutation(len(candidates))[:_GUESSES]
+        dead_ends = (step for step in map(candidates.__getitem__, order) if not solvable(target, step.left_over))
+        return next(dead_ends, None)
+
+
+class GameOf24(Countdown):
+    """Countdown with four numbers from 1 to 13, as on playing cards, and the target 24."""
+
+    name = "game_of_24"
+
+    def sample(self, rng: np.random.Generator, size: int, other: int | None = None) -> Function:
+        """Draws four cards that can be solved in whole numbers; there are no sizes."""
+        while True:
+            cards = tuple(int(card) for card in rng.integers(1, 14, 4))
+            if first_step(24, cards):
+                return self.of(24, *cards)
+
+
+def _walk(numbers: Sequence[int], rng: np.random.Generator, largest: int) -> int:
+    """Returns what a random calculation in whole numbers from 1 to ``largest`` makes of all the numbers."""
+    left: tuple[Number, ...] = tuple(numbers)
+    while len(left) > 1:
+        steps = [step for step in steps_from(left) if 0 < step.value <= largest]
+        left = steps[int(rng.integers(len(steps)))].left_over
+    return cast(int, left[0])
