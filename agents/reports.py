@@ -108,12 +108,14 @@ def records(lines: Sequence[Line], answers: Sequence[Answer]) -> dict[str, Any]:
 def _record(line: Line, answer: Answer | None) -> dict[str, Any]:
     if answer is None:
         return {"problem": line.text, "answer": None, "expected": line.expected, "correct": False, "error": line.error}
-    expected = answer.problem.answer_text if line.expected is None else line.expected
+    expected, correct = answer.problem.answer_text, answer.correct
+    if line.expected is not None:
+        expected, correct = line.expected, bool(answer.text) and _same(answer.text, line.expected)
     return {
         "problem": line.text,
         "answer": answer.text or None,
         "expected": expected,
-        "correct": bool(answer.text) and _same(answer.text, expected),
+        "correct": correct,
         "outcome": answer.outcome,
         "reasoning_tokens": answer.reasoning_tokens + answer.subtask_tokens,
         "completion_tokens": answer.completion_tokens,

@@ -100,6 +100,7 @@ class Run:
             policy_kwargs={
                 "transformer": config.transformer,
                 "bf16": config.bf16,
+                "functions": self.env_config.grammar.functions,
                 "optimizer_kwargs": {"betas": (0.9, 0.99), "eps": 1e-5, "weight_decay": 0.0},
             },
             seed=config.seed,

@@ -27,7 +27,7 @@ class EnvConfig:
     Attributes:
         operations: Families of problems, drawn uniformly.
         digits: One size, or the smallest and the largest; a size is the number of digits of the longer operand.
-        other_digits: Digits of the second operand (for expressions: number of operands); None draws them.
+        other_digits: Digits of the second operand (for expressions and lists: how many there are); None draws them.
         phrasing: ``"symbolic"`` (``98+45``), ``"words"`` (``What is 98 plus 45?``) or ``"mixed"``.
         thinking: Whether hidden reasoning is legal.
         call_stack: Whether calls and tail calls are legal.

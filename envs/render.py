@@ -55,7 +55,7 @@ def spans(frame: Iterable[int]) -> list[Span]:
 
 @cache
 def _grammar() -> Grammar:
-    return Grammar()
+    return Grammar(functions=True)  # which contains every other
 
 
 def _lines(

@@ -81,7 +81,8 @@ class CurriculumWrapper(_UnderCurriculum, gym.Wrapper[Any, Any, Any, Any], Recor
         self.set_curriculum(curriculum)
 
 
-class VectorCurriculumWrapper(_UnderCurriculum, VectorWrapper[Any, Any, Any]):
+# Not subscripted: VectorWrapper is generic in the newest Gymnasium only.
+class VectorCurriculumWrapper(_UnderCurriculum, VectorWrapper):
     """``CurriculumWrapper`` for the native vector environment, whose environments share the curriculum."""
 
     def __init__(self, env: VectorEnv[Any, Any, Any], curriculum: Curriculum) -> None:
@@ -107,7 +108,7 @@ class RewardWrapper(_OnEpisodes, gym.Wrapper[Any, Any, Any, Any], RecordConstruc
         self.term = self.episodes.rewards.add(make_term(term, **arguments))
 
 
-class VectorRewardWrapper(_OnEpisodes, VectorWrapper[Any, Any, Any]):
+class VectorRewardWrapper(_OnEpisodes, VectorWrapper):
     """``RewardWrapper`` for the native vector environment."""
 
     def __init__(self, env: VectorEnv[Any, Any, Any], term: RewardTerm | str, **arguments: Any) -> None:
