@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Literal, get_args
 
 import numpy as np
@@ -39,7 +39,7 @@ class Level:
         return f"{self.family}/{self.size}" + (f"x{self.other}" if self.other is not None else "")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Problem:
     """A posed problem.
 
@@ -61,9 +61,9 @@ class Problem:
             return given == self.answer or accepts(self.expr, given, least_first=False)
         return given == self.answer
 
-    @property
+    @cached_property
     def text(self) -> str:
-        """The problem as people write it."""
+        """The problem as people write it; every episode reports it twice."""
         return problem_text(self.prompt[1:-1])
 
     @property
