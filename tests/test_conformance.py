@@ -1,4 +1,4 @@
-"""Every wrapper around every registered id, and every kind of vector of it: the registry and the wrappers are iterated."""
+"""Every wrapper around every registered id, and every kind of vector of it: iterated, so that none can escape."""
 
 from __future__ import annotations
 
