@@ -27,6 +27,7 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from o1nano.agents.credit import Credit, advantages, judge
 from o1nano.agents.packing import cut, pack
 from o1nano.envs.grammar import Grammar
+from o1nano.envs.pose import is_sensible
 from o1nano.envs.vocab import END_CALL, EOS, EQUALS, PAD, SUBTASK
 from o1nano.policies.actor_critic import PackedFrames
 
@@ -67,8 +68,8 @@ class FrameRolloutBuffer(RolloutBuffer):
         grammar: The environment's grammar.
         depth: D, the environment's limit.
         credit: How a frame is rewarded. ``"frame"``: every frame for its own answer. ``"blame"``: the same, but a frame
-            that was given a wrong answer to a sensible question is left out. ``"episode"``: every action of an episode
-            for the root's answer.
+            that was given a wrong answer to a sensible question (``is_sensible``) is left out. ``"episode"``: every
+            action of an episode for the root's answer.
     """
 
     def __init__(
@@ -160,6 +161,9 @@ class FrameRolloutBuffer(RolloutBuffer):
         if self._depth[env] < 0:
             return
         self._close(env)
+        if self.credit == "blame":  # a limit has ended the episode: of those who wait, these are at fault
+            waiting = range(self._depth[env])
+            self._frames += [self._take(env, depth) for depth in waiting if not self._asked_sensibly(env, depth)]
         if self.credit == "episode":
             mine = [frame for frame in self._unfinished if frame.episode == self._episode[env]]
             mine += [self._take(env, depth) for depth in range(self._depth[env])]
@@ -178,12 +182,18 @@ class FrameRolloutBuffer(RolloutBuffer):
         if frame.tokens[0] == SUBTASK:
             verdict = judge(frame.tokens.tobytes())
             frame.rewards[-1] += verdict == "right"
-            # A tail call that preserves the answer passes the caller's trust on; a wrong answer breaks it.
-            if verdict == "wrong" and depth:
+            # A tail call that preserves the answer passes the caller's trust on; a wrong answer breaks it. It excuses
+            # nobody from having asked what it has no use for: strange questions would cost nothing.
+            if verdict == "wrong" and depth and self._asked_sensibly(env, depth - 1):
                 self._misled[env, depth - 1] = True
         misled = self._misled[env, depth] and self.credit == "blame"
         if verdict != "malformed" and not misled:
             self._frames.append(frame)
+
+    def _asked_sensibly(self, env: int, depth: int) -> bool:
+        """Whether the frame at a depth has a use for what it asked of the frame above it."""
+        asker, question = (frame.tobytes() for frame in self._tokens[env, depth : depth + 2])
+        return is_sensible(*(frame[: frame.index(EQUALS) + 1] for frame in (asker, question)))
 
     def _take(self, env: int, depth: int) -> ClosedFrame:
         positions = np.flatnonzero(self._acted[env, depth])

@@ -12,7 +12,7 @@ import numpy as np
 from o1nano.envs.errors import ConfigurationError, ProblemError
 from o1nano.envs.expression import Function, Task, accepts, answer, canonical, evaluate
 from o1nano.envs.language import fits, parse, say
-from o1nano.envs.problems import FAMILIES
+from o1nano.envs.problems import FAMILIES, family_of
 from o1nano.envs.vocab import ACCEPTED, EQUALS, PROBLEM, SUBTASK, answer_text, problem_text, tokenize
 
 Split = Literal["train", "test", "all"]
@@ -156,6 +156,22 @@ def frame_accepts(prompt: bytes, given: bytes) -> bool | None:
         return None if task is None else accepts(task, given, least_first=prompt[0] == SUBTASK)
     except ProblemError:
         return None
+
+
+@lru_cache(maxsize=1 << 16)
+def is_sensible(asker: bytes, question: bytes) -> bool:
+    """Tells whether a question is of a kind that the frame which asks it has a use for.
+
+    A root hands on its own problem, or one with the same answer. Others ask problems of the families that their own
+    names in ``asks``.
+    """
+    own, asked = frame_task(asker), frame_task(question)
+    if own is None or asked is None:
+        return own is None  # who was asked nonsense cannot be told from sense
+    if asker[0] == PROBLEM:
+        return frame_answer(question) == bytes(answer(own, least_first=True))
+    asks = family_of(own).asks
+    return asks is None or family_of(asked).name in asks
 
 
 def is_reduction(prompt: bytes, handed_on: bytes) -> bool:

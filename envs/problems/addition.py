@@ -13,6 +13,7 @@ class Addition(TwoOperands):
     """``a + b`` of non-negative integers."""
 
     name, op = "addition", PLUS
+    asks = ()
     phrasings = (
         "calculate the sum of {a} and {b}",
         "what is the sum of {a} and {b} ?",

@@ -75,11 +75,13 @@ class Family(ABC, Generic[T]):
         name: The name in keyword arguments, tables and TensorBoard.
         symbolic: The way to say a problem in symbols, as a template: see ``language``.
         phrasings: Ways to say it in words.
+        asks: Families whose problems a frame of this one may ask; None: any.
     """
 
     name: str
     symbolic: str = "{expr}"
     phrasings: tuple[str, ...]
+    asks: tuple[str, ...] | None = None
 
     @abstractmethod
     def sample(self, rng: np.random.Generator, size: int, other: int | None = None) -> T:

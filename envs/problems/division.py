@@ -13,6 +13,7 @@ class Division(TwoOperands):
     """``a / b`` of non-negative integers, answered by quotient and remainder."""
 
     name, op = "division", DIVIDE
+    asks = ("division", "multiplication", "subtraction")
     phrasings = (
         "calculate the quotient of {a} and {b}",
         "what is the quotient of {a} and {b} ?",

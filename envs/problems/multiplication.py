@@ -11,6 +11,7 @@ class Multiplication(TwoOperands):
     """``a * b`` of non-negative integers."""
 
     name, op = "multiplication", TIMES
+    asks = ("multiplication", "addition")
     phrasings = (
         "calculate the product of {a} and {b}",
         "what is the product of {a} and {b} ?",

@@ -13,6 +13,7 @@ class Subtraction(TwoOperands):
     """``a - b`` of non-negative integers; the difference may be negative."""
 
     name, op = "subtraction", MINUS
+    asks = ("subtraction",)
     phrasings = (
         "calculate the difference between {a} and {b}",
         "what is the difference of {a} and {b} ?",
