@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from o1nano.agents.credit import advantages, judge
 from o1nano.envs.expert import demonstrate
-from o1nano.envs.pose import Level, draw
+from o1nano.envs.pose import Level, draw, is_sensible
 from o1nano.envs.problems import FAMILIES
 from o1nano.envs.vocab import EOS, NINE, SUBTASK, ZERO
 from tests.tiny import ids
@@ -97,3 +97,24 @@ def test_with_full_decay_an_advantage_is_the_next_value_minus_this_one() -> None
 
 def test_no_chains_no_advantages() -> None:
     assert advantages([], [], 1.0, 0.95) == []
+
+
+@pytest.mark.parametrize(
+    ("asker", "question", "sensible"),
+    [
+        ("<problem> 9 8 + 4 5 =", "<subtask> 8 9 + 5 4 =", True),
+        ("<problem> 9 8 + 4 5 =", "<subtask> 8 9 + 5 =", False),  # another problem than its own
+        ("<problem> 9 8 + 4 5 =", "<subtask> 8 9 / 0 =", False),  # no answer at all
+        ("<problem> 9 7 1 / 4 2 =", "<subtask> 1 7 9 / 2 4 =", True),
+        ("<subtask> 1 7 9 / 2 4 =", "<subtask> 7 9 / 2 4 =", True),
+        ("<subtask> 1 7 9 \\ 2 4 =", "<subtask> 2 4 * 2 =", True),
+        ("<subtask> 1 7 9 \\ 2 4 =", "<subtask> 1 7 9 - 4 8 =", True),
+        ("<subtask> 4 2 / 2 =", "<subtask> 4 2 - - 1 =", False),  # what division never needs
+        ("<subtask> 4 2 * 2 1 =", "<subtask> 4 2 / 2 =", False),
+        ("<subtask> 4 2 + 2 =", "<subtask> 4 + 2 =", False),  # a sum asks nothing
+        ("<subtask> 4 2 + 2 - 1 =", "<subtask> 4 2 + 2 =", True),  # an expression may ask anything
+        ("<subtask> 4 2 =", "<subtask> 4 - - 2 =", True),  # who was asked nonsense is not at fault
+    ],
+)
+def test_what_a_frame_has_a_use_for(asker: str, question: str, sensible: bool) -> None:
+    assert is_sensible(bytes(ids(asker)), bytes(ids(question))) == sensible

@@ -373,3 +373,22 @@ def test_episode_credit_includes_the_frames_that_were_still_waiting() -> None:
     assert outcomes(frames) == {ROOT: 0, CHILD: 0}
     assert spell(frames[ROOT].actions) == f"<think> <call> {CHILD} </call>"
     assert spell(frames[CHILD].actions) == "<think> 3 <eos>"
+
+
+ASKS_NONSENSE = "<think> <call> 4 2 / 2 </call> <think> <call> 4 2 - - 1 </call> "
+
+
+def test_a_wrong_answer_to_a_senseless_question_does_not_excuse_the_asker() -> None:
+    script = ASKS_NONSENSE + "<think> </think> 9 <eos> </think> 9 R 0 <eos> </think> 9 <eos>"
+    # 24 / 2 asked 24 - (-1), was told 9, and answered 9: its own fault. The root asked rightly and is left out.
+    assert outcomes(learned("blame", "24/2", script)) == {"4 2 / 2": 0, "4 2 - - 1": 0}
+    sensible = script.replace("4 2 - - 1", "2 / 2")
+    assert outcomes(learned("blame", "24/2", sensible)) == {"2 / 2": 0}
+
+
+def test_who_waits_for_an_answer_to_a_senseless_question_when_a_limit_ends_the_episode_is_at_fault() -> None:
+    script = ASKS_NONSENSE + "<think> <ok> <ok>"
+    emitted = len(script.split())
+    assert outcomes(learned("blame", "24/2", script, max_tokens=emitted)) == {"4 2 / 2": 0, "4 2 - - 1": 0}
+    sensible = script.replace("4 2 - - 1", "2 / 2")
+    assert outcomes(learned("blame", "24/2", sensible, max_tokens=len(sensible.split()))) == {"2 / 2": 0}
