@@ -16,13 +16,13 @@ class PPOConfig:
 
     n_envs: int = 96
     """Environments that are rolled out together."""
-    n_steps: int = 72
+    n_steps: int = 96
     """Tokens of each environment in an epoch."""
-    batch_size: int = 3456
+    batch_size: int = 9216
     """Actions of a minibatch, about: frames are not cut."""
     n_epochs: int = 1
     """Passes over the frames of a rollout."""
-    learning_rate: float = 2e-4
+    learning_rate: float = 1.5e-4
     """Peak of the learning rate (AdamW), after a short linear warm-up and before a linear decay."""
     gae_lambda: float = 1.0
     """Trace decay of the advantages."""
@@ -30,14 +30,14 @@ class PPOConfig:
     """Of the probability ratio."""
     target_kl: float = 0.01
     """Stops an epoch's passes when the approximate KL is 1.5 times this."""
-    ent_coef: float = 0.0
-    """Weight of the entropy bonus."""
-    vf_coef: float = 0.5
-    """Weight of the critic's loss, which does not reach the trunk."""
+    kl_coef: float = 0.1
+    """Weight of the Kullback-Leibler divergence from the policy after the warm start."""
+    critic_epochs: int = 4
+    """Passes of the critic over a rollout, after the policy's."""
+    critic_learning_rate: float = 3e-3
+    """Learning rate of the critic (Adam)."""
     max_grad_norm: float = 1.0
     """Largest gradient norm."""
-    kl_price: float = 0.01
-    """Reward that a token costs for each nat by which it is likelier than after the warm start."""
     credit: Credit = "blame"
     """How a frame is rewarded: see FrameRolloutBuffer."""
 
@@ -58,7 +58,7 @@ class CurriculumConfig:
     """Episodes of a size that its success is measured over."""
     floor: float = 0.1
     """Weight of a level without failures; one without successes has this and 1."""
-    sums_priority: float = 2.0
+    sums_priority: float = 1.5
     """Factor of the weights of sums and differences, which cost far fewer tokens than products and quotients."""
 
 

@@ -13,7 +13,7 @@ Shapes: N environments, D frames deep, L tokens long.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,7 +100,6 @@ class FrameRolloutBuffer(RolloutBuffer):
         self._clock = 0
         self._unfinished: list[ClosedFrame] = []  # credit="episode": ended frames of running episodes
         self._frames: list[ClosedFrame] = []
-        self.price: Callable[[list[ClosedFrame]], list[Floats]] | None = None
         super().__init__(buffer_size, observation_space, action_space, device, gae_lambda, gamma, n_envs)
 
     def reset(self) -> None:
@@ -215,9 +214,6 @@ class FrameRolloutBuffer(RolloutBuffer):
     def compute_returns_and_advantage(self, last_values: th.Tensor, dones: npt.NDArray[Any]) -> None:
         """Computes advantages of every ended frame. Open frames wait, so ``last_values`` are not needed."""
         frames = self._frames
-        if self.price is not None:
-            for frame, price in zip(frames, self.price(frames), strict=True):
-                frame.rewards = frame.rewards - price
         chains = _by_episode(frames) if self.credit == "episode" else [[frame] for frame in frames]
         orders = [np.argsort(np.concatenate([frame.times for frame in chain]), kind="stable") for chain in chains]
         rewards = [

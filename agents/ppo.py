@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, cast
 
-import numpy as np
 import torch as th
 from stable_baselines3 import PPO
 
-from o1nano.agents.frames import ClosedFrame, Floats, FrameRolloutBuffer, pack_closed
+from o1nano.agents.frames import FrameRolloutBuffer
 from o1nano.envs.grammar import Grammar
-from o1nano.policies.actor_critic import ReasoningPolicy
+from o1nano.policies.actor_critic import PackedFrames, ReasoningPolicy
+
+_CRITIC_BATCH = 2048  # actions
 
 
 class FramePPO(PPO):
-    """``PPO`` with a ``FrameRolloutBuffer`` and a price for leaving a reference policy.
+    """``PPO`` with a ``FrameRolloutBuffer``, a critic that is fitted apart, and a pull towards a reference policy.
 
-    ``collect_rollouts`` and ``train`` are Stable-Baselines3's own.
+    ``collect_rollouts`` and ``train`` are Stable-Baselines3's own. The critic reads the trunk without pulling at it
+    (``Heads.values``), so it is fitted in a phase of its own, after the policy's, at its own learning rate and over as
+    many epochs as it needs: the auxiliary phase of Cobbe et al. (2021), "Phasic policy gradient", undistilled.
 
     Args:
         policy: ``ReasoningPolicy`` or a subclass.
         env: A vector environment of ``ArithmeticVectorEnv``s, adapted.
-        kl_price: Reward that a token costs for each nat by which it was likelier than under the reference. See
-            ``set_reference``.
         credit: See ``FrameRolloutBuffer``.
         depth: The environment's limit on open frames.
-        **kwargs: Everything else that ``PPO`` takes.
+        critic_epochs: Passes of the critic over a rollout.
+        critic_learning_rate: Of the critic (Adam).
+        **kwargs: Everything else that ``PPO`` takes. ``ent_coef`` weighs the entropy relative to the reference, once
+            there is one: see ``set_reference``.
     """
 
     policy: ReasoningPolicy
@@ -36,14 +40,15 @@ class FramePPO(PPO):
         self,
         policy: type[ReasoningPolicy],
         env: Any,
-        kl_price: float = 0.0,
         credit: str = "blame",
         depth: int = 32,
+        critic_epochs: int = 4,
+        critic_learning_rate: float = 3e-3,
         **kwargs: Any,
     ) -> None:
-        self.kl_price, self.credit, self.depth = kl_price, credit, depth
-        self.reference: th.nn.Module | None = None
-        super().__init__(policy, env, rollout_buffer_class=FrameRolloutBuffer, **kwargs)
+        self.credit, self.depth = credit, depth
+        self.critic_epochs, self.critic_learning_rate = critic_epochs, critic_learning_rate
+        super().__init__(policy, env, rollout_buffer_class=FrameRolloutBuffer, **{"vf_coef": 0.0, **kwargs})
 
     def _setup_model(self) -> None:
         # The buffer is built before the policy, whose grammar it shares.
@@ -51,35 +56,31 @@ class FramePPO(PPO):
         grammar = Grammar(given.get("thinking", True), given.get("call_stack", True), given.get("functions", False))
         self.rollout_buffer_kwargs = {"grammar": grammar, "depth": self.depth, "credit": self.credit}
         super()._setup_model()
+        self.critic_optimizer = th.optim.Adam(self.policy.network.heads.value.parameters(), self.critic_learning_rate)
 
     def set_reference(self) -> None:
-        """Freezes a copy of the present policy as the reference that ``kl_price`` refers to."""
-        self.reference = copy.deepcopy(self.policy.network).requires_grad_(False)
-        if self.kl_price:
-            self.rollout_buffer.price = self._price
-
-    def _price(self, frames: list[ClosedFrame]) -> list[Floats]:
-        """Returns for each action its log-ratio to the reference times the price: one packed pass of the reference."""
-        order = sorted(range(len(frames)), key=lambda index: len(frames[index].tokens))
-        ordered = [frames[index] for index in order]
-        out: list[Floats] = [frame.log_probs for frame in frames]
-        if not frames:
-            return out
-        assert self.reference is not None
-        with th.no_grad(), th.autocast(self.device.type, th.bfloat16, enabled=self.policy.bf16):
-            packed = pack_closed(ordered, self.policy.grammar, self.device)
-            log_probs = self.reference(*packed.batches)[0]
-        actions = th.from_numpy(np.concatenate([frame.actions for frame in ordered])).long().to(self.device)
-        chosen = log_probs.gather(1, actions[:, None]).squeeze(1).cpu().numpy()
-        parts = np.split(chosen, np.cumsum([len(frame.positions) for frame in ordered])[:-1])
-        for index, reference in zip(order, parts, strict=True):
-            out[index] = self.kl_price * (frames[index].log_probs - reference)
-        return out
+        """Freezes a copy of the present policy as the one that ``ent_coef`` holds on to."""
+        self.policy.reference = copy.deepcopy(self.policy.network).requires_grad_(False).forward
 
     def train(self) -> None:
-        """Updates the policy, unless no frame has ended in the rollout: then there is nothing to learn from yet."""
+        """Updates policy and critic, unless no frame has ended in the rollout: then there is nothing to learn from."""
         if len(self.rollout_buffer.values):
             super().train()
+            self._fit_critic()
+
+    def _fit_critic(self) -> None:
+        """Least squares of the critic on the returns of the rollout, on hidden states that are computed once."""
+        samples = next(self.rollout_buffer.get())
+        policy, value = self.policy, self.policy.network.heads.value
+        with th.no_grad(), th.autocast(self.device.type, th.bfloat16, enabled=policy.bf16):
+            hidden, _ = policy.network.acted(*cast(PackedFrames, samples.observations).batches)
+        for _ in range(self.critic_epochs):
+            for part in th.split(th.randperm(len(hidden), generator=policy.generator), _CRITIC_BATCH):
+                self.critic_optimizer.zero_grad()
+                loss = (value(hidden[part].float()).squeeze(1) - samples.returns[part]).square().mean()
+                th.autograd.backward(loss)
+                self.critic_optimizer.step()
+        self.logger.record("train/critic_loss", loss.item())
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "reference"]
+        return [*super()._excluded_save_params(), "critic_optimizer"]

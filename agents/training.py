@@ -83,7 +83,6 @@ class Run:
         model = FramePPO(
             ReasoningPolicy,
             VecMonitor(GymnasiumVecEnv(VectorCurriculumWrapper(env, self.curriculum))),
-            kl_price=ppo.kl_price,
             credit=ppo.credit,
             depth=self.env_config.depth,
             learning_rate=warm_up_and_decay(ppo.learning_rate),
@@ -93,8 +92,9 @@ class Run:
             gamma=1.0,
             gae_lambda=ppo.gae_lambda,
             clip_range=ppo.clip_range,
-            ent_coef=ppo.ent_coef,
-            vf_coef=ppo.vf_coef,
+            ent_coef=ppo.kl_coef,
+            critic_epochs=ppo.critic_epochs,
+            critic_learning_rate=ppo.critic_learning_rate,
             max_grad_norm=ppo.max_grad_norm,
             target_kl=ppo.target_kl,
             policy_kwargs={

@@ -19,7 +19,7 @@ from o1nano.policies.network import ReasoningNetwork
 class WarmStartConfig:
     """Imitation of the expert."""
 
-    steps: int = 1000
+    steps: int = 850
     """Most steps; the learning rates decay towards this number."""
     batch_tokens: int = 2048
     """Tokens of a step."""

@@ -33,14 +33,14 @@ ID = "o1nano/Direct-v0"
 PROBLEMS = [f"{a}{sign}{b}" for sign, a, b in product("+-", range(10), range(10))]
 ALPHABET: dict[str, Any] = {"tokens": "0123456789+-=", "actions": [*"0123456789-", "<eos>"], "dtype": "uint8"}
 SETTINGS: dict[str, Any] = {
-    "n_steps": 32,
+    "n_steps": 64,
     "batch_size": 2048,
     "n_epochs": 8,
-    "learning_rate": LinearSchedule(2e-3, 0.0, 1.0),
-    "ent_coef": 0.02,
+    "learning_rate": LinearSchedule(2e-3, 4e-4, 1.0),
+    "ent_coef": 0.03,
     "gamma": 1.0,
     "gae_lambda": 1.0,
-    "policy_kwargs": {"net_arch": [128, 128], "activation_fn": th.nn.ReLU},
+    "policy_kwargs": {"net_arch": [128, 128, 128], "activation_fn": th.nn.ReLU},
 }
 
 
@@ -50,7 +50,7 @@ class Options:
 
     seeds: tuple[int, ...] = (0, 1, 2)
     """One run each."""
-    steps: int = 500_000
+    steps: int = 600_000
     """Environment steps of a run."""
     num_envs: int = 256
     """Environments side by side."""

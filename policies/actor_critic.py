@@ -6,7 +6,8 @@ every log-probability and value in it: the last observation of a frame contains 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch as th
@@ -19,6 +20,8 @@ from o1nano.envs.grammar import Grammar
 from o1nano.policies.decoding import Decoder
 from o1nano.policies.network import FrameBatch, ReasoningNetwork
 from o1nano.policies.transformer import TransformerConfig
+
+_IMPOSSIBLE = -1e4  # log-probability of an illegal token where an infinite one would make 0 * inf
 
 
 class PackedFrames(NamedTuple):
@@ -49,6 +52,8 @@ class ReasoningPolicy(ActorCriticPolicy):
     """
 
     network: ReasoningNetwork
+    # The forward of a frozen network. No module of this one: neither trained nor saved.
+    reference: Callable[..., tuple[th.Tensor, th.Tensor]] | None = None
 
     def __init__(
         self,
@@ -129,18 +134,21 @@ class ReasoningPolicy(ActorCriticPolicy):
     ) -> tuple[th.Tensor, th.Tensor, th.Tensor | None]:
         """Computes values, log-probabilities and entropies of actions, with gradients.
 
+        With a ``reference`` the entropy is the one relative to it, minus the Kullback-Leibler divergence from it: an
+        entropy bonus then holds the policy where the reference was. Without one it is the plain entropy.
+
         Args:
             obs: ``[M, L]`` rows, or packed frames with M actions in them.
             actions: ``[M]``.
         """
+        batches = obs.batches if isinstance(obs, PackedFrames) else [self._as_batch(cast(th.Tensor, obs))]
+        surprise: th.Tensor | float = 0.0
         with th.autocast(self.device.type, th.bfloat16, enabled=self.bf16):
-            if isinstance(obs, PackedFrames):
-                log_probs, values = self.network(*obs.batches)
-            else:
-                assert isinstance(obs, th.Tensor)
-                log_probs, values = self.network(self._as_batch(obs))
-        probs = log_probs.exp()
-        entropy = -(probs * log_probs.clamp(min=-1e4)).sum(-1)
+            log_probs, values = self.network(*batches)
+            if self.reference is not None:
+                with th.no_grad():
+                    surprise = self.reference(*batches)[0].clamp(min=_IMPOSSIBLE)
+        entropy = -(log_probs.exp() * (log_probs.clamp(min=_IMPOSSIBLE) - surprise)).sum(-1)
         return values[:, None], log_probs.gather(1, actions.long()[:, None]).squeeze(1), entropy
 
     def get_distribution(self, obs: PyTorchObs) -> Distribution:

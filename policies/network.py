@@ -51,10 +51,14 @@ class ReasoningNetwork(nn.Module):
         Returns:
             ``[M, V]`` log-probabilities and ``[M]`` values, the actions of one batch after those of the other.
         """
+        hidden, states = self.acted(*batches)
+        return self.heads.log_probs(hidden, states), self.heads.values(hidden)
+
+    def acted(self, *batches: FrameBatch) -> tuple[th.Tensor, th.Tensor]:
+        """Returns ``[M, D]`` hidden states and ``[M]`` grammar states where the next token is an action."""
         hidden = self.trunk.together([batch.tokens for batch in batches])
-        acted = th.cat([h[batch.rows, batch.columns] for h, batch in zip(hidden, batches, strict=True)])
-        states = th.cat([batch.states[batch.rows, batch.columns] for batch in batches])
-        return self.heads.log_probs(acted, states), self.heads.values(acted)
+        rows = th.cat([h[batch.rows, batch.columns] for h, batch in zip(hidden, batches, strict=True)])
+        return rows, th.cat([batch.states[batch.rows, batch.columns] for batch in batches])
 
     def advance(
         self, parts: Sequence[tuple[th.Tensor, Coordinates, Cache]], states: th.Tensor

@@ -202,7 +202,7 @@ def test_it_learns_and_saves_through_stock_sb3(tmp_path: Any) -> None:
     assert any(not th.equal(old, new) for old, new in zip(before, model.policy.parameters(), strict=True))
     model.save(tmp_path / "model")
     loaded = FramePPO.load(tmp_path / "model", env=model.env, device="cpu")
-    assert (loaded.credit, loaded.depth, loaded.kl_price) == ("frame", 4, 0.0)
+    assert (loaded.credit, loaded.depth, loaded.critic_epochs) == ("frame", 4, 4)
     assert isinstance(loaded.rollout_buffer, FrameRolloutBuffer)
     rows = th.from_numpy(padded([ids("<problem> 3 + 4 =")], 48))
     assert th.equal(loaded.policy.predict_values(rows), model.policy.predict_values(rows))
@@ -219,21 +219,53 @@ def test_a_rollout_in_which_no_frame_ends_is_no_error() -> None:
     assert model.num_timesteps == 4
 
 
-def test_a_token_costs_what_it_is_likelier_than_under_the_reference() -> None:
-    free, priced = frame_ppo(8, 32), frame_ppo(8, 32, kl_price=0.5)
-    for model in (free, priced):
+def test_the_entropy_is_relative_to_the_reference() -> None:
+    model = frame_ppo(8, 32)
+    model.learn(8 * 32)
+    policy, rows = model.policy, rows_of(model.rollout_buffer._frames[:5])
+    actions = th.zeros(len(rows), dtype=th.long)
+    with th.no_grad():
+        plain = policy.evaluate_actions(rows, actions)[2]
         model.set_reference()
-    shake(priced.reference, seed=9)
-    reference = priced.reference
-    rollouts(free)
-    rollouts(priced)
-    assert len(free.rollout_buffer._frames) == len(priced.rollout_buffer._frames) > 5
-    for plain, frame in zip(free.rollout_buffer._frames, priced.rollout_buffer._frames, strict=True):
-        rows = priced.policy._as_batch(rows_of([frame]))
+        held = policy.evaluate_actions(rows, actions)[2]
+        mine = policy.network(policy._as_batch(rows))[0]
+        shake(policy.network, seed=9)
+        other = policy.network(policy._as_batch(rows))[0]
+        moved = policy.evaluate_actions(rows, actions)[2]
+    expected = (other.exp() * (other - mine).nan_to_num()).sum(1)
+    assert (plain > 0).all()
+    assert held == pytest.approx(np.zeros(len(rows)), abs=1e-5)
+    assert -moved == pytest.approx(expected.numpy(), rel=1e-3)
+    assert not set(dict(policy.named_parameters())) & {"reference"}
+
+
+def test_a_large_weight_of_the_divergence_holds_the_policy() -> None:
+    moved = []
+    for weight in (0.0, 100.0):
+        model = frame_ppo(8, 32, ent_coef=weight, learning_rate=1e-3)
+        model.learn(8 * 32)
+        model.set_reference()
+        model.learn(4 * 8 * 32)
+        rows = rows_of(model.rollout_buffer._frames[:20])
         with th.no_grad():
-            expected = reference(rows)[0][range(len(frame.actions)), frame.actions.tolist()].numpy()
-        assert plain.rewards - frame.rewards == pytest.approx(0.5 * (frame.log_probs - expected), abs=1e-4)
-    assert not any(parameter.requires_grad for parameter in reference.parameters())
+            entropy = model.policy.evaluate_actions(rows, th.zeros(len(rows), dtype=th.long))[2]
+        moved.append(-float(entropy.mean()))
+    assert moved[1] < 0.3 * moved[0]
+
+
+def test_the_critic_learns_what_it_can_without_moving_the_policy() -> None:
+    model = frame_ppo(8, 32, critic_epochs=50)
+    rollouts(model)
+    buffer, value = model.rollout_buffer, model.policy.network.heads.value
+    error = np.mean((buffer.returns - buffer.values) ** 2)
+    before = {name: tensor.clone() for name, tensor in model.policy.network.state_dict().items()}
+    model._fit_critic()
+    samples = next(buffer.get())
+    with th.no_grad():
+        values = model.policy.evaluate_actions(samples.observations, samples.actions)[0].squeeze(1)
+    assert (samples.returns - values).square().mean() < 0.5 * error
+    changed = {name for name, tensor in model.policy.network.state_dict().items() if not th.equal(tensor, before[name])}
+    assert changed == {f"heads.value.{name}" for name, _ in value.named_parameters()}
 
 
 # Credit on scripted episodes.
