@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
-from o1nano.agents.checkpoint import load
 from o1nano.agents.evaluation import held_out, levels, tabulate
-from o1nano.agents.reports import fitting, read_problems, records, table
+from o1nano.agents.probes import probe
+from o1nano.agents.reports import read_problems, records, table, usage
+from o1nano.agents.solver import Solver
 from o1nano.agents.transcripts import transcript
-from o1nano.envs.episodes import EnvConfig
 from o1nano.envs.errors import CheckpointError, ConfigurationError, O1NanoError
-from o1nano.envs.pose import Problem, read
-from o1nano.policies.engine import Answer, solve
-from o1nano.policies.network import ReasoningNetwork
+from o1nano.envs.pose import Problem
+from o1nano.policies.answers import Answer
+from o1nano.policies.search import Search
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,12 @@ class Options:
     products: int = 3
     """Largest size of products and quotients."""
     seed: int = 0
-    """Which held-out problems."""
-    temperature: float = 0.0
-    """0 is greedy."""
+    """Which held-out problems, and which samples."""
+    search: Search = field(default_factory=Search)
+    probe: bool = False
+    """Does it reason? Tamper with the hidden tokens of held-out problems, and see what becomes of the answers."""
     batch: int = 256
-    """Problems that are decoded together."""
+    """Call stacks that are decoded together."""
     device: str = "cpu"
     """cpu or cuda."""
 
@@ -57,8 +58,7 @@ class Options:
         for name in ("n", "sums", "products", "batch"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"--{name} {getattr(self, name)}; accepted: at least 1")
-        if self.temperature < 0:
-            raise ConfigurationError(f"--temperature {self.temperature}; accepted: 0 or more")
+        self.search.validate()
 
 
 class Session:
@@ -66,30 +66,18 @@ class Session:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.network: ReasoningNetwork
-        self.env: EnvConfig
-        self.network, self.env = load(find_model(options.model), options.device)
+        self.solver = Solver.load(find_model(options.model), options.device, options.batch, options.seed)
 
     def solve(self, problems: list[Problem]) -> list[Answer]:
         """Answers problems as the options say."""
-        options = self.options
-        return solve(
-            self.network,
-            problems,
-            self.env,
-            options.batch,
-            options.temperature,
-            options.seed,
-            keep_frames=options.show_reasoning,
-        )
+        return self.solver.solve_all(problems, self.options.search, self.options.show_reasoning)
 
     def ask(self, text: str) -> str:
         """Answers one problem; returns what is to be printed."""
-        answer = self.solve([fitting(read(text), self.env.frame_length)])[0]
+        answer = self.solve([self.solver.read(text)])[0]
         if self.options.show_reasoning:
-            return transcript(answer)
-        usage = f"{answer.reasoning_tokens + answer.subtask_tokens} reasoning tokens, {answer.subtasks} subtasks"
-        return f"{answer.text or f'no answer: {answer.outcome}'}    ({usage}, longest context {answer.longest_context})"
+            return f"{transcript(answer)}\n{usage(answer)}"
+        return f"{answer.text or f'no answer: {answer.outcome}'}    ({usage(answer)})"
 
     def interactive(self) -> None:
         """Answers lines of standard input; a bad one gets a line that says why."""
@@ -109,7 +97,7 @@ class Session:
 
     def file(self, path: Path) -> None:
         """Answers a file of problems."""
-        lines = read_problems(path, self.env.frame_length)
+        lines = read_problems(path, self.solver.config.frame_length)
         for line in lines:
             if line.error:
                 print(f"evaluate.py: {line.error}", file=sys.stderr)
@@ -129,14 +117,28 @@ class Session:
         answers = self.solve(held_out(levels(options.sums, options.products), options.n, options.seed))
         cells = tabulate(answers)
         print(table(cells, answers))
+        if options.search.select == "oracle":
+            print("chosen by the oracle, which looks at the solutions: an upper bound")
         if options.show_reasoning:
             print("\n" + "\n\n".join(transcript(answer) for answer in answers if not answer.correct))
         correct = sum(answer.correct for answer in answers)
         summary = {"accuracy": correct / len(answers), "valid": sum(a.outcome == "answered" for a in answers)}
         summary |= {"n": len(answers), "average_reward": correct / len(answers)}
-        self.write({"summary": summary, "cells": [cell.as_dict() for cell in cells]})
+        self.write({"summary": summary, "search": asdict(options.search), "cells": [cell.as_dict() for cell in cells]})
 
-    def write(self, content: dict[str, object]) -> None:
+    def tamper(self) -> None:
+        """Measures what tampering with the hidden tokens does to held-out accuracy, by task and size."""
+        options = self.options
+        found = {}
+        for level in levels(options.sums, options.products):
+            found[str(level)] = probe(self.solver, held_out([level], options.n, options.seed))
+        names = list(next(iter(found.values())))
+        print(f"{'hidden tokens are':20}" + "".join(f"{name:>10}" for name in names))
+        for cell, shares in found.items():
+            print(f"{cell:20}" + "".join(f"{shares[name]:10.1%}" for name in names))
+        self.write({"probe": found})
+
+    def write(self, content: dict[str, Any]) -> None:
         """Writes JSON, if it was asked for."""
         if self.options.json is None:
             return
@@ -161,7 +163,7 @@ def find_model(path: Path | None) -> Path:
 def main() -> int:
     """Does what the flags say; returns the exit status."""
     try:
-        options = tyro.cli(Options, description=__doc__)
+        options = tyro.cli(Options, description=__doc__, config=(tyro.conf.OmitArgPrefixes,))
         options.validate()
         session = Session(options)
         if options.ask is not None:
@@ -170,6 +172,8 @@ def main() -> int:
             session.interactive()
         elif options.problems is not None:
             session.file(options.problems)
+        elif options.probe:
+            session.tamper()
         else:
             session.measure()
     except O1NanoError as error:

@@ -15,7 +15,7 @@ from o1nano.envs.episodes import EnvConfig
 from o1nano.envs.pose import draw, stream
 from o1nano.envs.rewards import hack_rate
 from o1nano.policies.actor_critic import ReasoningPolicy
-from o1nano.policies.engine import solve
+from o1nano.policies.answers import solve
 
 NOT_TEXT = ("stdout", "log", "json", "csv")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from o1nano.envs.levels import sizes
 from o1nano.envs.pose import Level, Phrasing, Problem, draw, stream
-from o1nano.policies.engine import Answer
+from o1nano.policies.answers import Answer
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 from o1nano.agents.evaluation import Cell, summarise, wilson
 from o1nano.envs.errors import O1NanoError, ProblemError
 from o1nano.envs.pose import Problem, read
-from o1nano.policies.engine import Answer
+from o1nano.policies.answers import Answer
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,22 @@ def _record(line: Line, answer: Answer | None) -> dict[str, Any]:
         "subtasks": answer.subtasks,
         "longest_context": answer.longest_context,
         "revisions": answer.revisions,
+        "retries": answer.retries,
+        "shared": answer.shared,
         "depth": answer.depth,
+        "paths": answer.paths,
     }
+
+
+def usage(answer: Answer) -> str:
+    """Returns what an answer has cost, as a line."""
+    hidden = answer.reasoning_tokens + answer.subtask_tokens
+    parts = [f"{hidden} reasoning tokens", f"{answer.completion_tokens} completion tokens"]
+    for name in ("subtasks", "shared", "revisions", "retries"):
+        if count := getattr(answer, name):
+            parts.append(f"{count} {name}")
+    parts += [f"depth {answer.depth}", f"longest context {answer.longest_context}"]
+    return ", ".join([*parts, *([f"{answer.paths} paths"] if answer.paths > 1 else []), f"{answer.seconds:.2f} s"])
 
 
 def _same(given: str, expected: str) -> bool:

@@ -38,7 +38,7 @@ from o1nano.envs.pose import Problem, draw, stream
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.envs.wrappers import VectorCurriculumWrapper
 from o1nano.policies.actor_critic import ReasoningPolicy
-from o1nano.policies.engine import solve
+from o1nano.policies.answers import solve
 
 SUMS, PRODUCTS = ("addition", "subtraction"), ("multiplication", "division")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from o1nano.envs.rules import Ended
 from o1nano.envs.vocab import spell
-from o1nano.policies.engine import Answer
+from o1nano.policies.answers import Answer
 
 
 def transcript(answer: Answer) -> str:

@@ -111,7 +111,7 @@ class CallStacks:
         self._row_start = np.arange(frames, dtype=np.intp) * limits.frame_length
 
     def pose(self, stack: int, prompt: Sequence[int]) -> None:
-        """Clears one call stack and opens a root frame on a prompt that begins with ``<problem>`` and ends with ``=``.
+        """Clears one call stack and opens its first frame on a prompt: ``<problem> ... =``, or a ``<subtask>``'s.
 
         Raises:
             ConfigurationError: If the prompt leaves no room in the frame.
@@ -124,10 +124,30 @@ class CallStacks:
         self.depth[stack], self.top[stack] = 0, row
         self.tokens[row] = 0
         self.tokens[row, : len(prompt)] = prompt
-        self._open(row, len(prompt), State.ROOT_START)
+        self._open(row, len(prompt), State.CHILD_START if prompt[0] == SUBTASK else State.ROOT_START)
         self.channel_tokens[:, stack] = self.emitted[stack] = 0
         self.calls[stack] = self.revisions[stack] = 0
         self.deepest[stack], self.longest[stack] = 1, len(prompt)
+
+    def continue_at(self, stack: int, frame: Sequence[int], prompt_length: int) -> None:
+        """Clears one call stack and goes on with a frame that is under way.
+
+        Args:
+            stack: Which stack.
+            frame: Its tokens so far.
+            prompt_length: How many of them are its prompt.
+        """
+        self.pose(stack, frame)
+        row = self.top[stack]
+        self.prompt_length[row] = prompt_length
+        self.state[row] = self.grammar.run(frame)
+
+    def rewind(self, stack: int, length: int) -> None:
+        """Takes back what the top frame holds beyond some length; what it cost stays spent."""
+        row = self.top[stack]
+        self.tokens[row, length:] = 0
+        self.length[row] = length
+        self.state[row] = self.grammar.run(self.tokens[row, :length].tolist())
 
     def park(self, stack: int) -> None:
         """Closes a call stack whose episode has ended: until it is posed a problem, its steps mean nothing."""

@@ -70,6 +70,12 @@ class Decoder:
         self.cache.length = length
         return out
 
+    def forget(self, row: int) -> None:
+        """Drops everything about a row: another call stack takes its place."""
+        self.cache.suspended[row].clear()
+        self.cache.length[row] = 0
+        self.state[row] = State.EMPTY
+
     def _align(self, shown: npt.NDArray[np.uint8], length: npt.NDArray[np.intp]) -> None:
         """Finds for every row the longest cached prefix of the frame shown."""
         cached = self.cache.length

@@ -1,136 +1,217 @@
-"""One engine decodes many problems together and reports what every answer cost."""
+"""One engine decodes the threads of many paths of many problems together, on the environment's own call stacks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Iterable
 
 import numpy as np
+import numpy.typing as npt
 import torch as th
 
-from o1nano.envs.episodes import EnvConfig, Episodes
-from o1nano.envs.pose import Problem
-from o1nano.envs.rules import Ended, Outcome
+from o1nano.envs.episodes import EnvConfig
+from o1nano.envs.grammar import Grammar, State
+from o1nano.envs.rules import CallStacks, Outcome
+from o1nano.envs.vocab import END_CALL, END_THINK, EQUALS, STEP, THINK
 from o1nano.policies.decoding import Decoder
 from o1nano.policies.network import ReasoningNetwork
+from o1nano.policies.sampling import choose, key, uniforms
+from o1nano.policies.threads import Ballot, Thinking, Thread, commuted
+
+_THOUGHTS = (State.ROOT_THINK, State.CHILD_THINK)
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What the model said to a problem.
+class Engine:
+    """Runs threads, as many at a time as it has rows. Every row is a call stack of the environment.
 
-    Attributes:
-        problem: What was asked.
-        text: The visible answer; empty if there is none.
-        correct: Whether it is exactly right.
-        outcome: How the episode ended.
-        reasoning_tokens, completion_tokens, subtask_tokens: Emitted tokens by channel.
-        subtasks: Calls.
-        depth: Most frames open at the same time.
-        longest_context: Tokens of the longest frame.
-        revisions: ``<revise>`` tokens.
-        frames: The frames in the order in which they ended, if they were asked for.
-    """
-
-    problem: Problem
-    text: str
-    correct: bool
-    outcome: str
-    reasoning_tokens: int
-    completion_tokens: int
-    subtask_tokens: int
-    subtasks: int
-    depth: int
-    longest_context: int
-    revisions: int
-    frames: tuple[Ended, ...] = field(default=(), repr=False)
-
-    @property
-    def tokens(self) -> int:
-        """All emitted tokens."""
-        return self.reasoning_tokens + self.completion_tokens + self.subtask_tokens
-
-
-def solve(
-    network: ReasoningNetwork,
-    problems: Sequence[Problem],
-    config: EnvConfig,
-    batch: int = 256,
-    temperature: float = 0.0,
-    seed: int = 0,
-    keep_frames: bool = False,
-    progress: Callable[[int], None] = lambda done: None,
-) -> list[Answer]:
-    """Answers problems.
+    A subtask that is run once stays in the call stack of its caller. Where subtasks are voted on or shared, the caller
+    is set aside, its row is free for others, and it goes on in some row with the answer that won.
 
     Args:
         network: The model.
-        problems: What to answer; every prompt must be shorter than ``config.frame_length``.
         config: Limits and grammar of the environment.
-        batch: Problems that are decoded together.
-        temperature: 0 takes the most likely token, otherwise log-probabilities are divided by it and sampled.
-        seed: Of the sampling.
-        keep_frames: Whether answers carry their frames, hidden reasoning included.
-        progress: Called with the number of answers so far.
-
-    Returns:
-        One answer for each problem, in their order.
+        rows: Call stacks that are decoded together.
+        thinking: How to think.
+        keep_frames: Whether threads keep the frames that have ended, hidden reasoning included.
     """
-    rows = min(batch, len(problems))
-    if not rows:
-        return []
-    episodes = Episodes(rows, config)
-    stacks = episodes.stacks
-    if keep_frames:
-        stacks.trace = []
-    decoder = Decoder(network, rows, config.frame_length)
-    generator = th.Generator().manual_seed(seed)
-    # Long problems first: at the end the batch is not kept waiting for one of them.
-    queue = sorted(range(len(problems)), key=lambda index: len(problems[index].prompt))
-    asked = np.full(rows, -1)
-    answers: dict[int, Answer] = {}
-    kept: dict[int, list[Ended]] = {}
-    for row in range(rows):
-        asked[row] = queue.pop()
-        episodes.pose(row, problems[asked[row]])
-    network.eval()
-    while len(answers) < len(problems):
-        actions = _choose(decoder.step(stacks.observe())[0], temperature, generator)
-        reward, outcome = episodes.step(actions)
-        for ended in stacks.trace or ():
-            kept.setdefault(int(asked[ended.stack]), []).append(ended)
-        if keep_frames:
-            stacks.trace = []
-        for row in np.flatnonzero((outcome != Outcome.RUNNING) & (asked >= 0)).tolist():
-            index = int(asked[row])
-            answers[index] = _report(episodes, row, int(outcome[row]), bool(reward[row]), kept.pop(index, []))
-            progress(len(answers))
-            asked[row] = queue.pop() if queue else -1
-            if asked[row] >= 0:
-                episodes.pose(row, problems[asked[row]])
-        for row in np.flatnonzero(asked < 0).tolist():
-            stacks.park(row)
-    return [answers[index] for index in range(len(problems))]
+
+    def __init__(
+        self, network: ReasoningNetwork, config: EnvConfig, rows: int, thinking: Thinking, keep_frames: bool = False
+    ) -> None:
+        network.eval()
+        self.thinking, self.depth = thinking, config.depth
+        self.stacks = CallStacks(rows, config.limits, config.grammar)
+        self.stacks.trace = [] if keep_frames else None
+        self.decoder = Decoder(network, rows, config.frame_length)
+        self.ready: deque[Thread] = deque()
+        self.threads: list[Thread | None] = [None] * rows
+        self._key = np.zeros(rows, dtype=np.uint64)
+        self._drawn = np.zeros(rows, dtype=np.int64)
+        self._temperature = np.zeros(rows, dtype=np.float32)
+        self._log_prob, self._trust = np.zeros((2, rows))
+        self._hasty = th.from_numpy(~_hasty(config.grammar)).to(self.decoder.device)
+
+    def run(self, threads: Iterable[Thread]) -> None:
+        """Runs threads, and those that they ask for, until all have ended. Each then calls its ``done``."""
+        self.ready.extend(threads)
+        while self._fill():
+            log_probs, values = self.decoder.step(self.stacks.observe())
+            state = self.stacks.state[self.stacks.top]
+            self._constrain(log_probs, state)
+            actions = choose(log_probs, self._temperature, uniforms(self._key, self._drawn))
+            chance = log_probs.gather(1, th.from_numpy(actions).to(log_probs.device)[:, None])[:, 0].cpu().numpy()
+            self._drawn += 1
+            self._log_prob += chance
+            concluded = state == State.ANSWER  # a thought has ended: what does the critic expect of it?
+            self._trust[concluded] += np.log(values.cpu().numpy()[concluded].clip(0.01, 1.0))
+            outcome = self.stacks.step(actions)
+            self._keep_frames()
+            if self.thinking.retries:
+                self._retry(np.isin(state, _THOUGHTS) & (outcome == Outcome.RUNNING), actions, chance)
+            self._leave(outcome)
+
+    def _fill(self) -> bool:
+        """Gives free rows to threads that are ready; returns whether anything runs."""
+        for row in range(len(self.threads)):
+            while self.threads[row] is None and self.ready:
+                thread = self.ready.popleft()
+                if not thread.given_up:
+                    self._enter(row, thread)
+        return any(thread is not None for thread in self.threads)
+
+    def _enter(self, row: int, thread: Thread) -> None:
+        self.stacks.continue_at(row, list(thread.frame), thread.prompt_length)
+        self.stacks.emitted[row] = thread.spent
+        self.decoder.forget(row)
+        self.threads[row] = thread
+        self._key[row], self._drawn[row], self._temperature[row] = thread.key, thread.drawn, thread.temperature
+        self._log_prob[row] = self._trust[row] = 0.0
+
+    def _exit(self, row: int) -> Thread:
+        """Takes the thread of a row out of it, and charges its path."""
+        thread, stacks = self.threads[row], self.stacks
+        assert thread is not None
+        thread.spent, thread.drawn = int(stacks.emitted[row]), int(self._drawn[row])
+        thread.log_prob += float(self._log_prob[row])
+        thread.trust += float(self._trust[row])
+        path = thread.path
+        path.tokens = path.tokens + stacks.channel_tokens[:, row]
+        path.subtasks += int(stacks.calls[row])
+        path.revisions += int(stacks.revisions[row])
+        path.depth = max(path.depth, thread.depth + int(stacks.deepest[row]))
+        path.longest = max(path.longest, int(stacks.longest[row]))
+        self.threads[row] = None
+        return thread
+
+    def _leave(self, outcome: npt.NDArray[np.uint8]) -> None:
+        """Ends threads, and sets those aside whose subtask is a thread of its own."""
+        stacks = self.stacks
+        asking = (stacks.depth > 0) & self.thinking.asks
+        for row in np.flatnonzero((outcome != Outcome.RUNNING) | asking).tolist():
+            if self.threads[row] is None:
+                continue
+            thread = self._exit(row)
+            if outcome[row]:
+                self._end(thread, outcome[row], stacks.answer(row) if outcome[row] == Outcome.ANSWERED else b"")
+            else:
+                thread.frame, subtask = (tokens.tobytes() for tokens in stacks.open_frames(row))
+                self._ask(thread, subtask)
+        for row, running in enumerate(self.threads):
+            if running is not None and running.given_up:
+                self._exit(row)
+            if self.threads[row] is None:
+                stacks.park(row)
+
+    def _end(self, thread: Thread, outcome: int, answer: bytes) -> None:
+        thread.outcome, thread.answer = Outcome(outcome), answer
+        if not thread.given_up:
+            thread.done(thread)
+
+    def _ask(self, asker: Thread, prompt: bytes) -> None:
+        """Puts a subtask to the vote, unless its path knows the result."""
+        thinking, known = self.thinking, asker.path.results.get(prompt) if self.thinking.share else None
+        if asker.depth + 1 >= self.depth:
+            self._end(asker, Outcome.TOO_DEEP, b"")
+        elif known is not None:
+            asker.path.shared += 1
+            self._go_on(asker, known)
+        else:
+            ballot = asker.ballot = Ballot(prompt, asker, thinking.lead)
+            for vote in range(thinking.vote):
+                asked = commuted(prompt) if vote % 2 else prompt
+                stream = key(asker.key, asker.drawn, vote)
+                temperature = asker.temperature if vote == 0 else asker.temperature or 1.0
+                voter = Thread(asked, len(asked), stream, asker.path, lambda _: self._count(ballot), temperature)
+                voter.depth = asker.depth + 1
+                ballot.voters.append(voter)
+            self.ready.extendleft(reversed(ballot.voters))  # what is begun is brought to its end first
+
+    def _count(self, ballot: Ballot) -> None:
+        """Lets the asker go on once a vote is decided."""
+        if ballot.asker.ballot is not ballot or not ballot.is_decided():
+            return
+        for voter in ballot.voters:
+            if voter.outcome == Outcome.RUNNING:
+                voter.give_up()
+        winner = ballot.winner()
+        if winner is None:
+            self._end(ballot.asker, ballot.voters[0].outcome, b"")
+        else:
+            ballot.asker.path.results[ballot.prompt] = winner
+            self._go_on(ballot.asker, winner)
+
+    def _go_on(self, asker: Thread, child: Thread) -> None:
+        asker.hear(child)
+        if len(asker.frame) >= self.decoder.frame_length:
+            self._end(asker, Outcome.FRAME_FULL, b"")
+        else:
+            self.ready.appendleft(asker)
+
+    def _constrain(self, log_probs: th.Tensor, state: npt.NDArray[np.uint8]) -> None:
+        """Takes away what a path may not say while it must think on, or once it must answer."""
+        thinking, emitted = self.thinking, self.stacks.emitted
+        if thinking.min_tokens:
+            early = np.flatnonzero((emitted < thinking.min_tokens) & np.isin(state, _THOUGHTS))
+            log_probs[th.from_numpy(early), END_THINK] = -th.inf
+        if thinking.max_tokens:
+            late = th.from_numpy(np.flatnonzero(emitted >= thinking.max_tokens)).to(log_probs.device)
+            forbidden = self._hasty[th.from_numpy(state).long().to(log_probs.device)[late]]
+            log_probs[late] = log_probs[late].masked_fill(forbidden, -th.inf)
+
+    def _retry(self, eligible: npt.NDArray[np.bool_], actions: npt.NDArray[np.int64], chance: np.ndarray) -> None:
+        """Takes thoughts back to their last committed step where the model doubts what it has just said."""
+        stacks, thinking = self.stacks, self.thinking
+        for row in np.flatnonzero(np.isin(actions, (STEP, END_THINK))).tolist():
+            thread = self.threads[row]
+            self._temperature[row] = thread.temperature if thread else 0.0
+        still = np.isin(stacks.state[stacks.top], _THOUGHTS)
+        for row in np.flatnonzero(eligible & still & (chance < np.log(max(thinking.retry_below, 1e-9)))).tolist():
+            thread = self.threads[row]
+            if thread is None or thread.path.retries >= thinking.retries:
+                continue
+            frame = stacks.open_frames(row)[-1].tobytes()
+            stacks.rewind(row, max(frame.rfind(STEP), frame.index(THINK)) + 1)
+            self._temperature[row] = thread.temperature or 1.0
+            thread.path.retries += 1
+
+    def _keep_frames(self) -> None:
+        """Hands the frames that have just ended to their threads."""
+        for ended in self.stacks.trace or ():
+            thread = self.threads[ended.stack]
+            if thread is not None:
+                thread.frames.append(ended._replace(depth=thread.depth + ended.depth))
+        if self.stacks.trace:
+            self.stacks.trace = []
 
 
-def _choose(log_probs: th.Tensor, temperature: float, generator: th.Generator) -> np.ndarray:
-    if temperature == 0:
-        return log_probs.argmax(1).cpu().numpy()
-    probs = (log_probs / temperature).softmax(1).cpu()
-    return th.multinomial(probs, 1, generator=generator).squeeze(1).numpy()
-
-
-def _report(episodes: Episodes, row: int, outcome: int, correct: bool, frames: list[Ended]) -> Answer:
-    info = episodes.finish(row, outcome, correct)
-    problem = episodes.problems[row]
-    assert problem is not None
-    usage = ("reasoning_tokens", "completion_tokens", "subtask_tokens", "subtasks", "depth", "longest_context")
-    return Answer(
-        problem=problem,
-        text=info["answer"],
-        correct=correct,
-        outcome=info["outcome"],
-        revisions=info["revisions"],
-        frames=tuple(frames),
-        **{key: info[key] for key in usage},
-    )
+def _hasty(grammar: Grammar) -> npt.NDArray[np.bool_]:
+    """``[NUM_STATES, VOCAB_SIZE]``: the legal tokens that lead to an answer at once."""
+    table = grammar.legal.copy()
+    table[:, THINK] = False
+    calls, tails = range(State.ROOT_CALL, State.TAIL), range(State.TAIL, State.ANSWER_SYMBOLS)
+    for states, end in ((_THOUGHTS, END_THINK), (calls, END_CALL), (tails, EQUALS)):
+        for state in states:
+            if table[state, end]:
+                table[state] = False
+                table[state, end] = True
+    return table

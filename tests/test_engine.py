@@ -18,7 +18,7 @@ from o1nano.envs.grammar import Grammar
 from o1nano.envs.pose import Level, Problem, draw, read, stream
 from o1nano.envs.rules import CallStacks, Ended, Limits
 from o1nano.envs.vocab import spell
-from o1nano.policies.engine import Answer, solve
+from o1nano.policies.answers import Answer, solve
 from o1nano.policies.network import ReasoningNetwork
 from tests.tiny import ids, random_legal, tiny_network
 

@@ -1,0 +1,81 @@
+"""The short way to use a trained model: ``Solver.load("o1_model.pth").solve("12*(34+5)", paths=8)``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from o1nano.agents.checkpoint import load
+from o1nano.agents.reports import fitting
+from o1nano.envs.episodes import EnvConfig
+from o1nano.envs.pose import Problem, read
+from o1nano.policies.answers import Answer
+from o1nano.policies.choice import Select
+from o1nano.policies.network import ReasoningNetwork
+from o1nano.policies.search import Search, search
+from o1nano.policies.threads import Thinking
+
+
+class Solver:
+    """A model that answers.
+
+    Args:
+        network: The model.
+        config: Limits and grammar of the environment that it was trained in.
+        batch: Call stacks that are decoded together.
+        seed: Of all sampling.
+    """
+
+    def __init__(self, network: ReasoningNetwork, config: EnvConfig, batch: int = 256, seed: int = 0) -> None:
+        self.network, self.config, self.batch, self.seed = network, config, batch, seed
+
+    @classmethod
+    def load(cls, path: str | Path, device: str = "cpu", batch: int = 256, seed: int = 0) -> Solver:
+        """Reads an ``o1_model.pth``.
+
+        Raises:
+            CheckpointError: If it is none.
+        """
+        return cls(*load(Path(path), device), batch, seed)
+
+    def read(self, text: str) -> Problem:
+        """Reads a problem in symbols or words.
+
+        Raises:
+            O1NanoError: If it is none, or leaves no room in a frame of the model.
+        """
+        return fitting(read(text), self.config.frame_length)
+
+    def solve(
+        self,
+        problem: str,
+        paths: int = 1,
+        select: Select = "majority",
+        temperature: float | None = None,
+        thinking: Thinking | None = None,
+        keep_frames: bool = False,
+    ) -> Answer:
+        """Answers one problem.
+
+        Args:
+            problem: Such as ``"12*(34+5)"`` or ``"What is 98 plus 45?"``.
+            paths: Attempts.
+            select: Which of them is believed.
+            temperature: By default 0 (greedy) for one path and 1 for several.
+            thinking: How each of them thinks.
+            keep_frames: Whether the answer carries its hidden reasoning.
+        """
+        how = Search(paths, temperature, select, thinking or Thinking())
+        return self.solve_all([self.read(problem)], how, keep_frames)[0]
+
+    def solve_all(
+        self,
+        problems: Sequence[Problem],
+        how: Search | None = None,
+        keep_frames: bool = False,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> list[Answer]:
+        """Answers problems together. See ``search``."""
+        return search(
+            self.network, problems, self.config, how or Search(), self.batch, self.seed, keep_frames, progress
+        )

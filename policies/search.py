@@ -1,0 +1,97 @@
+"""Reasoning at inference: several paths for each problem, and one that is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import get_args
+
+from o1nano.envs.episodes import EnvConfig
+from o1nano.envs.errors import ConfigurationError
+from o1nano.envs.pose import Problem, read
+from o1nano.policies import checks
+from o1nano.policies.answers import Answer, explore, solve
+from o1nano.policies.choice import Select, choose, with_cost_of_all
+from o1nano.policies.network import ReasoningNetwork
+from o1nano.policies.threads import Thinking
+
+
+@dataclass(frozen=True)
+class Search:
+    """How problems are answered. The default: one greedy path."""
+
+    paths: int = 1
+    """Paths of each problem."""
+    temperature: float | None = None
+    """What log-probabilities are divided by before sampling; by default 0 (greedy) for one path and 1 for several."""
+    select: Select = "majority"
+    """Which path is believed: the most frequent answer, the critic's favourite, the likeliest path, the answer that
+    passes the model's own checks, or (an upper bound that looks at the solution) the oracle's."""
+    thinking: Thinking = field(default_factory=Thinking)
+
+    def validate(self) -> None:
+        """Raises ``ConfigurationError`` on a value that makes no sense."""
+        self.thinking.validate()
+        if self.paths < 1:
+            raise ConfigurationError(f"paths={self.paths}; accepted: at least 1")
+        if self.temperature is not None and not self.temperature >= 0:
+            raise ConfigurationError(f"temperature={self.temperature}; accepted: 0 or more")
+        if self.select not in get_args(Select):
+            raise ConfigurationError(f"select={self.select!r}; accepted: {', '.join(get_args(Select))}")
+
+    @property
+    def heat(self) -> float:
+        """The temperature, the default resolved."""
+        return float(self.paths > 1) if self.temperature is None else self.temperature
+
+
+def search(
+    network: ReasoningNetwork,
+    problems: Sequence[Problem],
+    config: EnvConfig,
+    how: Search,
+    batch: int = 256,
+    seed: int = 0,
+    keep_frames: bool = False,
+    progress: Callable[[int], None] = lambda done: None,
+) -> list[Answer]:
+    """Answers problems; what an answer has cost is the cost of all paths and checks. See ``explore``."""
+    how.validate()
+    explored = explore(network, problems, config, how.paths, how.heat, how.thinking, batch, seed, keep_frames, progress)
+    if how.select != "check":
+        return [with_cost_of_all(choose(paths, how.select), paths) for paths in explored]
+    passed, cost = check(network, explored, config, batch)
+    return [
+        with_cost_of_all(choose(paths, "check", scores), [*paths, *spent])
+        for paths, scores, spent in zip(explored, passed, cost, strict=True)
+    ]
+
+
+def check(
+    network: ReasoningNetwork, explored: Sequence[Sequence[Answer]], config: EnvConfig, batch: int = 256
+) -> tuple[list[list[int]], list[list[Answer]]]:
+    """Has the model check the answers of paths: the inverse operation, and casting out nines.
+
+    Returns:
+        For each problem the number of checks that each path's answer has passed, and what the checks have cost. An
+        answer that several paths gave is checked once.
+    """
+    distinct = [list(dict.fromkeys(path.text for path in paths)) for paths in explored]
+    places = [(index, text) for index, texts in enumerate(distinct) for text in texts]
+    found = [(place, checks.claim(explored[place[0]][0].problem, place[1])) for place in places]
+    claims = [(place, claim) for place, claim in found if claim is not None]
+    ledger: list[Answer] = []
+
+    def ask(texts: list[str]) -> list[str]:
+        answers = solve(network, [read(text) for text in texts], config, batch)
+        ledger.extend(answers)
+        return [answer.text for answer in answers]
+
+    score = dict.fromkeys(places, 0)
+    for test in (checks.inverse, checks.casting_out_nines):
+        for (place, _), right in zip(claims, test([claim for _, claim in claims], ask), strict=True):
+            score[place] += right
+    passed = [[score[index, path.text] for path in paths] for index, paths in enumerate(explored)]
+    # Checks of all problems run together; each problem pays an equal part of them for each of its answers.
+    share = [replace(answer, paths=0) for answer in ledger]
+    return passed, [share[index :: len(explored)] for index in range(len(explored))]
