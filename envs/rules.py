@@ -177,6 +177,7 @@ class CallStacks:
         code = state * np.intp(VOCAB_SIZE) + actions
         self.tokens.reshape(-1)[self._row_start.take(top) + at] = actions
         self.length[top] = at + 1
+        np.maximum(self.longest, at + 1, out=self.longest)
         self.state[top] = self._successor.take(code)
         channel = self.grammar.channel.take(state)
         for index, counts in enumerate(self.channel_tokens):
@@ -188,7 +189,6 @@ class CallStacks:
         if len(rows):
             self._happen(rows, happening[rows], at[rows], outcome)
         length = self.length.take(self.top)
-        np.maximum(self.longest, length, out=self.longest)
         full, spent = length >= self.limits.frame_length, self.emitted >= self.limits.tokens
         if full.any():
             outcome[full & (outcome == Outcome.RUNNING)] = Outcome.FRAME_FULL

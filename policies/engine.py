@@ -184,8 +184,7 @@ class Engine:
         for row in np.flatnonzero(np.isin(actions, (STEP, END_THINK))).tolist():
             thread = self.threads[row]
             self._temperature[row] = thread.temperature if thread else 0.0
-        still = np.isin(stacks.state[stacks.top], _THOUGHTS)
-        for row in np.flatnonzero(eligible & still & (chance < np.log(max(thinking.retry_below, 1e-9)))).tolist():
+        for row in np.flatnonzero(eligible & (chance < np.log(max(thinking.retry_below, 1e-9)))).tolist():
             thread = self.threads[row]
             if thread is None or thread.path.retries >= thinking.retries:
                 continue
