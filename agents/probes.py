@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from o1nano.agents.solver import Solver
-from o1nano.envs.pose import Problem, stream
-from o1nano.envs.vocab import END_THINK, NOTHING, THINK
+from o1nano.envs.pose import Problem, frame_accepts, frame_answer, stream
+from o1nano.envs.vocab import CALL, END_THINK, EQUALS, NOTHING, QUOTIENT_DIGIT, THINK, ZERO
 from o1nano.policies.engine import Engine
 from o1nano.policies.search import Search
 from o1nano.policies.threads import Path, Thinking, Thread
@@ -79,3 +79,48 @@ def conclude(solver: Solver, frames: Sequence[bytes], prompt_lengths: Sequence[i
         engine = Engine(solver.network, solver.config, min(solver.batch, len(fitting)), Thinking())
         engine.run(map(start, fitting))
     return said
+
+
+def revise(solver: Solver, problems: Sequence[Problem]) -> dict[str, float | int]:
+    """Plants first guesses in the quotient digits of divisions, and sees whether the model revises them.
+
+    The frames are those that the model itself has asked for; each is judged by its own prompt.
+
+    Args:
+        solver: The model.
+        problems: Divisions.
+
+    Returns:
+        The number of frames; of those with a wrong guess the share that is right as planted (none, by construction)
+        and in the end; of those with the right guess the share that the model talks itself out of.
+    """
+    answers = solver.solve_all(problems, Search(), keep_frames=True)
+    prompts = dict.fromkeys(
+        frame.tokens[: frame.tokens.index(EQUALS) + 1]
+        for answer in answers
+        for frame in answer.frames
+        if QUOTIENT_DIGIT in frame.tokens[: frame.tokens.index(EQUALS)] and CALL in frame.tokens
+    )
+    rng = stream("revise")
+    right: list[bytes] = []
+    wrong: list[bytes] = []
+    for prompt in prompts:
+        known = frame_answer(prompt)
+        if known is None:
+            continue
+        other = (known[0] - ZERO + int(rng.integers(1, 10))) % 10 + ZERO
+        right.append(prompt + bytes([THINK, known[0]]))
+        wrong.append(prompt + bytes([THINK, other]))
+
+    def share_right(frames: list[bytes]) -> float:
+        lengths = [len(frame) - 2 for frame in frames]
+        said = conclude(solver, frames, lengths)
+        judged = [bool(frame_accepts(frame[:-2], answer)) for frame, answer in zip(frames, said, strict=True)]
+        return float(np.mean(judged)) if judged else 0.0
+
+    return {
+        "frames": len(right),
+        "wrong guess, first attempt right": 0.0,
+        "wrong guess, right in the end": share_right(wrong),
+        "right guess, wrong in the end": 1.0 - share_right(right),
+    }

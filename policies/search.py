@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import get_args
 
 from o1nano.envs.episodes import EnvConfig
-from o1nano.envs.errors import ConfigurationError
+from o1nano.envs.errors import ConfigurationError, ProblemError
 from o1nano.envs.pose import Problem, read
 from o1nano.policies import checks
 from o1nano.policies.answers import Answer, explore, solve
@@ -83,9 +83,11 @@ def check(
     ledger: list[Answer] = []
 
     def ask(texts: list[str]) -> list[str]:
-        answers = solve(network, [read(text) for text in texts], config, batch)
-        ledger.extend(answers)
-        return [answer.text for answer in answers]
+        problems = [_sensible(text, config.frame_length) for text in texts]
+        answers = iter(solve(network, [problem for problem in problems if problem], config, batch))
+        said = [next(answers) if problem else None for problem in problems]
+        ledger.extend(answer for answer in said if answer)
+        return [answer.text if answer else "" for answer in said]
 
     score = dict.fromkeys(places, 0)
     for test in (checks.inverse, checks.casting_out_nines):
@@ -95,3 +97,12 @@ def check(
     # Checks of all problems run together; each problem pays an equal part of them for each of its answers.
     share = [replace(answer, paths=0) for answer in ledger]
     return passed, [share[index :: len(explored)] for index in range(len(explored))]
+
+
+def _sensible(text: str, frame_length: int) -> Problem | None:
+    """A problem that a check poses; None where the claim is such that none can be posed, or none that fits."""
+    try:
+        problem = read(text)
+    except ProblemError:
+        return None
+    return problem if len(problem.prompt) < frame_length else None

@@ -74,9 +74,41 @@ def test_problem_files_hold_json_and_plain_lines_and_nonsense(
 
 
 @pytest.mark.parametrize(
+    "flags",
+    [
+        ["--paths", 3, "--temperature", 0.5],
+        ["--paths", 3, "--select", "check"],
+        ["--paths", 2, "--select", "oracle"],
+        ["--vote", 3, "--lead", 2, "--share"],
+        ["--retries", 2, "--retry-below", 0.9],
+        ["--max-tokens", 10, "--min-tokens", 3],
+        ["--probe"],
+    ],
+)
+def test_every_way_to_think_is_a_flag(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    model: Path,
+    tmp_path: Path,
+    flags: list[object],
+) -> None:
+    out = tmp_path / "out.json"
+    assert run(monkeypatch, model, "--n", 2, "--sums", 1, "--products", 1, "--json", out, *flags) == 0
+    printed = capsys.readouterr().out
+    assert ("upper bound" in printed) == ("oracle" in flags)
+    content = json.loads(out.read_text())
+    if "--probe" in flags:
+        assert set(content["probe"]["addition/1"]) == {"intact", "blank", "shuffled", "swapped"}
+    else:
+        assert content["search"]["paths"] == (flags[1] if "--paths" in flags else 1)
+
+
+@pytest.mark.parametrize(
     ("flags", "named"),
     [
         (["--ask", "What is ninety plus 45?"], "ninety"),
+        (["--paths", 0], "0"),
+        (["--retry-below", 2], "2"),
         (["--ask", "12"], "12"),
         (["--ask", "7/0"], "7/0"),
         (["--problems", "/does/not/exist"], "/does/not/exist"),

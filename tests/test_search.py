@@ -19,7 +19,7 @@ from o1nano.envs.rules import CallStacks, Limits, Outcome
 from o1nano.envs.vocab import END_CALL, END_THINK, EOS, PROBLEM, REMAINDER, spell
 from o1nano.policies.answers import Answer, explore, solve
 from o1nano.policies.sampling import choose, key, uniforms
-from o1nano.policies.search import Search, search
+from o1nano.policies.search import Search, check, search
 from o1nano.policies.threads import Ballot, Path, Thinking, Thread, commuted
 from tests.test_engine import CONFIG, caller, some_problems
 from tests.tiny import ids, tiny_network
@@ -40,7 +40,7 @@ def test_a_path_depends_on_seed_problem_and_number_only() -> None:
 
 
 def copied(frame: bytes) -> int:
-    """The next token of a root that believes what its only child has answered; 0 if it is not that far, or there is more to do."""
+    """The next token of a root that believes what its only child has answered; 0 where there is none such."""
     if frame[0] != PROBLEM or frame.count(END_CALL) != 1 or END_THINK not in frame:
         return 0
     answer = frame[frame.index(END_CALL) + 1 : frame.index(END_THINK)][::-1]
@@ -297,3 +297,10 @@ def test_problems_are_answered_in_their_order() -> None:
     problems: list[Problem] = some_problems(5)
     found = search(caller(), problems, CONFIG, Search(paths=2), batch=3)
     assert [replace(answer, frames=()).problem for answer in found] == problems
+
+
+def test_claims_that_cannot_be_checked_fail() -> None:
+    said = ["-341", "9" * 50, "0", ""]
+    paths = [Answer(read("12/4"), text, False, "answered", 1, 1, 1, 0, 1, 9, 0) for text in said]
+    passed, _ = check(tiny_network(), [paths], CONFIG)
+    assert len(passed[0]) == 4 and passed[0][3] == 0
