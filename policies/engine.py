@@ -12,7 +12,11 @@ from o1nano.envs.episodes import EnvConfig, Episodes
 from o1nano.envs.pose import Problem
 from o1nano.envs.rules import Ended, Outcome
 from o1nano.policies.decoding import Decoder
+from o1nano.policies.long_decoding import LongDecoder
 from o1nano.policies.network import ReasoningNetwork
+
+LONG = 4096
+"""Frames that may be longer are decoded one path at a time, in bounded memory."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def solve(
         network: The model.
         problems: What to answer; every prompt must be shorter than ``config.frame_length``.
         config: Limits and grammar of the environment.
-        batch: Problems that are decoded together.
+        batch: Problems that are decoded together; one, if frames may be longer than ``LONG``.
         temperature: 0 takes the most likely token, otherwise log-probabilities are divided by it and sampled.
         seed: Of the sampling.
         keep_frames: Whether answers carry their frames, hidden reasoning included.
@@ -76,14 +80,15 @@ def solve(
     Returns:
         One answer for each problem, in their order.
     """
-    rows = min(batch, len(problems))
+    long = config.frame_length > LONG
+    rows = min(1 if long else batch, len(problems))
     if not rows:
         return []
     episodes = Episodes(rows, config)
     stacks = episodes.stacks
     if keep_frames:
         stacks.trace = []
-    decoder = Decoder(network, rows, config.frame_length)
+    decoder = LongDecoder(network) if long else Decoder(network, rows, config.frame_length)
     generator = th.Generator().manual_seed(seed)
     # Long problems first: at the end the batch is not kept waiting for one of them.
     queue = sorted(range(len(problems)), key=lambda index: len(problems[index].prompt))
