@@ -42,9 +42,12 @@ class BlockCache:
     @property
     def bytes(self) -> int:
         """Memory of all keys and values."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors())
+
+    def tensors(self) -> list[th.Tensor]:
+        """Returns all that is stored."""
         tensors = [block for blocks in self._blocks for block in blocks]
-        tensors += [part for pair in self._recent if pair is not None for part in pair]
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        return tensors + [part for pair in self._recent if pair is not None for part in pair]
 
     def advance(self, tokens: int) -> None:
         """Counts tokens that all layers have stored."""

@@ -63,6 +63,7 @@ def solve(
     temperature: float = 0.0,
     seed: int = 0,
     keep_frames: bool = False,
+    flat: bool = False,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[Answer]:
     """Answers problems.
@@ -75,12 +76,13 @@ def solve(
         temperature: 0 takes the most likely token, otherwise log-probabilities are divided by it and sampled.
         seed: Of the sampling.
         keep_frames: Whether answers carry their frames, hidden reasoning included.
+        flat: Whether all frames of a problem stay in one context: see ``LongDecoder``.
         progress: Called with the number of answers so far.
 
     Returns:
         One answer for each problem, in their order.
     """
-    long = config.frame_length > LONG
+    long = flat or config.frame_length > LONG
     rows = min(1 if long else batch, len(problems))
     if not rows:
         return []
@@ -88,7 +90,7 @@ def solve(
     stacks = episodes.stacks
     if keep_frames:
         stacks.trace = []
-    decoder = LongDecoder(network) if long else Decoder(network, rows, config.frame_length)
+    decoder = LongDecoder(network, flat=flat) if long else Decoder(network, rows, config.frame_length)
     generator = th.Generator().manual_seed(seed)
     # Long problems first: at the end the batch is not kept waiting for one of them.
     queue = sorted(range(len(problems)), key=lambda index: len(problems[index].prompt))

@@ -47,12 +47,14 @@ class LongDecoder:
         network: The network; changes of its weights are noticed.
         chunk: Tokens that are computed together.
         block: See ``BlockCache``.
+        flat: Whether frames of one problem share one context that forgets nothing, instead of having one each that is
+            discarded when they return. For comparison.
     """
 
     rows = 1
 
-    def __init__(self, network: ReasoningNetwork, chunk: int = 512, block: int = 4096) -> None:
-        self.network, self.chunk, self.block = network, chunk, block
+    def __init__(self, network: ReasoningNetwork, chunk: int = 512, block: int = 4096, flat: bool = False) -> None:
+        self.network, self.chunk, self.block, self.flat = network, chunk, block, flat
         self.device = next(network.parameters()).device
         self.frames: list[OpenFrame] = []
         self._version = -1
@@ -60,7 +62,7 @@ class LongDecoder:
     @property
     def bytes(self) -> int:
         """Memory of the keys and values of all open frames."""
-        return sum(frame.cache.bytes for frame in self.frames)
+        return sum(cache.bytes for cache in {id(frame.cache): frame.cache for frame in self.frames}.values())
 
     @th.no_grad()
     def step(self, observations: npt.NDArray[np.integer]) -> tuple[th.Tensor, th.Tensor]:
@@ -81,11 +83,13 @@ class LongDecoder:
         row = th.from_numpy(tokens.astype(np.int64))[None]
         shown = th.cat((row, *coordinates(row)))
         frame, known = self._find(shown)
+        first = known
         if known < frame.inputs.shape[1] or known == len(tokens):
             # The last token is always computed: what follows it is asked for.
             frame.cache.shorten(min(known, len(tokens) - 1))
+            first = frame.cache.length
             frame.state, known = State.EMPTY, 0
-        hidden = self._compute(frame, shown)
+        hidden = self._compute(frame.cache, shown[:, first:])
         frame.state = self.network.grammar.run(tokens[known:].tolist(), frame.state)
         frame.inputs = shown
         state = th.tensor([frame.state], device=self.device)
@@ -97,21 +101,22 @@ class LongDecoder:
             frame = self.frames[depth]
             known = frame.agrees(shown)
             goes_on = known == frame.inputs.shape[1] < shown.shape[1]
-            if goes_on or (depth == 0 and shown[0, 0] == PROBLEM):
+            if goes_on or (depth == 0 and shown[0, 0] == PROBLEM and not self.flat):
                 del self.frames[depth + 1 :]
                 return frame, known
+        shared = self.frames[0].cache if self.flat and self.frames else None
         if shown[0, 0] == PROBLEM:
             self.frames.clear()
+            shared = None
         elif self.frames and not State.ROOT_CALL <= self.frames[-1].state < State.TAIL:
             self.frames.pop()  # replaced by a tail call
-        self.frames.append(OpenFrame(BlockCache(self.network.config, self.device, self.block)))
+        self.frames.append(OpenFrame(shared or BlockCache(self.network.config, self.device, self.block)))
         return self.frames[-1], 0
 
-    def _compute(self, frame: OpenFrame, shown: th.Tensor) -> th.Tensor:
-        """Runs what is not known yet; returns ``[1, D]``, the hidden state of the last token."""
+    def _compute(self, cache: BlockCache, fresh: th.Tensor) -> th.Tensor:
+        """Runs tokens that are not known yet; returns ``[1, D]``, the hidden state of the last one."""
         hidden = th.empty(0)
-        while frame.cache.length < shown.shape[1]:
-            part = shown[:, frame.cache.length : frame.cache.length + self.chunk].to(self.device)
-            hidden = self.network.trunk.cached([(part[:1], (part[1:2], part[2:]), frame.cache)])[0]
-            frame.cache.advance(part.shape[1])
+        for part in th.split(fresh.to(self.device), self.chunk, 1):
+            hidden = self.network.trunk.cached([(part[:1], (part[1:2], part[2:]), cache)])[0]
+            cache.advance(part.shape[1])
         return hidden[:, -1]
