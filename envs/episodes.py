@@ -12,7 +12,7 @@ import numpy.typing as npt
 from o1nano.envs.errors import ActionError, ConfigurationError
 from o1nano.envs.grammar import Grammar
 from o1nano.envs.levels import LevelSource, UniformLevels, sizes
-from o1nano.envs.pose import Phrasing, Problem, Split, check_choice, check_family, draw, read
+from o1nano.envs.pose import Level, Phrasing, Problem, Split, check_choice, check_family, draw, read
 from o1nano.envs.problems import FAMILIES, FOUR_OPERATIONS
 from o1nano.envs.problems.base import FunctionFamily
 from o1nano.envs.rewards import RewardSum, Transition
@@ -28,6 +28,7 @@ class EnvConfig:
         operations: Families of problems, drawn uniformly.
         digits: One size, or the smallest and the largest; a size is the number of digits of the longer operand.
         other_digits: Digits of the second operand (for expressions and lists: how many there are); None draws them.
+            Long problems: the length of the frame that they fill; None: ``frame_length``.
         phrasing: ``"symbolic"`` (``98+45``), ``"words"`` (``What is 98 plus 45?``) or ``"mixed"``.
         thinking: Whether hidden reasoning is legal.
         call_stack: Whether calls and tail calls are legal.
@@ -71,6 +72,16 @@ class EnvConfig:
         return (self.digits, self.digits) if isinstance(self.digits, int) else (self.digits[0], self.digits[1])
 
     @property
+    def levels(self) -> list[Level]:
+        """The kinds of problems that are drawn."""
+        levels: list[Level] = []
+        for name in self.operations:
+            filled = self.frame_length if FAMILIES[name].long else None
+            other = filled if self.other_digits is None else self.other_digits
+            levels += sizes((name,), self.digit_range, other)
+        return levels
+
+    @property
     def grammar(self) -> Grammar:
         """The grammar of these environments."""
         functions = any(isinstance(FAMILIES[name], FunctionFamily) for name in self.operations)
@@ -97,7 +108,7 @@ class Episodes:
         self.config = config
         self.stacks = CallStacks(num_episodes, config.limits, config.grammar)
         self.problems: list[Problem | None] = [None] * num_episodes
-        self.levels: LevelSource = UniformLevels(sizes(config.operations, config.digit_range, config.other_digits))
+        self.levels: LevelSource = UniformLevels(config.levels)
         self.rewards = RewardSum(num_episodes)
         self.success = np.zeros(num_episodes, dtype=bool)
         self._reported = np.ones(num_episodes, dtype=bool)

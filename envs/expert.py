@@ -61,9 +61,13 @@ def write_frame(
 
 
 def _write_root(task: Task, script: Script) -> None:
-    """A root hands its problem on, numbers reversed, and reverses the answer."""
+    """A root hands its problem on, numbers reversed, and reverses the answer; a long problem it solves in place."""
     script.write(THINK)
-    script.call(task)
+    family = family_of(task)
+    if family.long:
+        family.think(task, script)
+    else:
+        script.call(task)
     script.write(END_THINK, *answer(task, least_first=False), EOS)
 
 
@@ -88,15 +92,15 @@ class ExpertPolicy:
 
     def __init__(self, thinking: bool = True) -> None:
         self.thinking = thinking
-        self._frames: dict[tuple[int, ...], list[int]] = {}
+        self._frames: dict[bytes, list[int]] = {}
 
     def predict(self, observations: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Returns the next token for each row of ``[N, L]`` observations."""
-        rows = np.asarray(observations).astype(np.int64)
-        return np.array([self._next(row[row > 0].tolist()) for row in rows], dtype=np.int64)
+        rows = np.asarray(observations).astype(np.uint8)
+        return np.array([self._next(row.tobytes().rstrip(b"\0")) for row in rows], dtype=np.int64)
 
-    def _next(self, frame: list[int]) -> int:
-        prompt = tuple(frame[: frame.index(EQUALS) + 1])
+    def _next(self, frame: bytes) -> int:
+        prompt = frame[: frame.index(EQUALS) + 1]
         if prompt not in self._frames:
             self._frames[prompt] = write_frame(prompt, thinking=self.thinking).tokens
         script = self._frames[prompt]

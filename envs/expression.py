@@ -83,11 +83,12 @@ def render(expr: Expr | Task, least_first: bool) -> list[int]:
     return [OPEN, *inner, CLOSE] if expr.parens else inner
 
 
-def listed(args: Sequence[Expr], least_first: bool) -> list[int]:
-    """Writes arguments with commas between them."""
+def listed(args: Sequence[Expr], least_first: bool, separators: Sequence[int] = (COMMA,)) -> list[int]:
+    """Writes arguments with commas between them, or with some separators in turn."""
     tokens: list[int] = []
-    for arg in args:
-        tokens += [COMMA] * bool(tokens) + render(arg, least_first)
+    for index, arg in enumerate(args):
+        tokens += [separators[(index - 1) % len(separators)]] * bool(index)
+        tokens += render(arg, least_first)
     return tokens
 
 

@@ -3,7 +3,8 @@
 Arithmetic is read by recursive descent. A function has templates, which are both the way to say it and the way to read
 it: words and signs of the vocabulary, and slots. ``{a}``, ``{b}``, ... stand for its arguments, ``{list}`` for all the
 others with commas between them, ``{+b}`` for a number written with its sign (``+ 4``, ``- 4``), ``{op}`` for the
-function's token; ``{expr}``, which is only said, for a whole expression.
+function's token; ``{pairs}`` for all the others as ``3 : 1 4 , 1 5 : 9``; ``{expr}``, which is only said, for a whole
+expression.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 
 from o1nano.envs.errors import ProblemError
 from o1nano.envs.expression import PRECEDENCE, RULES, Binary, Expr, Function, Task, listed, render
 from o1nano.envs.vocab import (
     ACCEPTED,
     CLOSE,
+    COLON,
     COMMA,
     DIVIDE,
     ID,
@@ -30,14 +33,15 @@ from o1nano.envs.vocab import (
     value_of,
 )
 
-MOST_TOKENS = 1000  # keeps numbers below Python's limit for converting text, and trees above its recursion limit
+# Between two commas: keeps numbers below Python's limit for converting text, and trees above its recursion limit.
+MOST_TOKENS = 1000
 MOST_PARENTHESES = 200  # keeps the recursive descent far from Python's recursion limit
 
 _NOUNS = {ID["sum"]: PLUS, ID["difference"]: MINUS, ID["product"]: TIMES, ID["quotient"]: DIVIDE}
 _INFIX = {ID["plus"]: PLUS, ID["minus"]: MINUS, ID["times"]: TIMES, ID["divided"]: DIVIDE}
 # What stands before and behind a slot decides how much of an expression may stand in it without parentheses.
 _BEFORE: dict[int | str, int] = {ID["mod"]: 2, ID["modulo"]: 2, ID["by"]: 2}
-_BEHIND: dict[int | str, int] = {ID["mod"]: 1, ID["modulo"]: 1, TIMES: 2, ID["x"]: 2}
+_BEHIND: dict[int | str, int] = {ID["mod"]: 1, ID["modulo"]: 1, TIMES: 2, ID["x"]: 2, "+b": 1}
 _END = 0
 
 
@@ -55,8 +59,9 @@ def parse(tokens: Sequence[int], least_first: bool) -> Expr | Task:
         ProblemError: If the tokens are no problem.
     """
     tokens = list(tokens)
-    if len(tokens) > MOST_TOKENS:
-        raise ProblemError(f"a problem of {len(tokens)} tokens; accepted: at most {MOST_TOKENS}")
+    longest = _longest_part(tokens)
+    if longest > MOST_TOKENS:
+        raise ProblemError(f"{longest} tokens without a comma among them; accepted: at most {MOST_TOKENS}")
     if tokens.count(OPEN) > MOST_PARENTHESES:
         raise ProblemError(f"{tokens.count(OPEN)} parentheses; accepted: at most {MOST_PARENTHESES} pairs")
     if least_first:
@@ -64,6 +69,12 @@ def parse(tokens: Sequence[int], least_first: bool) -> Expr | Task:
             return Function(tokens[0], _Parser(tokens, least_first).arguments("{op} {list}", tokens[0]))
         return _Parser(tokens, least_first).parse()
     return _parse_root(tokens)
+
+
+def _longest_part(tokens: Sequence[int]) -> int:
+    """Returns the length of the longest part between commas."""
+    commas = [-1, *(index for index, token in enumerate(tokens) if token == COMMA), len(tokens)]
+    return max(behind - before - 1 for before, behind in pairwise(commas))
 
 
 def _parse_root(tokens: list[int]) -> Expr | Task:
@@ -97,6 +108,8 @@ def say(template: str, task: Task) -> list[int]:
             tokens += render(task, least_first=False)
         elif piece == "list":
             tokens += listed(args[_slots(template) :], least_first=False)
+        elif piece == "pairs":
+            tokens += listed(args[_slots(template) :], least_first=False, separators=(COLON, COMMA))
         elif piece[0] == "+":
             number = args[_index(piece)]
             assert isinstance(number, int)
@@ -111,7 +124,7 @@ def fits(template: str, task: Task) -> bool:
     if isinstance(task, Binary):
         return True
     spare = len(task.args) - _slots(template)
-    return spare > 0 if "{list}" in template else spare == 0
+    return spare > 0 if "{list}" in template or "{pairs}" in template else spare == 0
 
 
 @cache
@@ -160,6 +173,8 @@ class _Parser:
                 break
             if piece == "list":
                 others = self._list()
+            elif piece == "pairs":
+                others = self._pairs()
             elif isinstance(piece, str) and piece != "op":
                 single[_index(piece)] = self._signed() if piece[0] == "+" else self._argument(floor)
             elif self._peek() == (op if piece == "op" else piece):
@@ -174,6 +189,17 @@ class _Parser:
         while self._peek() == COMMA:
             self.at += 1
             args.append(self._argument(0))
+        return args
+
+    def _pairs(self) -> list[Expr]:
+        args: list[Expr] = []
+        while not args or self._peek() == COMMA:
+            self.at += bool(args)
+            args.append(self._number())
+            if self._peek() != COLON:
+                raise self._error()
+            self.at += 1
+            args.append(self._number())
         return args
 
     def _argument(self, floor: int) -> Expr:

@@ -28,7 +28,8 @@ class Level:
     Attributes:
         family: A key of ``FAMILIES``.
         size: Digits of the longest operand, or what the family says in its ``sample``.
-        other: Digits of the second operand, or the number of operands of an expression or a list; None draws it.
+        other: Digits of the second operand, the number of operands of an expression or a list, or the length of the
+            frame that a long problem fills; None draws it.
     """
 
     family: str
@@ -162,15 +163,16 @@ def frame_accepts(prompt: bytes, given: bytes) -> bool | None:
 def is_sensible(asker: bytes, question: bytes) -> bool:
     """Tells whether a question is of a kind that the frame which asks it has a use for.
 
-    A root hands on its own problem, or one with the same answer. Others ask problems of the families that their own
-    names in ``asks``.
+    A root hands on its own problem, or one with the same answer. Others, and roots that work on a long problem, ask
+    problems of the families that their own names in ``asks``.
     """
     own, asked = frame_task(asker), frame_task(question)
     if own is None or asked is None:
         return own is None  # who was asked nonsense cannot be told from sense
-    if asker[0] == PROBLEM:
+    family = family_of(own)
+    if asker[0] == PROBLEM and not family.long:
         return frame_answer(question) == bytes(answer(own, least_first=True))
-    asks = family_of(own).asks
+    asks = family.asks
     return asks is None or family_of(asked).name in asks
 
 

@@ -16,6 +16,7 @@ WORDS = (
     *("plus", "minus", "times", "divided", "by", "?"),
 )
 FUNCTIONS = ("gcd", "mod", "total", "max", "min", "compare", "solve", "make", "recall", "f", "g", "h")
+ROOT_FUNCTIONS = ("balance",)  # words that name a function too, in problems only: no call can
 MORE_WORDS = (
     *("greatest", "common", "divisor", "remainder", "when", "modulo", "all", "in", "list", "numbers"),
     *("which", "larger", "smaller", "largest", "smallest", "maximum", "minimum", "or", "how", "does", "to"),
@@ -44,17 +45,17 @@ ID: dict[str, int] = {token: index for index, token in enumerate(TOKENS)}
 PAD, ZERO, NINE = ID["<pad>"], ID["0"], ID["9"]
 PLUS, MINUS, TIMES, DIVIDE = ID["+"], ID["-"], ID["*"], ID["/"]
 OPEN, CLOSE, EQUALS, REMAINDER, QUOTIENT_DIGIT = ID["("], ID[")"], ID["="], ID["R"], ID["\\"]
-COMMA, LESS, GREATER, SAME, NOTHING = ID[","], ID["<"], ID[">"], ID["=="], ID["_"]
+COMMA, COLON, LESS, GREATER, SAME, NOTHING = ID[","], ID[":"], ID["<"], ID[">"], ID["=="], ID["_"]
 STEP, PROBLEM, SUBTASK = ID[";"], ID["<problem>"], ID["<subtask>"]
 THINK, END_THINK, CALL, END_CALL, GOTO = ID["<think>"], ID["</think>"], ID["<call>"], ID["</call>"], ID["<goto>"]
 OK, WRONG, REVISE, CHECK, EOS = ID["<ok>"], ID["<wrong>"], ID["<revise>"], ID["%"], ID["<eos>"]
 
 ACCEPTED = '"98+45", "(4-7)*3", "What is 98 plus 45?", "Calculate the quotient of 98 and 45", "gcd(48, 36)"'
 _PIECES = re.compile(r"\d|[a-z]+|\S")
-_IN_PROBLEMS = frozenset((*DIGITS, *"+-*/()=,x", *WORDS, *FUNCTIONS, *MORE_WORDS))
-_FUNCTIONS = frozenset(ID[name] for name in FUNCTIONS)
+_IN_PROBLEMS = frozenset((*DIGITS, *"+-*/()=,:x", *WORDS, *FUNCTIONS, *MORE_WORDS))
+_FUNCTIONS = frozenset(ID[name] for name in (*FUNCTIONS, *ROOT_FUNCTIONS))
 # An equation is symbols all the same: the word stands in it because a prompt ends with its only "=".
-_WORDS = frozenset(ID[word] for word in (*WORDS, *MORE_WORDS)) - {ID["equals"]}
+_WORDS = frozenset(ID[word] for word in (*WORDS, *MORE_WORDS)) - {ID["equals"]} - _FUNCTIONS
 
 
 def tokenize(text: str) -> list[int]:

@@ -73,10 +73,11 @@ def solve(
     temperature: float = 0.0,
     seed: int = 0,
     keep_frames: bool = False,
+    flat: bool = False,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[Answer]:
     """Answers problems by one path each: ``explore`` for when no more is wanted."""
-    explored = explore(network, problems, config, 1, temperature, Thinking(), batch, seed, keep_frames, progress)
+    explored = explore(network, problems, config, 1, temperature, Thinking(), batch, seed, keep_frames, flat, progress)
     return [answer for (answer,) in explored]
 
 
@@ -90,6 +91,7 @@ def explore(
     batch: int = 256,
     seed: int = 0,
     keep_frames: bool = False,
+    flat: bool = False,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[list[Answer]]:
     """Answers problems by several paths each.
@@ -104,6 +106,7 @@ def explore(
         batch: Call stacks that are decoded together.
         seed: Of the sampling. Path 3 of problem 5 is the same whatever else is asked.
         keep_frames: Whether answers carry their frames, hidden reasoning included.
+        flat: Whether all frames of a problem stay in one context: see ``LongDecoder``.
         progress: Called with the number of paths that have ended.
 
     Returns:
@@ -126,7 +129,7 @@ def explore(
     order = sorted(range(len(problems)), key=lambda index: -len(problems[index].prompt))
     rows = min(batch, len(problems) * paths * thinking.vote)
     if rows:
-        engine = Engine(network, config, rows, thinking, keep_frames)
+        engine = Engine(network, config, rows, thinking, keep_frames, flat)
         engine.run(start(problem, path) for problem in order for path in range(paths))
     return [[answer for answer in group if answer is not None] for group in found]
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch as th
 
+from o1nano.policies.kernels import masked
 from o1nano.policies.transformer import TransformerConfig
 
 
@@ -78,20 +79,23 @@ class CacheView:
         self._where = th.arange(len(start), device=device) if self._rows is None else self._rows
         self._position = th.from_numpy(position).to(device)
         self._span = int((start + lengths).max())
+        self._masks: dict[int, th.Tensor] = {}  # by the window of a layer
         self.start = th.from_numpy(start).to(device)
 
-    def extend(self, layer: int, keys: th.Tensor, values: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    def attend(self, layer: int, window: int, queries: th.Tensor, keys: th.Tensor, values: th.Tensor) -> th.Tensor:
         """See ``transformer.Cache``."""
-        out = []
+        seen = []
         for stored, new in zip(self._cache[layer], (keys, values), strict=True):
             stored[self._where[:, None], :, self._position] = new.transpose(1, 2)
-            seen = stored[:, :, : self._span]
-            out.append(seen if self._rows is None else seen[self._rows])
-        return out[0], out[1]
+            earlier = stored[:, :, : self._span]
+            seen.append(earlier if self._rows is None else earlier[self._rows])
+        if window not in self._masks:
+            self._masks[window] = self._mask(queries.shape[2], window)
+        return masked(queries, seen[0], seen[1], self._masks[window])
 
-    def mask(self, length: int) -> th.Tensor:
-        """See ``transformer.Cache``."""
+    def _mask(self, length: int, window: int) -> th.Tensor:
+        """Returns the additive mask ``[B, 1, T, S]`` of the next T tokens."""
         key = th.arange(self._span, device=self.start.device)
-        query = self.start[:, None] + th.arange(length, device=self.start.device)
-        hidden = key > query[:, :, None]
+        query = (self.start[:, None] + th.arange(length, device=self.start.device))[:, :, None]
+        hidden = (key > query) | (key <= query - window) if window else key > query
         return th.zeros(hidden.shape, device=key.device).masked_fill_(hidden, -th.inf)[:, None]

@@ -13,10 +13,11 @@ import torch as th
 
 from o1nano.envs.grammar import State
 from o1nano.envs.vocab import PAD, PROBLEM
+from o1nano.policies.attention import Cache
 from o1nano.policies.cache import FrameCache
 from o1nano.policies.coordinates import coordinates
 from o1nano.policies.network import ReasoningNetwork
-from o1nano.policies.transformer import Cache, Coordinates
+from o1nano.policies.transformer import Coordinates
 
 
 class Decoder:

@@ -14,10 +14,13 @@ from o1nano.envs.grammar import Grammar, State
 from o1nano.envs.rules import CallStacks, Outcome
 from o1nano.envs.vocab import END_CALL, END_THINK, EQUALS, STEP, THINK
 from o1nano.policies.decoding import Decoder
+from o1nano.policies.long_decoding import LongDecoder
 from o1nano.policies.network import ReasoningNetwork
 from o1nano.policies.sampling import choose, key, uniforms
 from o1nano.policies.threads import Ballot, Thinking, Thread, commuted
 
+LONG = 4096
+"""Frames that may be longer are decoded one path at a time, in bounded memory."""
 _THOUGHTS = (State.ROOT_THINK, State.CHILD_THINK)
 
 
@@ -30,19 +33,28 @@ class Engine:
     Args:
         network: The model.
         config: Limits and grammar of the environment.
-        rows: Call stacks that are decoded together.
+        rows: Call stacks that are decoded together; one, if frames may be longer than ``LONG``.
         thinking: How to think.
         keep_frames: Whether threads keep the frames that have ended, hidden reasoning included.
+        flat: Whether all frames of a problem stay in one context: see ``LongDecoder``.
     """
 
     def __init__(
-        self, network: ReasoningNetwork, config: EnvConfig, rows: int, thinking: Thinking, keep_frames: bool = False
+        self,
+        network: ReasoningNetwork,
+        config: EnvConfig,
+        rows: int,
+        thinking: Thinking,
+        keep_frames: bool = False,
+        flat: bool = False,
     ) -> None:
         network.eval()
-        self.thinking, self.depth = thinking, config.depth
+        long = flat or config.frame_length > LONG
+        rows = 1 if long else rows
+        self.thinking, self.depth, self.frame_length = thinking, config.depth, config.frame_length
         self.stacks = CallStacks(rows, config.limits, config.grammar)
         self.stacks.trace = [] if keep_frames else None
-        self.decoder = Decoder(network, rows, config.frame_length)
+        self.decoder = LongDecoder(network, flat=flat) if long else Decoder(network, rows, config.frame_length)
         self.ready: deque[Thread] = deque()
         self.threads: list[Thread | None] = [None] * rows
         self._key = np.zeros(rows, dtype=np.uint64)
@@ -162,7 +174,7 @@ class Engine:
 
     def _go_on(self, asker: Thread, child: Thread) -> None:
         asker.hear(child)
-        if len(asker.frame) >= self.decoder.frame_length:
+        if len(asker.frame) >= self.frame_length:
             self._end(asker, Outcome.FRAME_FULL, b"")
         else:
             self.ready.appendleft(asker)

@@ -9,8 +9,9 @@ import torch as th
 from torch import nn
 
 from o1nano.envs.grammar import Grammar
+from o1nano.policies.attention import Cache
 from o1nano.policies.heads import Heads
-from o1nano.policies.transformer import Cache, Coordinates, Transformer, TransformerConfig
+from o1nano.policies.transformer import Coordinates, Transformer, TransformerConfig
 
 
 class FrameBatch(NamedTuple):

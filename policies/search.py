@@ -57,7 +57,9 @@ def search(
 ) -> list[Answer]:
     """Answers problems; what an answer has cost is the cost of all paths and checks. See ``explore``."""
     how.validate()
-    explored = explore(network, problems, config, how.paths, how.heat, how.thinking, batch, seed, keep_frames, progress)
+    explored = explore(
+        network, problems, config, how.paths, how.heat, how.thinking, batch, seed, keep_frames, progress=progress
+    )
     if how.select != "check":
         return [with_cost_of_all(choose(paths, how.select), paths) for paths in explored]
     passed, cost = check(network, explored, config, batch)

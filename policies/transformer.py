@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, get_args
+from typing import Literal, get_args
 
 import torch as th
 from torch import nn
@@ -15,11 +15,20 @@ from torch.nn import functional as F
 
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.vocab import VOCAB_SIZE
+from o1nano.policies.attention import Attention, Cache, Group
 from o1nano.policies.coordinates import NUM_ROLES, coordinates
+from o1nano.policies.kernels import causal_mask
+from o1nano.policies.positions import (
+    Rotation,
+    place_frequencies,
+    rotation,
+    sharpness,
+    sinusoids,
+    time_frequencies,
+)
 
-Positions = Literal["places", "none", "rotary", "sinusoidal"]
+Positions = Literal["places", "none", "rotary", "sinusoidal", "local", "local_places"]
 Coordinates = tuple[th.Tensor, th.Tensor]
-Rotation = tuple[th.Tensor, th.Tensor]
 
 
 @dataclass(frozen=True)
@@ -34,8 +43,14 @@ class TransformerConfig:
         dropout: Rate in training; PPO switches it off.
         max_context: Longest frame in tokens.
         positions: What tokens know of each other's order beyond the causal mask: ``"places"`` rotates queries and keys
-            by the place of their digit. The others, which know time but no places, are there for ablation.
+            by the place of their digit. ``"local"`` rotates by time in layers with a window and not at all in the
+            others, ``"local_places"`` by time and by place: for long contexts. The rest, which know time but no
+            places, are there for ablation.
         roles: Whether tokens carry the embedding of their role.
+        windows: For each layer, how many tokens it sees, the own one included; 0: all. Empty: all, in every layer.
+        rotary_base: Longest wavelength of rotations by time, divided by 2 pi.
+        log_length: If not 0, layers that see everything sharpen their attention with the logarithm of the length
+            beyond this one: see ``sharpness``.
     """
 
     embedding: int = 128
@@ -46,6 +61,9 @@ class TransformerConfig:
     max_context: int = 128_000
     positions: Positions = "places"
     roles: bool = True
+    windows: tuple[int, ...] = ()
+    rotary_base: float = 10_000.0
+    log_length: int = 0
 
     def __post_init__(self) -> None:
         for name in ("embedding", "heads", "layers", "feed_forward", "max_context"):
@@ -59,70 +77,16 @@ class TransformerConfig:
             )
         if self.positions not in get_args(Positions):
             raise ConfigurationError(f"positions={self.positions!r}; accepted: {', '.join(get_args(Positions))}")
+        if self.windows and (len(self.windows) != self.layers or min(self.windows) < 0):
+            raise ConfigurationError(f"windows={self.windows!r}; accepted: () or {self.layers} integers of at least 0")
+        if self.rotary_base <= 1 or self.log_length < 0 or self.log_length == 1:
+            raise ConfigurationError(
+                f"rotary_base={self.rotary_base}, log_length={self.log_length}; accepted: above 1, and 0 or at least 2"
+            )
 
-
-class Cache(Protocol):
-    """Keys and values of earlier tokens."""
-
-    start: th.Tensor  # [B] tokens already cached
-
-    def extend(self, layer: int, keys: th.Tensor, values: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-        """Stores new keys and values ``[B, H, T, K]`` and returns all of them, ``[B, H, S, K]``."""
-
-    def mask(self, length: int) -> th.Tensor:
-        """Returns the additive mask ``[B, 1, T, S]`` of the next T tokens."""
-
-
-class Group(NamedTuple):
-    """Frames of similar length that attend together; one slice of the flat tokens of a pass.
-
-    Attributes:
-        start: First flat token.
-        batch, length: B and T of the group.
-        mask: Additive, broadcast over ``[B, H, T, S]``.
-        rotation: Cosine and sine, broadcast over ``[B, H, T, K / 2]``, by which queries and keys are rotated.
-        cache: Where earlier keys and values are; None means training.
-    """
-
-    start: int
-    batch: int
-    length: int
-    mask: th.Tensor
-    rotation: Rotation | None
-    cache: Cache | None = None
-
-
-class Attention(nn.Module):
-    """Causal self-attention as plain products: at these lengths their backward pass is the fastest on a CPU."""
-
-    def __init__(self, config: TransformerConfig, layer: int) -> None:
-        super().__init__()
-        self.heads, self.layer, self.dropout = config.heads, layer, config.dropout
-        self.inputs = nn.Linear(config.embedding, 3 * config.embedding, bias=False)
-        self.output = nn.Linear(config.embedding, config.embedding, bias=False)
-
-    def forward(self, x: th.Tensor, groups: Sequence[Group]) -> th.Tensor:
-        """Mixes ``x [M, D]`` within the frames of each group."""
-        qkv = self.inputs(x)
-        mixed = [self._attend(qkv[group.start : group.start + group.batch * group.length], group) for group in groups]
-        out: th.Tensor = self.output(th.cat(mixed) if len(mixed) > 1 else mixed[0])
-        return out
-
-    def _attend(self, qkv: th.Tensor, group: Group) -> th.Tensor:
-        width = qkv.shape[1] // 3
-        # In float32 even under autocast: the products are too small for bfloat16 to pay on a CPU.
-        qkv = qkv.float().view(group.batch, group.length, 3, self.heads, width // self.heads)
-        queries, keys, values = qkv.permute(2, 0, 3, 1, 4)  # each [B, H, T, K]
-        if group.rotation is not None:
-            queries, keys = rotate(queries, group.rotation), rotate(keys, group.rotation)
-        if group.cache is not None:
-            keys, values = group.cache.extend(self.layer, keys, values)
-        with th.autocast(qkv.device.type, enabled=False):
-            queries = queries * (width // self.heads) ** -0.5
-            scores = queries @ keys.transpose(-2, -1) + group.mask  # [B, H, T, S]
-            weights = F.dropout(scores.softmax(-1), self.dropout, self.training)
-            mixed: th.Tensor = (weights @ values).transpose(1, 2).reshape(-1, width)
-        return mixed
+    def window(self, layer: int) -> int:
+        """Tokens that a layer sees; 0: all."""
+        return self.windows[layer] if self.windows else 0
 
 
 class Block(nn.Module):
@@ -131,7 +95,7 @@ class Block(nn.Module):
     def __init__(self, config: TransformerConfig, layer: int) -> None:
         super().__init__()
         self.norm_attention = nn.LayerNorm(config.embedding)
-        self.attention = Attention(config, layer)
+        self.attention = Attention(config.embedding, config.heads, layer, config.window(layer), config.dropout)
         self.norm_feed_forward = nn.LayerNorm(config.embedding)
         self.feed_forward = nn.Sequential(
             nn.Linear(config.embedding, config.feed_forward),
@@ -188,9 +152,8 @@ class Transformer(nn.Module):
         groups, embedded, start = [], [], 0
         for tokens in batches:
             time = th.arange(tokens.shape[1], device=tokens.device)
-            mask = th.full((len(time), len(time)), -th.inf, device=tokens.device).triu(1)
             coords = coordinates(tokens)
-            groups.append(Group(start, len(tokens), tokens.shape[1], mask, self._rotation(coords[0], time)))
+            groups.append(self._group(start, tokens, coords[0], time))
             embedded.append(self._embed(tokens, coords[1], time))
             start += tokens.numel()
         return self._run(embedded, groups)
@@ -208,17 +171,32 @@ class Transformer(nn.Module):
         groups, embedded, start = [], [], 0
         for tokens, coords, cache in parts:
             time = th.arange(tokens.shape[1], device=tokens.device) + cache.start[:, None]
-            mask = cache.mask(tokens.shape[1])
-            groups.append(Group(start, len(tokens), tokens.shape[1], mask, self._rotation(coords[0], time), cache))
+            groups.append(self._group(start, tokens, coords[0], time, cache))
             embedded.append(self._embed(tokens, coords[1], time))
             start += tokens.numel()
         return self._run(embedded, groups)
 
-    def _rotation(self, place: th.Tensor, time: th.Tensor) -> Rotation | None:
-        width = self.config.embedding // self.config.heads
-        if self.config.positions == "places":
+    def _group(
+        self, start: int, tokens: th.Tensor, place: th.Tensor, time: th.Tensor, cache: Cache | None = None
+    ) -> Group:
+        config, length = self.config, tokens.shape[1]
+        windows = {config.window(layer) for layer in range(config.layers)}
+        rotations = {window: self._rotation(place, time, window) for window in windows}
+        sharp = sharpness(time, config.log_length) if config.log_length else None
+        # Beyond two windows' length attention within a window is cheaper in bands than under a mask.
+        under_mask = () if cache is not None else [window for window in windows if not 0 < window <= length // 2]
+        masks = {window: causal_mask(length, length, window, tokens.device) for window in under_mask}
+        return Group(start, len(tokens), length, rotations, sharp, masks, cache)
+
+    def _rotation(self, place: th.Tensor, time: th.Tensor, window: int) -> Rotation | None:
+        config = self.config
+        width = config.embedding // config.heads
+        by_time = config.positions == "rotary" or (config.positions in ("local", "local_places") and window > 0)
+        if by_time:
+            return rotation(time, time_frequencies(width, time.device, config.rotary_base))
+        if config.positions in ("places", "local_places"):
             return rotation(place, place_frequencies(width, place.device))
-        return rotation(time, time_frequencies(width, time.device)) if self.config.positions == "rotary" else None
+        return None
 
     def _embed(self, tokens: th.Tensor, role: th.Tensor, time: th.Tensor) -> th.Tensor:
         """``[B, T]`` to ``[B * T, D]``."""
@@ -241,37 +219,3 @@ class Transformer(nn.Module):
             x = block(x, groups)
         parts = self.norm(x).split([group.batch * group.length for group in groups])
         return [part.view(group.batch, group.length, -1) for part, group in zip(parts, groups, strict=True)]
-
-
-def time_frequencies(width: int, device: th.device) -> th.Tensor:
-    """Returns ``[width / 2]`` frequencies for positions in time (Vaswani et al. 2017, section 3.5)."""
-    return 10_000.0 ** (-th.arange(0, width, 2, device=device) / width)
-
-
-def place_frequencies(width: int, device: th.device) -> th.Tensor:
-    """Returns ``[width / 2]`` frequencies for places.
-
-    What matters about places is whether they are equal or next to each other, not whether they are near. The mean
-    cosine of these frequencies is 1 at distance 0, at most 0.15 up to 8 and nowhere above 0.55 up to 128.
-    """
-    return th.pi * ((th.arange(0, width, 2, device=device) + 1) / width) ** 1.3
-
-
-def sinusoids(time: th.Tensor, width: int) -> th.Tensor:
-    """Returns sinusoidal embeddings of positions of any size, ``[..., width]``."""
-    angles = time[..., None] * time_frequencies(width, time.device)
-    return th.cat((angles.sin(), angles.cos()), -1)
-
-
-def rotation(position: th.Tensor, frequencies: th.Tensor) -> Rotation:
-    """Returns cosine and sine of the angles of ``[T]`` or ``[B, T]`` positions, broadcast over ``[B, H, T, K / 2]``."""
-    angles = position[..., None] * frequencies
-    angles = angles[:, None] if angles.dim() == 3 else angles
-    return angles.cos(), angles.sin()
-
-
-def rotate(x: th.Tensor, rotation: Rotation) -> th.Tensor:
-    """Rotates ``x [B, H, T, K]`` (Su et al. 2021, equation 34)."""
-    first, second = x.chunk(2, -1)
-    cos, sin = rotation
-    return th.cat((first * cos - second * sin, second * cos + first * sin), -1)

@@ -157,3 +157,12 @@ def test_another_format_is_refused(model: Path) -> None:
 def test_a_file_with_a_broken_part_is_refused(model: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(CheckpointError, match="no model file"):
         load(altered(model, **changes))
+
+
+def test_a_checkpoint_from_before_windows_is_the_same_model(model: Path) -> None:
+    shape = th.load(model, weights_only=True)["transformer"]
+    old = {name: shape[name] for name in shape if name not in ("windows", "rotary_base", "log_length")}
+    assert len(old) == len(shape) - 3
+    frames = padded([ids("<problem> 9 8 + 4 5 = <think> <call>")])
+    before = full_pass(load(model)[0], frames)[0]
+    assert th.equal(full_pass(load(altered(model, transformer=old))[0], frames)[0], before)

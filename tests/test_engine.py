@@ -18,6 +18,7 @@ from o1nano.envs.grammar import Grammar
 from o1nano.envs.pose import Level, Problem, draw, read, stream
 from o1nano.envs.rules import CallStacks, Ended, Limits
 from o1nano.envs.vocab import spell
+from o1nano.policies import engine
 from o1nano.policies.answers import Answer, solve
 from o1nano.policies.network import ReasoningNetwork
 from tests.tiny import ids, random_legal, tiny_network
@@ -52,6 +53,14 @@ def test_greedy_answers_do_not_depend_on_the_batch() -> None:
         assert same(solve(network, problems, CONFIG, batch=batch), whole)
     backwards = solve(network, problems[::-1], CONFIG, batch=3)
     assert same(backwards[::-1], whole)
+
+
+def test_long_frames_are_decoded_alike_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, asked = caller(), some_problems()
+    config = EnvConfig(digits=(1, 2), frame_length=48, depth=4, max_tokens=120)
+    short = solve(network, asked, config)
+    monkeypatch.setattr(engine, "LONG", 40)
+    assert same(short, solve(network, asked, config))
 
 
 def test_answers_stand_in_the_order_of_their_problems() -> None:

@@ -177,7 +177,7 @@ def test_read(text: str, shown: str, answer: str) -> None:
         ("3*x+4=20", ProblemError, r"3\*x\+4=20 has not exactly one integer solution"),
         ("0*x+4=4", ProblemError, "has not exactly one integer solution"),
         ("make 1000000 from 1, 2", ProblemError, "1000000 in a problem of Countdown"),
-        ("1" * 1001, ProblemError, "1001 tokens; accepted: at most 1000"),
+        ("1" * 1001, ProblemError, "1001 tokens without a comma among them; accepted: at most 1000"),
     ],
 )
 def test_other_problems_are_refused_at_the_door_with_the_reason(text: str, error: type[Exception], why: str) -> None:

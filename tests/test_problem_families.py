@@ -386,7 +386,7 @@ class Nameless(Countdown):
     ("family", "why"),
     [
         (Taken, "'gcd' exists already; accepted: another name"),
-        (Thief, "token 'gcd' of 'thief'; accepted: min, recall, f, g, h"),
+        (Thief, "token 'gcd' of 'thief'; accepted: min, f, g, h"),
         (Nameless, r"token '\+' of 'nameless'; accepted: min"),
     ],
 )

@@ -13,13 +13,15 @@ from o1nano.envs.problems.countdown import Countdown, GameOf24
 from o1nano.envs.problems.division import Division
 from o1nano.envs.problems.expressions import Expressions
 from o1nano.envs.problems.gcd import GreatestCommonDivisor
+from o1nano.envs.problems.ledger import Ledger
 from o1nano.envs.problems.linear import LinearEquation
 from o1nano.envs.problems.maximum import Maximum
 from o1nano.envs.problems.modular import Modular
 from o1nano.envs.problems.multiplication import Multiplication
+from o1nano.envs.problems.recall import Recall
 from o1nano.envs.problems.subtraction import Subtraction
 from o1nano.envs.problems.total import ListSum
-from o1nano.envs.vocab import DIVIDE, FUNCTIONS, ID, MINUS, PLUS, QUOTIENT_DIGIT, TIMES, TOKENS
+from o1nano.envs.vocab import DIVIDE, FUNCTIONS, ID, MINUS, PLUS, QUOTIENT_DIGIT, ROOT_FUNCTIONS, TIMES, TOKENS
 
 FAMILIES: dict[str, Family[Any]] = {}
 FOUR_OPERATIONS = ("addition", "subtraction", "multiplication", "division")
@@ -45,7 +47,7 @@ def register_family(family: Family[Any]) -> None:
     if isinstance(family, FunctionFamily):
         rules = RULES.get(family.op, family)
         # A subclass draws other problems of the same function.
-        if TOKENS[family.op] not in FUNCTIONS or not isinstance(family, type(rules)):
+        if TOKENS[family.op] not in (*FUNCTIONS, *ROOT_FUNCTIONS) or not isinstance(family, type(rules)):
             free = ", ".join(name for name in FUNCTIONS if ID[name] not in RULES)
             raise ConfigurationError(f"function token {TOKENS[family.op]!r} of {family.name!r}; accepted: {free}")
         if family.op not in RULES:
@@ -57,7 +59,8 @@ def register_family(family: Family[Any]) -> None:
 _ARITHMETIC = (Addition(), Subtraction(), Multiplication(), Division(), Expressions())
 _FUNCTIONS = (GreatestCommonDivisor(), Modular(), ListSum(), Comparison(), Maximum(), LinearEquation())
 _SEARCHES = (Countdown(), GameOf24())
-for _family in (*_ARITHMETIC, *_FUNCTIONS, *_SEARCHES):
+_LONG = (Recall(), Ledger())
+for _family in (*_ARITHMETIC, *_FUNCTIONS, *_SEARCHES, *_LONG):
     register_family(_family)
 
 

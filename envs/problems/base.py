@@ -76,12 +76,15 @@ class Family(ABC, Generic[T]):
         symbolic: The way to say a problem in symbols, as a template: see ``language``.
         phrasings: Ways to say it in words.
         asks: Families whose problems a frame of this one may ask; None: any.
+        long: Whether a problem fills a frame. Its ``other`` is then the length of that frame, and a root works on it in
+            place: handing it on would take the same length again.
     """
 
     name: str
     symbolic: str = "{expr}"
     phrasings: tuple[str, ...]
     asks: tuple[str, ...] | None = None
+    long: bool = False
 
     @abstractmethod
     def sample(self, rng: np.random.Generator, size: int, other: int | None = None) -> T:

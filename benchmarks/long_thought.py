@@ -1,0 +1,172 @@
+"""Long thought, short memory: a call stack against the same thought in one flat context.
+
+python benchmarks/long_thought.py                                # tokens and memory, of the expert's thought
+python benchmarks/long_thought.py runs/NAME/o1_model.pth         # accuracy of a model too, both ways
+
+The thought is the same: flat, all frames stand one behind the other and none is forgotten; on the call stack a frame is
+discarded when it returns. Memory is that of the keys and values of the default architecture.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import numpy as np
+import torch as th
+import tyro
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from o1nano.agents.checkpoint import load
+from o1nano.agents.evaluation import wilson
+from o1nano.envs.episodes import EnvConfig, Episodes
+from o1nano.envs.expert import ExpertPolicy
+from o1nano.envs.pose import Level, Problem, draw, read, stream
+from o1nano.envs.rules import Outcome
+from o1nano.policies.answers import solve
+from o1nano.policies.transformer import TransformerConfig
+
+FRAME = 512  # tokens of the longest frame
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to compare."""
+
+    model: Annotated[Path | None, tyro.conf.Positional] = None
+    """An o1_model.pth; by default only the expert's thought is counted."""
+    product: int = 32
+    """Digits of both factors."""
+    operands: int = 100
+    """Operands of the expression, one digit each."""
+    n: int = 10
+    """Problems of each kind."""
+    seed: int = 0
+    """Which problems."""
+    threads: int = 1
+    """CPU threads."""
+
+
+class Cost(NamedTuple):
+    """What one thought costs.
+
+    Attributes:
+        tokens: All that the model emits.
+        longest: Longest frame.
+        held: Most tokens of open frames at the same time: what a call stack keeps in memory.
+        flat: Tokens of all frames together: what a flat context keeps.
+        attended: Sum over all positions of the tokens that each attends to, on the call stack.
+        attended_flat: The same in a flat context.
+    """
+
+    tokens: int
+    longest: int
+    held: int
+    flat: int
+    attended: int
+    attended_flat: int
+
+
+def problems(options: Options) -> dict[str, list[Problem]]:
+    """Draws held-out problems."""
+    product = Level("multiplication", options.product, options.product)
+    rng = stream("long thought", options.seed)
+    return {
+        f"product of {options.product}x{options.product} digits": [
+            draw(product, rng, "test", "symbolic") for _ in range(options.n)
+        ],
+        f"expression of {options.operands} operands": [
+            read(expression(rng, options.operands)) for _ in range(options.n)
+        ],
+    }
+
+
+def expression(rng: np.random.Generator, operands: int) -> str:
+    """Draws sums and differences of digits, products of two, and products with a difference in parentheses.
+
+    Those of the family of expressions have parentheses around everything: a frame holds an expression twice, and with
+    100 operands it would not fit.
+    """
+    text = str(rng.integers(10))
+    left = operands - 1
+    while left:
+        kind = min(int(rng.integers(1, 4)), left)
+        term = ("{}", "{}*{}", "({}-{})*{}")[kind - 1].format(*rng.integers(0, 10, kind))
+        text += ("+", "-")[int(rng.integers(2))] + term
+        left -= kind
+    return text
+
+
+def count(problem: Problem, config: EnvConfig) -> Cost:
+    """Plays the expert's solution and counts."""
+    episodes, expert = Episodes(1, config), ExpertPolicy()
+    stacks = episodes.stacks
+    episodes.pose(0, problem)
+    lengths = np.zeros(config.depth, dtype=np.intp)  # of the frames as they were seen last
+    depth = -1
+    held = flat = attended = attended_flat = 0
+    outcome = Outcome.RUNNING
+    while outcome == Outcome.RUNNING:
+        now = int(stacks.depth[0])
+        replaced = now == depth and stacks.length[now] < lengths[now]  # a tail call
+        if now > depth or replaced:
+            lengths[now] = 0
+        before, depth = int(lengths[now]), now
+        lengths[now] = stacks.length[now]
+        new = int(lengths[now]) - before  # an action, a prompt, or an injected answer with what was before it
+        attended += sum(range(before + 1, before + new + 1))
+        attended_flat += sum(range(flat + 1, flat + new + 1))
+        flat += new
+        held = max(held, int(lengths[: now + 1].sum()))
+        action = expert.predict(stacks.observe())
+        outcome = Outcome(int(episodes.step(action)[1][0]))
+    assert episodes.success[0], f"the expert fails: {outcome.name.lower()}"
+    return Cost(int(stacks.emitted[0]), int(stacks.longest[0]), held, flat, attended, attended_flat)
+
+
+def report(name: str, costs: list[Cost]) -> None:
+    """Prints the costs of some thoughts."""
+    shape = TransformerConfig()
+    token = shape.layers * 2 * shape.embedding * 4  # bytes of keys and values in float32
+    mean = Cost(*(int(value) for value in np.mean(costs, axis=0)))
+    longest = max(cost.longest for cost in costs)
+    print(f"{name}: {mean.tokens:,} tokens of thought, longest frame {longest}")
+    print(f"{'':14}{'tokens held':>14}{'MB held':>10}{'attended':>18}")
+    for kind, held, attended in (("call stack", mean.held, mean.attended), ("flat", mean.flat, mean.attended_flat)):
+        print(f"  {kind:12}{held:>14,}{held * token / 1e6:>10.1f}{attended:>18,}")
+    print(
+        f"  flat / stack{mean.flat / mean.held:>14.0f}x{'':9}{mean.attended_flat / mean.attended:>17.0f}x", flush=True
+    )
+
+
+def compare(options: Options, asked: list[Problem], config: EnvConfig) -> None:
+    """Prints how often a model is right, on the call stack and in a flat context."""
+    assert options.model is not None
+    network, _ = load(options.model)
+    for kind, flat in (("call stack", False), ("flat", True)):
+        answers = solve(network, asked, config, flat=flat)
+        right = sum(answer.correct for answer in answers)
+        low, high = wilson(right, len(answers))
+        tokens = sum(answer.tokens for answer in answers) / len(answers)
+        ends = ", ".join(sorted({answer.outcome for answer in answers}))
+        print(f"  {kind:12}right {right} of {len(answers)} ({low:.0%} to {high:.0%}), {tokens:,.0f} tokens: {ends}")
+
+
+def main() -> None:
+    """Prints the costs of both kinds of problems, and the accuracy of a model."""
+    options = tyro.cli(Options, description=__doc__)
+    th.set_num_threads(options.threads)
+    config = EnvConfig(frame_length=FRAME, depth=32, max_tokens=1_000_000)
+    for name, asked in problems(options).items():
+        costs = [count(problem, config) for problem in asked]
+        report(name, costs)
+        if options.model is not None:
+            # A model that loses its way is cut off at twice the tokens that the thought needs.
+            compare(options, asked, replace(config, max_tokens=2 * max(cost.tokens for cost in costs)))
+
+
+if __name__ == "__main__":
+    main()
