@@ -90,6 +90,8 @@ class TrainConfig:
     """CPU threads; 0 takes every core that the process may use."""
     bf16: bool | None = None
     """Whether updates compute in bfloat16; by default where the processor has instructions for it."""
+    checkpoint_every: int = 20
+    """Steps of the warm start, or epochs of PPO, between checkpoints; every phase ends with one too."""
     smoke: bool = False
     """Everything, but small: ends in under a minute and learns next to nothing."""
     digits: int = 3
@@ -125,6 +127,7 @@ class TrainConfig:
         return replace(
             self,
             epochs=min(self.epochs, 4),
+            checkpoint_every=min(self.checkpoint_every, 2),
             warm_start=replace(self.warm_start, steps=60, check_every=30),
             ppo=replace(self.ppo, n_envs=16, n_steps=32, batch_size=256),
             evaluation=replace(self.evaluation, problems=4, sums=2, products=1),
