@@ -11,8 +11,10 @@ from typing import Annotated
 import tyro
 
 from o1nano.agents.checkpoint import load
+from o1nano.agents.command_line import guarded, parse
+from o1nano.agents.config import check_device
 from o1nano.agents.evaluation import held_out, levels, tabulate
-from o1nano.agents.reports import fitting, read_problems, records, table
+from o1nano.agents.reports import check_writable, fitting, read_problems, records, table
 from o1nano.agents.transcripts import transcript
 from o1nano.envs.episodes import EnvConfig
 from o1nano.envs.errors import CheckpointError, ConfigurationError, O1NanoError
@@ -54,11 +56,16 @@ class Options:
 
     def validate(self) -> None:
         """Raises ``ConfigurationError`` on a value that makes no sense."""
-        for name in ("n", "sums", "products", "batch"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"--{name} {getattr(self, name)}; accepted: at least 1")
-        if self.temperature < 0:
-            raise ConfigurationError(f"--temperature {self.temperature}; accepted: 0 or more")
+        for name, most in (("n", 10**6), ("sums", 1000), ("products", 1000), ("batch", 2**16)):
+            if not 1 <= getattr(self, name) <= most:
+                raise ConfigurationError(f"--{name} {getattr(self, name)}; accepted: 1 to {most}")
+        if not 0 <= self.temperature <= 1000:
+            raise ConfigurationError(f"--temperature {self.temperature}; accepted: 0 to 1000")
+        if (self.ask is not None) + self.interactive + (self.problems is not None) > 1:
+            raise ConfigurationError("several of --ask, --interactive and --problems; accepted: one of them")
+        check_device(self.device)
+        if self.json is not None:
+            check_writable("--json", self.json)
 
 
 class Session:
@@ -158,24 +165,25 @@ def find_model(path: Path | None) -> Path:
     return models[-1]
 
 
-def main() -> int:
+def measure() -> int:
     """Does what the flags say; returns the exit status."""
-    try:
-        options = tyro.cli(Options, description=__doc__)
-        options.validate()
-        session = Session(options)
-        if options.ask is not None:
-            print(session.ask(options.ask))
-        elif options.interactive:
-            session.interactive()
-        elif options.problems is not None:
-            session.file(options.problems)
-        else:
-            session.measure()
-    except O1NanoError as error:
-        print(f"evaluate.py: {error}", file=sys.stderr)
-        return 2
+    options = parse(Options, __doc__)
+    options.validate()
+    session = Session(options)
+    if options.ask is not None:
+        print(session.ask(options.ask))
+    elif options.interactive:
+        session.interactive()
+    elif options.problems is not None:
+        session.file(options.problems)
+    else:
+        session.measure()
     return 0
+
+
+def main() -> int:
+    """Does what the flags say; returns the exit status, 2 for a mistake in them."""
+    return guarded("evaluate.py", measure)
 
 
 if __name__ == "__main__":

@@ -40,13 +40,27 @@ def _one_line(box: str) -> str:
 
 
 def guarded(program: str, main: Callable[[], int]) -> int:
-    """Runs a program; a mistake of its user's, or a disk that is full, becomes one line and exit status 2."""
+    """Runs a program; a mistake of its user's, or a machine without room, becomes one line and exit status 2."""
+    for stream, errors in ((sys.stdin, "replace"), (sys.stdout, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)  # text that is no text is no reason to fail
     try:
         return main()
     except O1NanoError as error:
         problem = str(error)
-    except (OSError, MemoryError) as error:
-        place = f" {error.filename}" if isinstance(error, OSError) and error.filename else ""
-        problem = f"{getattr(error, 'strerror', None) or 'out of memory'}{place}; accepted: room to work in"
+    except (OSError, MemoryError, RuntimeError) as error:
+        problem = _no_room(error)
+        if not problem:
+            raise
     print(f"{program}: {' '.join(problem.split())}", file=sys.stderr)
     return 2
+
+
+def _no_room(error: Exception) -> str:
+    """Says what the machine lacks; nothing if the error is another one."""
+    if isinstance(error, OSError):
+        place = f" at {error.filename}" if error.filename else ""
+        return f"{error.strerror or type(error).__name__}{place}; accepted: a place that can be read and written"
+    if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
+        return "not enough memory; accepted: a smaller network, batch or frame_length"
+    return ""

@@ -32,18 +32,9 @@ from o1nano.envs.vocab import END_CALL, EOS, EQUALS, PAD, SUBTASK
 from o1nano.policies.actor_critic import PackedFrames
 
 Floats = npt.NDArray[np.float32]
-_STATE = (
-    "_tokens",
-    "_value",
-    "_log_prob",
-    "_reward",
-    "_time",
-    "_acted",
-    "_misled",
-    "_depth",
-    "_episode",
-    "_last_action",
-)
+# What is known of the frames of an environment, and of an environment.
+_OF_FRAMES = ("_tokens", "_value", "_log_prob", "_reward", "_time", "_acted", "_misled")
+_OF_ENVS = ("_depth", "_episode", "_last_action")
 
 
 @dataclass(slots=True)
@@ -125,14 +116,22 @@ class FrameRolloutBuffer(RolloutBuffer):
 
     def state_dict(self) -> dict[str, Any]:
         """Returns what goes from one rollout to the next, as plain containers and arrays: the open frames."""
-        arrays = {name: getattr(self, name).copy() for name in _STATE}
-        unfinished = [[getattr(frame, field.name) for field in fields(frame)] for frame in self._unfinished]
-        return {**arrays, "clock": self._clock, "unfinished": unfinished, "rng": self._rng.bit_generator.state}
+        is_open = np.arange(self._tokens.shape[1]) <= self._depth[:, None]  # [N, D]
+        return {
+            **{name: getattr(self, name)[is_open] for name in _OF_FRAMES},
+            **{name: getattr(self, name).copy() for name in _OF_ENVS},
+            "clock": self._clock,
+            "unfinished": [[getattr(frame, field.name) for field in fields(frame)] for frame in self._unfinished],
+            "rng": self._rng.bit_generator.state,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what ``state_dict`` of a buffer with the same arguments returned."""
-        for name in _STATE:
+        for name in _OF_ENVS:
             getattr(self, name)[...] = state[name]
+        is_open = np.arange(self._tokens.shape[1]) <= self._depth[:, None]
+        for name in _OF_FRAMES:
+            getattr(self, name)[is_open] = state[name]
         self._clock = state["clock"]
         self._unfinished = []
         for parts in state["unfinished"]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from o1nano.agents.evaluation import Cell, demonstrated_average, summarise, wilson
-from o1nano.envs.errors import O1NanoError, ProblemError
+from o1nano.envs.errors import ConfigurationError, O1NanoError, ProblemError
 from o1nano.envs.pose import Problem, read
 from o1nano.policies.engine import Answer
 
@@ -62,7 +63,7 @@ def _read_line(line: str, frame_length: int) -> Line:
             text, expected = record["problem"], record.get("answer")
             if not isinstance(text, str):
                 raise TypeError(f"problem is {text!r}")
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             accepted = '{"problem": "98+45", "answer": "143"}'
             return Line(line, None, None, f"{line[:60]!r} is no record ({error!s:.60}); accepted: {accepted}")
         expected = None if expected is None else str(expected)
@@ -81,6 +82,13 @@ def fitting(problem: Problem, frame_length: int) -> Problem:
     if len(problem.prompt) >= frame_length:
         raise ProblemError(f"a problem of {len(problem.prompt)} tokens; accepted: fewer than {frame_length}")
     return problem
+
+
+def check_writable(flag: str, path: Path) -> None:
+    """Raises ``ConfigurationError`` if a file cannot be written, before anything is computed for it."""
+    folder = path.parent
+    if path.is_dir() or not folder.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
+        raise ConfigurationError(f"{flag} {path}; accepted: a file in a folder that can be written")
 
 
 def records(lines: Sequence[Line], answers: Sequence[Answer]) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def posed(prompt: Sequence[int], level: Level | None = None) -> Problem:
     """
     expr = parse(prompt[1:-1], least_first=False)
     if isinstance(expr, int):
-        raise ProblemError(f"nothing to compute in {problem_text(prompt[1:-1])!r}; accepted: {ACCEPTED}")
+        raise ProblemError(f"nothing to compute in {problem_text(prompt[1:-1])[:80]!r}; accepted: {ACCEPTED}")
     return Problem(tuple(prompt), expr, bytes(answer(expr, least_first=False)), level)
 
 

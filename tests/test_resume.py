@@ -29,7 +29,9 @@ from tests.runs import SMALL_RUN, flags, small_run
 
 ROOT = Path(__file__).resolve().parent.parent
 QUIET = Display(quiet=True)
-LONGER = replace(SMALL_RUN, epochs=30, warm_start=replace(SMALL_RUN.warm_start, steps=60, check_every=30))
+LONGER = replace(
+    SMALL_RUN, epochs=20, checkpoint_every=4, warm_start=replace(SMALL_RUN.warm_start, steps=40, check_every=20)
+)
 
 
 def same(one: Any, other: Any) -> bool:
