@@ -10,9 +10,11 @@ from typing import Annotated, Any
 
 import tyro
 
+from o1nano.agents.command_line import guarded, parse
+from o1nano.agents.config import check_device
 from o1nano.agents.evaluation import held_out, levels, tabulate
 from o1nano.agents.probes import probe
-from o1nano.agents.reports import read_problems, records, table, usage
+from o1nano.agents.reports import check_writable, read_problems, records, table, usage
 from o1nano.agents.solver import Solver
 from o1nano.agents.transcripts import transcript
 from o1nano.envs.errors import CheckpointError, ConfigurationError, O1NanoError
@@ -45,7 +47,7 @@ class Options:
     """Largest size of products and quotients."""
     seed: int = 0
     """Which held-out problems, and which samples."""
-    search: Search = field(default_factory=Search)
+    search: tyro.conf.OmitArgPrefixes[Search] = field(default_factory=Search)
     probe: bool = False
     """Does it reason? Tamper with the hidden tokens of held-out problems, and see what becomes of the answers."""
     batch: int = 256
@@ -55,10 +57,15 @@ class Options:
 
     def validate(self) -> None:
         """Raises ``ConfigurationError`` on a value that makes no sense."""
-        for name in ("n", "sums", "products", "batch"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"--{name} {getattr(self, name)}; accepted: at least 1")
+        for name, most in (("n", 10**6), ("sums", 1000), ("products", 1000), ("batch", 2**16)):
+            if not 1 <= getattr(self, name) <= most:
+                raise ConfigurationError(f"--{name} {getattr(self, name)}; accepted: 1 to {most}")
         self.search.validate()
+        if (self.ask is not None) + self.interactive + (self.problems is not None) + self.probe > 1:
+            raise ConfigurationError("several of --ask, --interactive, --problems and --probe; accepted: one of them")
+        check_device(self.device)
+        if self.json is not None:
+            check_writable("--json", self.json)
 
 
 class Session:
@@ -160,26 +167,27 @@ def find_model(path: Path | None) -> Path:
     return models[-1]
 
 
-def main() -> int:
+def measure() -> int:
     """Does what the flags say; returns the exit status."""
-    try:
-        options = tyro.cli(Options, description=__doc__, config=(tyro.conf.OmitArgPrefixes,))
-        options.validate()
-        session = Session(options)
-        if options.ask is not None:
-            print(session.ask(options.ask))
-        elif options.interactive:
-            session.interactive()
-        elif options.problems is not None:
-            session.file(options.problems)
-        elif options.probe:
-            session.tamper()
-        else:
-            session.measure()
-    except O1NanoError as error:
-        print(f"evaluate.py: {error}", file=sys.stderr)
-        return 2
+    options = parse(Options, __doc__)
+    options.validate()
+    session = Session(options)
+    if options.ask is not None:
+        print(session.ask(options.ask))
+    elif options.interactive:
+        session.interactive()
+    elif options.problems is not None:
+        session.file(options.problems)
+    elif options.probe:
+        session.tamper()
+    else:
+        session.measure()
     return 0
+
+
+def main() -> int:
+    """Does what the flags say; returns the exit status, 2 for a mistake in them."""
+    return guarded("evaluate.py", measure)
 
 
 if __name__ == "__main__":

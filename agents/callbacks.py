@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
-from tqdm import tqdm
 
+from o1nano.agents.ppo import FramePPO
+from o1nano.agents.run_logger import NOT_TEXT
 from o1nano.agents.transcripts import transcript
 from o1nano.envs.curriculum import Curriculum
 from o1nano.envs.episodes import EnvConfig
@@ -16,8 +17,6 @@ from o1nano.envs.pose import draw, stream
 from o1nano.envs.rewards import hack_rate
 from o1nano.policies.actor_critic import ReasoningPolicy
 from o1nano.policies.answers import solve
-
-NOT_TEXT = ("stdout", "log", "json", "csv")
 
 
 class EpisodeStatistics(BaseCallback):
@@ -76,18 +75,17 @@ class Transcripts(BaseCallback):
     def __init__(self, curriculum: Curriculum, config: EnvConfig, every: int) -> None:
         super().__init__()
         self.curriculum, self.config, self.every = curriculum, config, max(1, every)
-        self.rollouts = 0
 
     def _on_step(self) -> bool:
         return True
 
     def _on_rollout_end(self) -> None:
-        self.rollouts += 1
-        if self.rollouts % self.every:
-            return
         policy = self.model.policy
-        assert isinstance(policy, ReasoningPolicy)
-        rng = stream("transcript", self.rollouts)
+        assert isinstance(policy, ReasoningPolicy) and isinstance(self.model, FramePPO)
+        rollouts = self.model.num_timesteps // (self.model.n_steps * self.model.n_envs)
+        if rollouts % self.every:
+            return
+        rng = stream("transcript", rollouts)
         frontier = [
             level for level in self.curriculum.open_levels if level.size == self.curriculum.frontier[level.family]
         ]
@@ -97,32 +95,21 @@ class Transcripts(BaseCallback):
             self.logger.record(tag, f"```\n{transcript(answer)}\n```", exclude=NOT_TEXT)
 
 
-class ProgressBar(BaseCallback):
-    """Epochs with rate, time left, success and curriculum.
+class Pauses(BaseCallback):
+    """Calls a function before every rollout, where a run can be cut: with the number of epochs done and their success.
 
     Args:
-        epochs: How many there will be.
-        curriculum: Shown beside the success.
+        pause: What is called.
     """
 
-    def __init__(self, epochs: int, curriculum: Curriculum) -> None:
+    def __init__(self, pause: Callable[[int, float], None]) -> None:
         super().__init__()
-        self.epochs, self.curriculum = epochs, curriculum
-        self.bar: tqdm[Any] | None = None
-
-    def _on_training_start(self) -> None:
-        self.bar = tqdm(total=self.epochs, desc="PPO", unit="epoch", mininterval=5.0)
+        self.pause = pause
 
     def _on_step(self) -> bool:
         return True
 
-    def _on_rollout_end(self) -> None:
-        assert self.bar is not None
-        results = list(getattr(self.model, "ep_success_buffer", None) or [0.0])
-        sizes = " ".join(f"{family[:3]}{size}" for family, size in self.curriculum.frontier.items())
-        self.bar.set_postfix_str(f"success {np.mean(results):.2f}, sizes {sizes}", refresh=False)
-        self.bar.update()
-
-    def _on_training_end(self) -> None:
-        assert self.bar is not None
-        self.bar.close()
+    def _on_rollout_start(self) -> None:
+        assert isinstance(self.model, FramePPO)
+        results = list(self.model.ep_success_buffer or [0.0])
+        self.pause(self.model.num_timesteps // (self.model.n_steps * self.model.n_envs), float(np.mean(results)))

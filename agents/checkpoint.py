@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pickle
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,28 +10,19 @@ from typing import Any
 import torch as th
 
 import o1nano
+from o1nano.agents.files import UNREADABLE, read_sealed, reason, write_sealed
+from o1nano.agents.plain import restore
 from o1nano.envs.episodes import EnvConfig
 from o1nano.envs.errors import CheckpointError
 from o1nano.envs.vocab import TOKENS
 from o1nano.policies.network import ReasoningNetwork
 from o1nano.policies.transformer import TransformerConfig
 
-FORMAT = 1
-# What reading a file can raise that is cut off, altered, or something else altogether.
-_UNREADABLE = (
-    pickle.UnpicklingError,
-    RuntimeError,
-    EOFError,
-    LookupError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    OSError,
-)
+FORMAT = 2  # format 1 had no seal
 
 
 def save(path: Path, network: ReasoningNetwork, env: EnvConfig, training: Mapping[str, Any]) -> None:
-    """Writes a model so that a reader sees the old file or the new one, never a part.
+    """Writes a model.
 
     Args:
         path: Usually ``runs/NAME/o1_model.pth``.
@@ -48,14 +37,9 @@ def save(path: Path, network: ReasoningNetwork, env: EnvConfig, training: Mappin
         "transformer": asdict(network.config),
         "env": {**asdict(env), "operations": list(env.operations), "digits": list(env.digit_range)},
         "training": dict(training),
-        "weights": {name: tensor.cpu() for name, tensor in network.state_dict().items()},
+        "weights": dict(network.state_dict()),
     }
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        th.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    write_sealed(path, content)
 
 
 def load(path: Path, device: str | th.device = "cpu") -> tuple[ReasoningNetwork, EnvConfig]:
@@ -66,28 +50,34 @@ def load(path: Path, device: str | th.device = "cpu") -> tuple[ReasoningNetwork,
     """
     if not path.is_file():
         raise CheckpointError(f"no model at {str(path)!r}; accepted: an o1_model.pth written by train_rl.py")
+    content, sealed = read_sealed(path, device)
     try:
-        return _read(path, device)
+        return _build(path, content, sealed, device)
     except CheckpointError:
         raise
-    except _UNREADABLE as error:
-        reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
-        raise CheckpointError(f"{str(path)!r} is no model file ({reason}); accepted: an o1_model.pth") from error
+    except UNREADABLE as error:
+        raise CheckpointError(f"{str(path)!r} is no model file ({reason(error)}); accepted: an o1_model.pth") from error
 
 
-def _read(path: Path, device: str | th.device) -> tuple[ReasoningNetwork, EnvConfig]:
-    content = th.load(path, map_location=device, weights_only=True)
-    if not isinstance(content, dict) or content["format"] != FORMAT:
-        found = content["format"] if isinstance(content, dict) else type(content).__name__
-        raise CheckpointError(f"{str(path)!r} has format {found!r}; accepted: {FORMAT}")
-    # Tokens are only ever appended, but a table of another size does not fit this version's heads.
+def check_tokens(path: Path, content: Mapping[str, Any]) -> None:
+    """Raises ``CheckpointError`` if a file is of another vocabulary: its weights would mean other tokens."""
     if tuple(content["tokens"]) != TOKENS:
         raise CheckpointError(
             f"{str(path)!r} has another vocabulary ({len(content['tokens'])} tokens); accepted: the {len(TOKENS)} of "
             f"o1nano {o1nano.__version__}, the file is from {content['version']}"
         )
-    env = content["env"]
-    config = EnvConfig(**{**env, "operations": tuple(env["operations"]), "digits": tuple(env["digits"])})
-    network = ReasoningNetwork(TransformerConfig(**content["transformer"]), config.grammar)
+
+
+def _build(path: Path, content: Any, sealed: bool, device: str | th.device) -> tuple[ReasoningNetwork, EnvConfig]:
+    form = content["format"] if isinstance(content, dict) else type(content).__name__
+    if form not in (1, FORMAT):
+        raise CheckpointError(f"{str(path)!r} has format {form!r}; accepted: {FORMAT}")
+    if form == FORMAT and not sealed:
+        raise CheckpointError(f"{str(path)!r} has lost its checksum; accepted: an o1_model.pth as it was written")
+    check_tokens(path, content)
+    env, shape = restore(EnvConfig, content["env"]), restore(TransformerConfig, content["transformer"])
+    if shape.layers > len(content["weights"]) or env.limits.frame_length > shape.max_context:
+        raise CheckpointError(f"{str(path)!r} has weights of another shape; accepted: an o1_model.pth")
+    network = ReasoningNetwork(shape, env.grammar)
     network.load_state_dict(content["weights"])
-    return network.to(device).eval(), config
+    return network.to(device).eval(), env

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
+
+import torch as th
 
 from o1nano.agents.credit import Credit
 from o1nano.agents.warm_start import WarmStartConfig
@@ -90,6 +94,8 @@ class TrainConfig:
     """CPU threads; 0 takes every core that the process may use."""
     bf16: bool | None = None
     """Whether updates compute in bfloat16; by default where the processor has instructions for it."""
+    checkpoint_every: int = 25
+    """Steps of the warm start, or epochs of PPO, between checkpoints; every phase ends with one too."""
     smoke: bool = False
     """Everything, but small: ends in under a minute and learns next to nothing."""
     digits: int = 3
@@ -107,25 +113,96 @@ class TrainConfig:
 
     def validate(self) -> None:
         """Raises ``ConfigurationError`` on a value that makes no sense."""
-        for name, value, least in (
-            ("epochs", self.epochs, 0),
-            ("digits", self.digits, 1),
-            ("product_digits", self.product_digits, 1),
-            ("threads", self.threads, 0),
-            ("ppo.n_envs", self.ppo.n_envs, 1),
-            ("ppo.n_steps", self.ppo.n_steps, 1),
-            ("warm_start.steps", self.warm_start.steps, 0),
-            ("evaluation.problems", self.evaluation.problems, 1),
-        ):
-            if value < least:
-                raise ConfigurationError(f"{name}={value}; accepted: an integer of at least {least}")
+        for name, (low, high) in _RANGES.items():
+            value = attrgetter(name)(self)
+            if not low <= value <= high:  # neither is NaN
+                raise ConfigurationError(f"{name}={value}; accepted: {_kind(value)} from {low} to {high}")
+        if self.name and not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,99}", self.name, re.ASCII):
+            raise ConfigurationError(
+                f"name={self.name[:40]!r}; accepted: letters, digits, '_', '-' and '.', at most 100"
+            )
+        if self.ppo.n_envs * self.ppo.n_steps < 2:
+            raise ConfigurationError("ppo.n_envs=1 with ppo.n_steps=1; accepted: at least 2 actions in an epoch")
+        most = (self.frame_length - _WORDS) // 2
+        for name in _SIZES:
+            if attrgetter(name)(self) > most:
+                size = attrgetter(name)(self)
+                raise ConfigurationError(
+                    f"{name}={size} with frame_length={self.frame_length}; accepted: at most {most}"
+                )
+        check_device(self.device)
 
     def small(self) -> TrainConfig:
         """The same run, small: what ``--smoke`` does."""
         return replace(
             self,
             epochs=min(self.epochs, 4),
+            checkpoint_every=min(self.checkpoint_every, 15),
             warm_start=replace(self.warm_start, steps=60, check_every=30),
             ppo=replace(self.ppo, n_envs=16, n_steps=32, batch_size=256),
             evaluation=replace(self.evaluation, problems=4, sums=2, products=1),
         )
+
+
+# The smallest and the largest value that makes sense, or is not a slip of the keyboard.
+_RANGES: dict[str, tuple[float, float]] = {
+    "seed": (0, 2**32 - 1),
+    "epochs": (0, 10**9),
+    "threads": (0, 1024),
+    "checkpoint_every": (1, 10**9),
+    "digits": (1, 1000),
+    "product_digits": (1, 1000),
+    "frame_length": (32, 2**16),
+    "warm_start.steps": (0, 10**9),
+    "warm_start.batch_tokens": (1, 10**8),
+    "warm_start.learning_rate": (0, 10),
+    "warm_start.matrix_learning_rate": (0, 10),
+    "warm_start.stop_at": (0, 2),
+    "warm_start.check_every": (1, 10**9),
+    "warm_start.slip_rate": (0, 1),
+    "warm_start.spoil_rate": (0, 1),
+    "warm_start.value_coef": (0, 1000),
+    "ppo.n_envs": (1, 2**16),
+    "ppo.n_steps": (1, 10**6),
+    "ppo.batch_size": (2, 10**9),
+    "ppo.n_epochs": (1, 1000),
+    "ppo.learning_rate": (0, 10),
+    "ppo.gae_lambda": (0, 1),
+    "ppo.clip_range": (0, 100),
+    "ppo.target_kl": (0, 1000),
+    "ppo.kl_coef": (0, 1000),
+    "ppo.critic_epochs": (1, 1000),
+    "ppo.critic_learning_rate": (0, 10),
+    "ppo.max_grad_norm": (0, 10**9),
+    "curriculum.sums": (1, 1000),
+    "curriculum.products": (1, 1000),
+    "curriculum.window": (1, 10**6),
+    "evaluation.problems": (1, 10**6),
+    "evaluation.sums": (1, 1000),
+    "evaluation.products": (1, 1000),
+    "transformer.embedding": (2, 2**13),
+    "transformer.layers": (1, 256),
+    "transformer.feed_forward": (1, 2**16),
+}
+# A problem of two numbers of this size must leave room in a frame; it has so many words at most.
+_SIZES = (
+    "digits",
+    "product_digits",
+    "curriculum.sums",
+    "curriculum.products",
+    "evaluation.sums",
+    "evaluation.products",
+)
+_WORDS = 12
+
+
+def _kind(value: float) -> str:
+    return "an integer" if isinstance(value, int) else "a number"
+
+
+def check_device(device: str) -> None:
+    """Raises ``ConfigurationError`` unless there is such a device."""
+    there = ["auto", "cpu", "cuda", *(f"cuda:{index}" for index in range(th.cuda.device_count()))]
+    there = there if th.cuda.is_available() else there[:2]
+    if device not in there:
+        raise ConfigurationError(f"device={device[:40]!r}; accepted here: {', '.join(there)}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -58,25 +59,43 @@ class DemonstrationStream:
     ) -> None:
         self.levels, self.rng, self.batch_tokens = levels, rng, batch_tokens
         self.slip_rate, self.spoil_rate, self.pool = slip_rate, spoil_rate, pool
+        self._before, self._taken = rng.bit_generator.state, 0  # random state before the pool, batches taken of it
 
     def __iter__(self) -> Iterator[list[Demonstration]]:
         """Yields batches for ever, each sorted by length."""
         while True:
-            frames: list[Frame] = []
-            total = 0
-            while total < self.pool * self.batch_tokens:
-                new = demonstrate(draw(self.levels.draw(self.rng), self.rng), self.rng, self.slip_rate)
-                frames += new
-                total += sum(len(frame.tokens) for frame in new)
-            batch: list[Demonstration] = []
-            size = 0
-            for index in self.rng.permutation(len(frames)):
-                batch.append(self._learnable(frames[index]))
-                size += len(frames[index].tokens)
-                if size >= self.batch_tokens:
-                    batch.sort(key=lambda frame: len(frame.tokens))
+            self._before, again = self.rng.bit_generator.state, self._taken
+            for taken, batch in enumerate(self._draw_pool(), start=1):
+                self._taken = taken
+                if taken > again:
                     yield batch
-                    batch, size = [], 0
+            self._taken = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns where the stream is, as plain containers: what has been taken of a pool is drawn again."""
+        return {"before": self._before, "taken": self._taken}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what ``state_dict`` of a stream with the same arguments returned; then iterate anew."""
+        self.rng.bit_generator.state, self._taken = state["before"], state["taken"]
+        self._before = state["before"]
+
+    def _draw_pool(self) -> Iterator[list[Demonstration]]:
+        frames: list[Frame] = []
+        total = 0
+        while total < self.pool * self.batch_tokens:
+            new = demonstrate(draw(self.levels.draw(self.rng), self.rng), self.rng, self.slip_rate)
+            frames += new
+            total += sum(len(frame.tokens) for frame in new)
+        batch: list[Demonstration] = []
+        size = 0
+        for index in self.rng.permutation(len(frames)):
+            batch.append(self._learnable(frames[index]))
+            size += len(frames[index].tokens)
+            if size >= self.batch_tokens:
+                batch.sort(key=lambda frame: len(frame.tokens))
+                yield batch
+                batch, size = [], 0
 
     def _learnable(self, frame: Frame) -> Demonstration:
         tokens = np.array(frame.tokens, dtype=np.uint8)

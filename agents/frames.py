@@ -13,8 +13,8 @@ Shapes: N environments, D frames deep, L tokens long.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,9 @@ from o1nano.envs.vocab import END_CALL, EOS, EQUALS, PAD, SUBTASK
 from o1nano.policies.actor_critic import PackedFrames
 
 Floats = npt.NDArray[np.float32]
+# What is known of the frames of an environment, and of an environment.
+_OF_FRAMES = ("_tokens", "_value", "_log_prob", "_reward", "_time", "_acted", "_misled")
+_OF_ENVS = ("_depth", "_episode", "_last_action")
 
 
 @dataclass(slots=True)
@@ -70,6 +73,7 @@ class FrameRolloutBuffer(RolloutBuffer):
         credit: How a frame is rewarded. ``"frame"``: every frame for its own answer. ``"blame"``: the same, but a frame
             that was given a wrong answer to a sensible question (``is_sensible``) is left out. ``"episode"``: every
             action of an episode for the root's answer.
+        seed: Of the order of frames in minibatches.
     """
 
     def __init__(
@@ -84,8 +88,10 @@ class FrameRolloutBuffer(RolloutBuffer):
         grammar: Grammar | None = None,
         depth: int = 32,
         credit: Credit = "blame",
+        seed: int | None = None,
     ) -> None:
         self.grammar, self.credit = grammar or Grammar(), credit
+        self._rng = np.random.default_rng(seed)
         assert isinstance(observation_space, spaces.Box)
         shape = (n_envs, depth, observation_space.shape[0])
         self._tokens = np.zeros(shape, dtype=np.uint8)
@@ -106,6 +112,31 @@ class FrameRolloutBuffer(RolloutBuffer):
         """Begins a new rollout; open frames are kept."""
         self._frames = []
         self.pos, self.full, self.generator_ready = 0, False, False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what goes from one rollout to the next, as plain containers and arrays: the open frames."""
+        is_open = np.arange(self._tokens.shape[1]) <= self._depth[:, None]  # [N, D]
+        return {
+            **{name: getattr(self, name)[is_open] for name in _OF_FRAMES},
+            **{name: getattr(self, name).copy() for name in _OF_ENVS},
+            "clock": self._clock,
+            "unfinished": [[getattr(frame, field.name) for field in fields(frame)] for frame in self._unfinished],
+            "rng": self._rng.bit_generator.state,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what ``state_dict`` of a buffer with the same arguments returned."""
+        for name in _OF_ENVS:
+            getattr(self, name)[...] = state[name]
+        is_open = np.arange(self._tokens.shape[1]) <= self._depth[:, None]
+        for name in _OF_FRAMES:
+            getattr(self, name)[is_open] = state[name]
+        self._clock = state["clock"]
+        self._unfinished = []
+        for parts in state["unfinished"]:
+            restored: list[Any] = [part if isinstance(part, int) else np.asarray(part) for part in parts]
+            self._unfinished.append(ClosedFrame(*restored))
+        self._rng.bit_generator.state = state["rng"]
 
     def add(
         self,
@@ -233,7 +264,7 @@ class FrameRolloutBuffer(RolloutBuffer):
 
     def get(self, batch_size: int | None = None) -> Generator[RolloutBufferSamples, None, None]:
         """Yields minibatches of about ``batch_size`` actions, made of whole frames in random order."""
-        frames = [self._frames[index] for index in np.random.permutation(len(self._frames))]
+        frames = [self._frames[index] for index in self._rng.permutation(len(self._frames))]
         sizes = np.cumsum([len(frame.positions) for frame in frames])
         count = max(1, round(int(sizes[-1]) / batch_size)) if batch_size else 1
         bounds = np.searchsorted(sizes, sizes[-1] / count * np.arange(1, count), side="right")

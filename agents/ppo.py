@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import copy
+import warnings
+from collections import deque
+from collections.abc import Mapping
 from typing import Any, cast
 
+import numpy as np
 import torch as th
 from stable_baselines3 import PPO
 
 from o1nano.agents.frames import FrameRolloutBuffer
 from o1nano.envs.grammar import Grammar
 from o1nano.policies.actor_critic import PackedFrames, ReasoningPolicy
+from o1nano.policies.network import ReasoningNetwork
 
 _CRITIC_BATCH = 2048  # actions
+
+_COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_current_progress_remaining")
 
 
 class FramePPO(PPO):
@@ -48,19 +55,84 @@ class FramePPO(PPO):
     ) -> None:
         self.credit, self.depth = credit, depth
         self.critic_epochs, self.critic_learning_rate = critic_epochs, critic_learning_rate
-        super().__init__(policy, env, rollout_buffer_class=FrameRolloutBuffer, **{"vf_coef": 0.0, **kwargs})
+        self.reference: ReasoningNetwork | None = None
+        with warnings.catch_warnings():  # a minibatch is made of whole frames: its size divides nothing anyway
+            warnings.filterwarnings("ignore", "You have specified a mini-batch size")
+            super().__init__(policy, env, rollout_buffer_class=FrameRolloutBuffer, **{"vf_coef": 0.0, **kwargs})
 
     def _setup_model(self) -> None:
         # The buffer is built before the policy, whose grammar it shares.
         given = self.policy_kwargs
         grammar = Grammar(given.get("thinking", True), given.get("call_stack", True), given.get("functions", False))
-        self.rollout_buffer_kwargs = {"grammar": grammar, "depth": self.depth, "credit": self.credit}
-        super()._setup_model()
+        self.rollout_buffer_kwargs = {
+            "grammar": grammar,
+            "depth": self.depth,
+            "credit": self.credit,
+            "seed": self.seed,
+        }
+        with th.random.fork_rng():  # the initial weights are drawn from PyTorch's global generator
+            super()._setup_model()
         self.critic_optimizer = th.optim.Adam(self.policy.network.heads.value.parameters(), self.critic_learning_rate)
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Seeds the weights to come and the environment, and leaves the generators of Python and NumPy alone."""
+        if seed is None:
+            return
+        th.manual_seed(seed)
+        self.action_space.seed(seed)
+        if self.env is not None:
+            self.env.seed(seed)
+
+    def collect_rollouts(self, *args: Any, **kwargs: Any) -> bool:
+        """Begins every rollout with an empty cache, so that a resumed one, which has no other, is the same."""
+        self.policy.forget()
+        return super().collect_rollouts(*args, **kwargs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns everything that the next rollout and update depend on, as plain containers, tensors and arrays."""
+        assert self.env is not None
+        episodes = [[info["r"], info["l"], info["t"]] for info in self.ep_info_buffer or ()]
+        return {
+            "policy": self.policy.state_dict(),
+            "optimizer": self.policy.optimizer.state_dict(),
+            "critic_optimizer": self.critic_optimizer.state_dict(),
+            "generator": self.policy.generator.get_state(),
+            "reference": self.reference and self.reference.state_dict(),
+            "buffer": self.rollout_buffer.state_dict(),
+            "env": self.env.state_dict(),  # type: ignore[attr-defined]
+            "counters": {name: getattr(self, name) for name in _COUNTERS},
+            "observations": self._last_obs,
+            "starts": self._last_episode_starts,
+            "episodes": episodes,
+            "successes": list(self.ep_success_buffer or ()),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what ``state_dict`` of a model with the same arguments returned."""
+        assert self.env is not None
+        self.policy.load_state_dict(state["policy"])
+        self.policy.optimizer.load_state_dict(state["optimizer"])
+        self.critic_optimizer.load_state_dict(state["critic_optimizer"])
+        self.policy.generator.set_state(state["generator"])
+        if state["reference"] is not None:
+            self.set_reference()
+            assert self.reference is not None
+            self.reference.load_state_dict(state["reference"])
+        self.rollout_buffer.load_state_dict(state["buffer"])
+        self.env.load_state_dict(state["env"])  # type: ignore[attr-defined]
+        for name, value in state["counters"].items():
+            setattr(self, name, value)
+        if state["observations"] is not None:
+            self._last_obs, self._last_episode_starts = np.asarray(state["observations"]), np.asarray(state["starts"])
+        # The types that VecMonitor gives: means of them are rounded like means of the originals.
+        infos = [{"r": np.float32(r), "l": np.int32(length), "t": t} for r, length, t in state["episodes"]]
+        self.ep_info_buffer = deque(infos, maxlen=self._stats_window_size)
+        self.ep_success_buffer = deque(state["successes"], maxlen=self._stats_window_size)
 
     def set_reference(self) -> None:
         """Freezes a copy of the present policy as the one that ``ent_coef`` holds on to."""
-        self.policy.reference = copy.deepcopy(self.policy.network).requires_grad_(False).forward
+        self.reference = copy.deepcopy(self.policy.network).requires_grad_(False).eval()  # without dropout
+        self.policy.reference = self.reference.forward
 
     def train(self) -> None:
         """Updates policy and critic, unless no frame has ended in the rollout: then there is nothing to learn from."""
@@ -83,4 +155,4 @@ class FramePPO(PPO):
         self.logger.record("train/critic_loss", loss.item())
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "critic_optimizer"]
+        return [*super()._excluded_save_params(), "critic_optimizer", "reference"]

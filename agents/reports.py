@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from o1nano.agents.evaluation import Cell, summarise, wilson
-from o1nano.envs.errors import O1NanoError, ProblemError
+from o1nano.agents.evaluation import Cell, demonstrated_average, summarise, wilson
+from o1nano.envs.errors import ConfigurationError, O1NanoError, ProblemError
 from o1nano.envs.pose import Problem, read
 from o1nano.policies.answers import Answer
 
@@ -62,7 +63,7 @@ def _read_line(line: str, frame_length: int) -> Line:
             text, expected = record["problem"], record.get("answer")
             if not isinstance(text, str):
                 raise TypeError(f"problem is {text!r}")
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             accepted = '{"problem": "98+45", "answer": "143"}'
             return Line(line, None, None, f"{line[:60]!r} is no record ({error!s:.60}); accepted: {accepted}")
         expected = None if expected is None else str(expected)
@@ -81,6 +82,13 @@ def fitting(problem: Problem, frame_length: int) -> Problem:
     if len(problem.prompt) >= frame_length:
         raise ProblemError(f"a problem of {len(problem.prompt)} tokens; accepted: fewer than {frame_length}")
     return problem
+
+
+def check_writable(flag: str, path: Path) -> None:
+    """Raises ``ConfigurationError`` if a file cannot be written, before anything is computed for it."""
+    folder = path.parent
+    if path.is_dir() or not folder.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
+        raise ConfigurationError(f"{flag} {path}; accepted: a file in a folder that can be written")
 
 
 def records(lines: Sequence[Line], answers: Sequence[Answer]) -> dict[str, Any]:
@@ -157,3 +165,14 @@ def table(cells: Sequence[Cell], answers: Sequence[Answer]) -> str:
             f"{f'{cell.valid}/{cell.n}':>9} {cell.tokens:7.1f} {cell.reasoning_tokens:7.1f}"
         )
     return "\n".join(rows)
+
+
+def comparison(before: Sequence[Cell], after: Sequence[Cell], digits: int) -> str:
+    """Returns what PPO has changed as a table, and the means over the demonstrated sizes."""
+    rows = [f"{'held out, greedy':20} {'before PPO':>10} {'after PPO':>10}   95% interval   calls before, after"]
+    for old, new in zip(before, after, strict=True):
+        low, high = new.interval
+        calls = f"{old.subtasks:8.1f} {new.subtasks:8.1f}"
+        rows.append(f"{new.name:20} {old.accuracy:10.1%} {new.accuracy:10.1%}   {low:.1%} to {high:.1%} {calls}")
+    averages = (demonstrated_average(cells, digits) for cells in (before, after))
+    return "\n".join([*rows, f"{f'1 to {digits} digits':20} " + " ".join(f"{average:10.1%}" for average in averages)])

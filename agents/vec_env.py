@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from gymnasium.vector import AutoresetMode, VectorEnv
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from o1nano.envs.errors import ConfigurationError
@@ -65,6 +65,15 @@ class GymnasiumVecEnv(VecEnv):
         """Closes the environment."""
         self.env.close()
 
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the state of the vector environment, behind all its wrappers."""
+        state: dict[str, Any] = self._owner("state_dict").state_dict()
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what ``state_dict`` returned."""
+        self._owner("load_state_dict").load_state_dict(state)
+
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """Returns an attribute of the vector environment, once for each index."""
         return [getattr(self._owner(attr_name), attr_name, None)] * len(list(self._get_indices(indices)))
@@ -99,6 +108,23 @@ class GymnasiumVecEnv(VecEnv):
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Seeds the next reset."""
         return super().seed(seed)
+
+
+class Monitor(VecMonitor):
+    """``VecMonitor`` around a ``GymnasiumVecEnv``, with a state that can be saved."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the statistics of the running episodes and the state of the environment inside."""
+        inside: Any = self.venv
+        arrays = {"returns": self.episode_returns.copy(), "lengths": self.episode_lengths.copy()}
+        return {**arrays, "count": self.episode_count, "env": inside.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what ``state_dict`` returned."""
+        inside: Any = self.venv
+        self.episode_returns[...], self.episode_lengths[...] = state["returns"], state["lengths"]
+        self.episode_count = state["count"]
+        inside.load_state_dict(state["env"])
 
 
 def _of(infos: dict[str, Any], index: int) -> dict[str, Any]:

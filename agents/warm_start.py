@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch as th
 
 from o1nano.agents.demonstrations import Demonstration
 from o1nano.agents.packing import cut, pack
+from o1nano.envs.pose import stream
 from o1nano.policies.network import ReasoningNetwork
 
 
@@ -46,10 +47,11 @@ class WarmStart:
         network: What is trained.
         config: How.
         bf16: Whether to compute in bfloat16 autocast.
+        seed: Of dropout.
     """
 
-    def __init__(self, network: ReasoningNetwork, config: WarmStartConfig, bf16: bool) -> None:
-        self.network, self.config, self.bf16 = network, config, bf16
+    def __init__(self, network: ReasoningNetwork, config: WarmStartConfig, bf16: bool, seed: int = 0) -> None:
+        self.network, self.config, self.bf16, self.seed = network, config, bf16, seed
         self.device = next(network.parameters()).device
         self.optimizers = build_optimizers(network, config)
         self.done = 0  # steps
@@ -61,7 +63,9 @@ class WarmStart:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * self._schedule()
-        policy_loss, value_loss = self._losses(batch)
+        with th.random.fork_rng():  # a step's dropout depends on nothing but its number
+            th.manual_seed(int(stream("dropout", self.seed, self.done).integers(2**63)))
+            policy_loss, value_loss = self._losses(batch)
         self.network.zero_grad()
         th.autograd.backward(policy_loss + self.config.value_coef * value_loss)
         norm = th.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -77,6 +81,17 @@ class WarmStart:
             losses = self.step(next(batches))
             if check(self.done, losses):
                 return
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the optimizers' states and the counters; the network has a state of its own."""
+        optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
+        return {"optimizers": optimizers, "done": self.done, "tokens": self.tokens}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what ``state_dict`` returned."""
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.done, self.tokens = state["done"], state["tokens"]
 
     def _losses(self, frames: list[Demonstration]) -> tuple[th.Tensor, th.Tensor]:
         """Mean cross-entropy of the imitated actions, and mean squared error of the critic."""

@@ -44,7 +44,6 @@ def main() -> None:
         for run in results
     ]
     print("| calls an answer, mean | " + " | ".join(f"{old:.1f} → {new:.1f}" for old, new in calls) + " | |")
-    print("| seconds of the run | " + " | ".join(f"{run['seconds']:.0f}" for run in results) + " | |")
 
 
 if __name__ == "__main__":

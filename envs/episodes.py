@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from o1nano.envs.errors import ActionError, ConfigurationError
 from o1nano.envs.grammar import Grammar
 from o1nano.envs.levels import LevelSource, UniformLevels, sizes
-from o1nano.envs.pose import Level, Phrasing, Problem, Split, check_choice, check_family, draw, read
+from o1nano.envs.pose import Level, Phrasing, Problem, Split, check_choice, check_family, draw, posed, read
 from o1nano.envs.problems import FAMILIES, FOUR_OPERATIONS
 from o1nano.envs.problems.base import FunctionFamily
 from o1nano.envs.rewards import RewardSum, Transition
@@ -143,6 +143,23 @@ class Episodes:
         self.problems[index] = problem
         self.rewards.reset(index)
         self._reported[index] = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the running episodes as plain containers and arrays; the source of levels has a state of its own."""
+        return {
+            "stacks": self.stacks.state_dict(),
+            "problems": [p and [list(p.prompt), p.level and astuple(p.level)] for p in self.problems],
+            "rewards": self.rewards.state_dict(),
+            "success": self.success.copy(),
+            "reported": self._reported.copy(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what ``state_dict`` of as many episodes with the same config and reward terms returned."""
+        self.stacks.load_state_dict(state["stacks"])
+        self.problems = [saved and posed(saved[0], saved[1] and Level(*saved[1])) for saved in state["problems"]]
+        self.rewards.load_state_dict(state["rewards"])
+        self.success[...], self._reported[...] = state["success"], state["reported"]
 
     def step(self, actions: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
         """Advances every episode by one token.

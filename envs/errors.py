@@ -27,3 +27,7 @@ class RenderModeError(ConfigurationError, TypeError):
 
 class CheckpointError(O1NanoError):
     """A file is not a usable checkpoint."""
+
+
+class StorageError(O1NanoError):
+    """A file cannot be written."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Literal, get_args
@@ -80,11 +81,19 @@ def read(text: str) -> Problem:
         TokenizationError: If a word has no token.
         ProblemError: If it is no problem, or one whose answer the format cannot express.
     """
-    tokens = tokenize(text)
-    expr = parse(tokens, least_first=False)
+    return posed((PROBLEM, *tokenize(text), EQUALS))
+
+
+def posed(prompt: Sequence[int], level: Level | None = None) -> Problem:
+    """Returns the problem that a root prompt asks.
+
+    Raises:
+        ProblemError: If it asks nothing that has an answer.
+    """
+    expr = parse(prompt[1:-1], least_first=False)
     if isinstance(expr, int):
-        raise ProblemError(f"nothing to compute in {text.strip()!r}; accepted: {ACCEPTED}")
-    return Problem((PROBLEM, *tokens, EQUALS), expr, bytes(answer(expr, least_first=False)))
+        raise ProblemError(f"nothing to compute in {problem_text(prompt[1:-1])[:80]!r}; accepted: {ACCEPTED}")
+    return Problem(tuple(prompt), expr, bytes(answer(expr, least_first=False)), level)
 
 
 def draw(level: Level, rng: np.random.Generator, split: Split = "train", phrasing: Phrasing = "mixed") -> Problem:

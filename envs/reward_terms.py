@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import zip_longest
 from typing import Any
@@ -50,6 +50,16 @@ class SubAnswers(RewardTerm):
         """Forgets an episode."""
         self._verified[index].clear()
         self._potential[index] = self._depth[index] = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what is remembered of the running episodes."""
+        verified = [sorted(map(list, questions)) for questions in self._verified]
+        return {"verified": verified, "potential": self._potential.copy(), "depth": self._depth.copy()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what ``state_dict`` returned."""
+        self._verified = [set(map(bytes, questions)) for questions in state["verified"]]
+        self._potential[...], self._depth[...] = state["potential"], state["depth"]
 
     def __call__(self, step: Transition) -> Floats:
         """Returns ``[N]``: what the step is paid."""

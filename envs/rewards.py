@@ -7,9 +7,9 @@ environment share it. ``reward_terms`` has the ones that exist, ``wrappers.Rewar
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,13 @@ class RewardTerm(ABC):
 
     def reset(self, index: int) -> None:  # noqa: B027
         """Forgets an episode: the next one begins."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what is remembered of the running episodes, as plain containers and arrays."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027
+        """Restores what ``state_dict`` returned."""
 
     @abstractmethod
     def __call__(self, step: Transition) -> Floats:
@@ -103,6 +110,16 @@ class RewardSum:
             self.sums[name] += paid
             total += paid
         return total
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what the running episodes have been paid and what the terms remember of them."""
+        return {name: [self.sums[name].copy(), term.state_dict()] for name, term in self.terms.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what ``state_dict`` of a reward with the same terms returned."""
+        for name, term in self.terms.items():
+            self.sums[name][...] = state[name][0]
+            term.load_state_dict(state[name][1])
 
     def info(self, index: int, success: bool) -> dict[str, float]:
         """Returns what an episode was paid, term by term, with the true reward and the sum; empty without terms."""

@@ -10,10 +10,10 @@ frame at depth d of stack n is row ``n * D + d``, so the top frames are one inde
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,11 @@ from o1nano.envs.grammar import Channel, Event, Grammar, State
 from o1nano.envs.vocab import CALL, END_CALL, END_THINK, EQUALS, GOTO, REVISE, SUBTASK, VOCAB_SIZE
 
 Ints = npt.NDArray[np.intp]
+# Everything about a call stack that its past decides.
+_STATE = (
+    *("tokens", "length", "state", "prompt_length", "mark", "depth", "top"),
+    *("channel_tokens", "emitted", "calls", "revisions", "deepest", "longest"),
+)
 
 
 class Outcome(IntEnum):
@@ -153,6 +158,15 @@ class CallStacks:
         """Closes a call stack whose episode has ended: until it is posed a problem, its steps mean nothing."""
         self.tokens[self.top[stack]] = 0
         self._open(self.top[stack], 0, State.EMPTY)
+
+    def state_dict(self) -> dict[str, npt.NDArray[Any]]:
+        """Returns the state as arrays."""
+        return {name: getattr(self, name).copy() for name in _STATE}
+
+    def load_state_dict(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Restores what ``state_dict`` of as many call stacks with the same limits returned."""
+        for name in _STATE:
+            getattr(self, name)[...] = state[name]
 
     def observe(self) -> npt.NDArray[np.uint8]:
         """Returns a copy of the top frames, ``[N, L]``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -94,6 +94,22 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
         if ended:
             infos = self._end(ended, outcome, observations, infos)
         return observations, reward, terminated, truncated, infos
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the running episodes and the random states as plain containers and arrays."""
+        return {
+            "episodes": self.episodes.state_dict(),
+            "generators": [generator.bit_generator.state for generator in self.generators],
+            "steps": self._steps.copy(),
+            "ended": self._ended.copy(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what ``state_dict`` of as many environments with the same arguments returned."""
+        self.episodes.load_state_dict(state["episodes"])
+        for generator, saved in zip(self.generators, state["generators"], strict=True):
+            generator.bit_generator.state = saved
+        self._steps[...], self._ended[...] = state["steps"], state["ended"]
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """Returns ``[N, V]``: which tokens are legal next."""

@@ -73,11 +73,11 @@ def tokenize(text: str) -> list[int]:
     """
     plain = text.strip().lower().replace("×", "*").replace("÷", "/").replace("−", "-")
     if re.search(r"\d[\s]+\d", plain):
-        raise TokenizationError(f"two numbers with nothing between them in {text.strip()!r}; accepted: {ACCEPTED}")
+        raise TokenizationError(f"two numbers with nothing between them in {text.strip()[:80]!r}; accepted: {ACCEPTED}")
     pieces = _PIECES.findall(plain)
     for piece in pieces:
         if piece not in _IN_PROBLEMS or not piece.isascii():
-            raise TokenizationError(f"unknown word {piece!r} in {text.strip()[:80]!r}; accepted: {ACCEPTED}")
+            raise TokenizationError(f"unknown word {piece[:40]!r} in {text.strip()[:80]!r}; accepted: {ACCEPTED}")
     ids = [ID[piece] for piece in pieces]
     if ids and ids[-1] == EQUALS:
         ids.pop()

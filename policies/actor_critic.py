@@ -110,6 +110,10 @@ class ReasoningPolicy(ActorCriticPolicy):
             "optimizer_kwargs": self.optimizer_kwargs,
         }
 
+    def forget(self) -> None:
+        """Drops the cache: what follows does not depend on how the observations came about, not even in rounding."""
+        self._decoder = None
+
     def set_training_mode(self, mode: bool) -> None:
         """Leaves dropout off while PPO trains: with it on, the ratio to the policy that acted would be noise."""
         super().set_training_mode(mode)

@@ -12,6 +12,7 @@ import pytest
 import torch as th
 
 from o1nano.agents.checkpoint import load, save
+from o1nano.agents.files import write_sealed
 from o1nano.envs.episodes import EnvConfig
 from o1nano.envs.errors import CheckpointError
 from o1nano.envs.vocab import TOKENS
@@ -76,7 +77,7 @@ def test_a_crafted_file_executes_nothing(model: Path, tmp_path: Path, writer: st
         th.save(Attack(target), model)
     else:
         th.save({**th.load(model, weights_only=True), "training": Attack(target)}, model)
-    with pytest.raises(CheckpointError, match="no model file"):
+    with pytest.raises(CheckpointError, match="damaged or no checkpoint"):
         load(model)
     assert not target.exists()
     pickle.loads(pickle.dumps(Attack(target)))  # so that the test means something
@@ -126,7 +127,7 @@ def test_other_contents_are_refused(tmp_path: Path, content: Any) -> None:
 
 def altered(model: Path, **changes: Any) -> Path:
     content = th.load(model, weights_only=True)
-    th.save({**content, **changes}, model)
+    write_sealed(model, {**content, **changes})
     return model
 
 
@@ -137,8 +138,28 @@ def test_another_vocabulary_is_refused(model: Path, tokens: list[str]) -> None:
 
 
 def test_another_format_is_refused(model: Path) -> None:
-    with pytest.raises(CheckpointError, match="format 2; accepted: 1"):
-        load(altered(model, format=2))
+    with pytest.raises(CheckpointError, match="format 3; accepted: 2"):
+        load(altered(model, format=3))
+
+
+def test_a_file_of_the_first_format_needs_no_checksum(model: Path) -> None:
+    content = th.load(model, weights_only=True)
+    th.save({**content, "format": 1}, model)
+    assert load(model)[1] == ENV
+
+
+def test_a_file_that_has_lost_its_checksum_is_refused(model: Path) -> None:
+    th.save(th.load(model, weights_only=True), model)
+    with pytest.raises(CheckpointError, match="lost its checksum"):
+        load(model)
+
+
+def test_every_altered_byte_is_noticed(model: Path) -> None:
+    content, rng = model.read_bytes(), np.random.default_rng(0)
+    for at in [*rng.integers(len(content), size=60).tolist(), *range(len(content) - 80, len(content), 7)]:
+        model.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        with pytest.raises(CheckpointError):
+            load(model)
 
 
 @pytest.mark.parametrize(
@@ -149,13 +170,17 @@ def test_another_format_is_refused(model: Path) -> None:
         {"transformer": {"embedding": 64}},
         {"transformer": {"embedding": 33}},
         {"transformer": {"wings": 2}},
-        {"env": {}},
+        {"env": {"digits": "two"}},
+        {"env": {"frame_length": 64.5}},
+        {"env": {"frame_length": 10**9}},
+        {"transformer": {"layers": 10**12}},
+        {"training": None, "weights": None},
         {"env": None},
         {"tokens": None},
     ],
 )
 def test_a_file_with_a_broken_part_is_refused(model: Path, changes: dict[str, Any]) -> None:
-    with pytest.raises(CheckpointError, match="no model file"):
+    with pytest.raises(CheckpointError, match=r"no model file|weights of another shape"):
         load(altered(model, **changes))
 
 

@@ -157,7 +157,7 @@ def test_training_refuses_bad_flags_with_status_2(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["train_rl.py", "--digits", "0"])
     assert train_rl.main() == 2
-    assert capsys.readouterr().err == "train_rl.py: digits=0; accepted: an integer of at least 1\n"
+    assert capsys.readouterr().err == "train_rl.py: digits=0; accepted: an integer from 1 to 1000\n"
     assert not Path("runs").exists()
 
 
@@ -167,8 +167,8 @@ def test_the_smoke_run_writes_everything(tmp_path: Path) -> None:
     assert "before PPO" in done.stdout and "division/1" in done.stdout
     folder = tmp_path / "runs" / "smoke"
     names = {path.name for path in folder.iterdir()}
-    assert {"config.json", "o1_model.pth", "o1_model.zip", "results.json"} <= names
+    assert {"config.json", "o1_model.pth", "o1_model.zip", "results.json", "times.json", "checkpoints"} <= names
     assert any(name.startswith("events.out.tfevents") for name in names)
     results = json.loads((folder / "results.json").read_text())
-    assert {"before", "after", "average_before", "average_after", "versions"} <= set(results)
+    assert {"before", "after", "average_before", "average_after", "warm_start", "ppo"} <= set(results)
     checkpoint.load(folder / "o1_model.pth")

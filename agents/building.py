@@ -1,0 +1,87 @@
+"""The parts of a run as its configuration asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gymnasium.vector import AutoresetMode
+
+from o1nano.agents.config import TrainConfig
+from o1nano.agents.demonstrations import DemonstrationStream
+from o1nano.agents.evaluation import levels
+from o1nano.agents.ppo import FramePPO
+from o1nano.agents.vec_env import GymnasiumVecEnv, Monitor
+from o1nano.envs.curriculum import AdaptiveCurriculum, Curriculum
+from o1nano.envs.episodes import EnvConfig
+from o1nano.envs.levels import UniformLevels
+from o1nano.envs.pose import stream
+from o1nano.envs.vector import ArithmeticVectorEnv
+from o1nano.envs.wrappers import VectorCurriculumWrapper
+from o1nano.policies.actor_critic import ReasoningPolicy
+
+SUMS, PRODUCTS = ("addition", "subtraction"), ("multiplication", "division")
+
+
+def build_curriculum(config: TrainConfig) -> AdaptiveCurriculum:
+    """Returns the curriculum: it begins with the demonstrated sizes."""
+    given = config.curriculum
+    first = dict.fromkeys(SUMS, config.digits) | dict.fromkeys(PRODUCTS, config.product_digits)
+    last = dict.fromkeys(SUMS, given.sums) | dict.fromkeys(PRODUCTS, given.products)
+    return AdaptiveCurriculum(
+        first=first,
+        last={family: max(first[family], size) for family, size in last.items()},
+        promote=given.promote,
+        demote=given.demote,
+        window=given.window,
+        floor=given.floor,
+        priority=dict.fromkeys(SUMS, given.sums_priority),
+    )
+
+
+def build_demonstrations(config: TrainConfig) -> DemonstrationStream:
+    """Returns the expert's frames that the warm start imitates."""
+    given = config.warm_start
+    return DemonstrationStream(
+        UniformLevels(levels(config.digits, config.product_digits)),
+        stream("demonstrations", config.seed),
+        given.batch_tokens,
+        given.slip_rate,
+        given.spoil_rate,
+    )
+
+
+def build_model(config: TrainConfig, env_config: EnvConfig, curriculum: Curriculum) -> FramePPO:
+    """Returns PPO with its policy and its environments."""
+    ppo = config.ppo
+    env = ArithmeticVectorEnv(ppo.n_envs, autoreset_mode=AutoresetMode.SAME_STEP, obs_dtype="uint8", **vars(env_config))
+    return FramePPO(
+        ReasoningPolicy,
+        Monitor(GymnasiumVecEnv(VectorCurriculumWrapper(env, curriculum))),
+        credit=ppo.credit,
+        depth=env_config.depth,
+        learning_rate=warm_up_and_decay(ppo.learning_rate),
+        n_steps=ppo.n_steps,
+        batch_size=ppo.batch_size,
+        n_epochs=ppo.n_epochs,
+        gamma=1.0,
+        gae_lambda=ppo.gae_lambda,
+        clip_range=ppo.clip_range,
+        ent_coef=ppo.kl_coef,
+        critic_epochs=ppo.critic_epochs,
+        critic_learning_rate=ppo.critic_learning_rate,
+        max_grad_norm=ppo.max_grad_norm,
+        target_kl=ppo.target_kl,
+        policy_kwargs={
+            "transformer": config.transformer,
+            "bf16": config.bf16,
+            "functions": env_config.grammar.functions,
+            "optimizer_kwargs": {"betas": (0.9, 0.99), "eps": 1e-5, "weight_decay": 0.0},
+        },
+        seed=config.seed,
+        device=config.device,
+    )
+
+
+def warm_up_and_decay(peak: float, share: float = 0.02) -> Callable[[float], float]:
+    """Returns a schedule of the remaining progress: up to the peak over the first share of a run, then down to 0."""
+    return lambda remaining: peak * min(1.0, (1 - remaining) / share) * remaining

@@ -1,0 +1,66 @@
+"""What both scripts share: flags from a dataclass, and one line for every mistake of the user's."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import tyro
+
+from o1nano.envs.errors import ConfigurationError, O1NanoError
+
+T = TypeVar("T")
+
+
+def parse(kind: type[T], description: str | None) -> T:
+    """Reads the flags.
+
+    Raises:
+        ConfigurationError: If they make no sense: one line of what tyro draws as a box.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(kind, description=description)
+    except SystemExit as ended:
+        if not ended.code:
+            raise
+        raise ConfigurationError(_one_line(said.getvalue())) from None
+
+
+def _one_line(box: str) -> str:
+    """Takes what is wrong out of a box: what stands below its title and above its first rule."""
+    rows = [re.sub(r"\x1b\[[0-9;]*m", "", row).strip("│╭╮╰╯ ") for row in box.splitlines()]
+    body = " ".join(row for row in "\n".join(rows[1:]).split("──")[0].split("\n") if row)
+    return f"{body}; accepted: see --help"
+
+
+def guarded(program: str, main: Callable[[], int]) -> int:
+    """Runs a program; a mistake of its user's, or a machine without room, becomes one line and exit status 2."""
+    for stream, errors in ((sys.stdin, "replace"), (sys.stdout, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)  # text that is no text is no reason to fail
+    try:
+        return main()
+    except O1NanoError as error:
+        problem = str(error)
+    except (OSError, MemoryError, RuntimeError) as error:
+        problem = _no_room(error)
+        if not problem:
+            raise
+    print(f"{program}: {' '.join(problem.split())}", file=sys.stderr)
+    return 2
+
+
+def _no_room(error: Exception) -> str:
+    """Says what the machine lacks; nothing if the error is another one."""
+    if isinstance(error, OSError):
+        place = f" at {error.filename}" if error.filename else ""
+        return f"{error.strerror or type(error).__name__}{place}; accepted: a place that can be read and written"
+    if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
+        return "not enough memory; accepted: a smaller network, batch or frame_length"
+    return ""

@@ -1,0 +1,57 @@
+"""What a result depends on beside its configuration: versions, the commit, the processor."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import stable_baselines3
+import torch as th
+
+import o1nano
+
+
+def has_bf16() -> bool:
+    """Tells whether the processor computes bfloat16 products in hardware; emulated ones only cost time."""
+    if th.cuda.is_available():
+        return True
+    capabilities = getattr(th.backends.cpu, "get_cpu_capability", lambda: "")()
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    return "AVX512" in capabilities and ("avx512_bf16" in flags or "amx_bf16" in flags)
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions and the machine that a result depends on."""
+    return {
+        "o1nano": o1nano.__version__,
+        "commit": commit(Path(o1nano.__file__).resolve().parent),
+        "python": platform.python_version(),
+        "torch": str(th.__version__),  # a subclass of str, which is no plain value
+        "gymnasium": gymnasium.__version__,
+        "stable_baselines3": stable_baselines3.__version__,
+        "numpy": np.__version__,
+        "cpu": cpu(),
+        "machine": f"{platform.machine()}, {th.get_num_threads()} threads",
+        "command": " ".join(sys.argv),
+    }
+
+
+def commit(folder: Path) -> str:
+    """Returns the commit of the checkout that a folder is in, with ``-dirty`` behind it if files have been changed."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"  # no Git here
+    return done.stdout.strip() or "none: not a checkout"
+
+
+def cpu() -> str:
+    """Returns the processor's name."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,75 @@
+"""TensorBoard files that agree with a run however often it is cut and resumed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
+from torch.utils.tensorboard.writer import SummaryWriter
+
+NOT_TEXT = ("stdout", "log", "json", "csv")
+_EVENTS = "events.out.tfevents.*"
+
+
+class _Events(TensorBoardOutputFormat):
+    """The format of Stable-Baselines3 on a writer that tells a running TensorBoard to forget later steps."""
+
+    def __init__(self, folder: Path, purge_step: int | None) -> None:
+        self.writer = SummaryWriter(str(folder), purge_step=purge_step)
+        self._is_closed = False
+
+
+class RunLogger(Logger):
+    """Stable-Baselines3's logger on one axis of tokens: those of the warm start, then those of PPO.
+
+    Args:
+        folder: The run's folder.
+        state: What ``state_dict`` returned when the run was cut. Whatever was written after that is removed.
+
+    Attributes:
+        start: Tokens of the phases before; added to every step.
+    """
+
+    def __init__(self, folder: Path, state: Mapping[str, Any] | None = None) -> None:
+        self.folder = folder
+        state = state or {"start": 0, "step": 0, "events": {}, "pending": []}
+        for path in folder.glob(_EVENTS):
+            size = state["events"].get(path.name)
+            if size is None:
+                path.unlink()
+            else:
+                os.truncate(path, size)
+        self.start, self.step = state["start"], state["step"]
+        self.events = _Events(folder, self.step + 1 if state["events"] else None)
+        super().__init__(str(folder), [self.events])
+        for key, value, count, excluded in state["pending"]:
+            self.name_to_value[key], self.name_to_count[key], self.name_to_excluded[key] = value, count, excluded
+
+    def dump(self, step: int = 0) -> None:
+        """Writes what has been recorded, at a step counted from the beginning of the phase."""
+        self.step = self.start + step
+        super().dump(self.step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns how far the files have been written, and the numbers that wait for the next ``dump``."""
+        self.events.writer.flush()
+        pending = [
+            [key, float(value), self.name_to_count[key], self.name_to_excluded[key]]
+            for key, value in self.name_to_value.items()
+        ]
+        sizes = {path.name: path.stat().st_size for path in self.folder.glob(_EVENTS)}
+        return {"start": self.start, "step": self.step, "events": sizes, "pending": pending}
+
+
+def as_table(config: Mapping[str, Any], prefix: str = "") -> str:
+    """Returns a configuration as a markdown table."""
+    rows = [] if prefix else ["| field | value |", "| --- | --- |"]
+    for name, value in config.items():
+        if isinstance(value, dict):
+            rows.append(as_table(value, f"{prefix}{name}."))
+        else:
+            rows.append(f"| {prefix}{name} | {value} |")
+    return "\n".join(rows)
