@@ -13,6 +13,7 @@ from o1nano.envs.episodes import EnvConfig
 from o1nano.envs.grammar import Grammar, State
 from o1nano.envs.rules import CallStacks, Outcome
 from o1nano.envs.vocab import END_CALL, END_THINK, EQUALS, STEP, THINK
+from o1nano.policies.beam import Beam
 from o1nano.policies.decoding import Decoder
 from o1nano.policies.long_decoding import LongDecoder
 from o1nano.policies.network import ReasoningNetwork
@@ -68,6 +69,7 @@ class Engine:
         self.ready.extend(threads)
         while self._fill():
             log_probs, values = self.decoder.step(self.stacks.observe())
+            self._hold(values)
             state = self.stacks.state[self.stacks.top]
             self._constrain(log_probs, state)
             actions = choose(log_probs, self._temperature, uniforms(self._key, self._drawn))
@@ -77,6 +79,9 @@ class Engine:
             concluded = state == State.ANSWER  # a thought has ended: what does the critic expect of it?
             self._trust[concluded] += np.log(values.cpu().numpy()[concluded].clip(0.01, 1.0))
             outcome = self.stacks.step(actions)
+            for row in np.flatnonzero(actions == STEP).tolist() if self.thinking.beam > 1 else ():
+                if (stepped := self.threads[row]) is not None:
+                    stepped.at_step = True
             self._keep_frames()
             if self.thinking.retries:
                 self._retry(np.isin(state, _THOUGHTS) & (outcome == Outcome.RUNNING), actions, chance)
@@ -148,19 +153,22 @@ class Engine:
             asker.path.shared += 1
             self._go_on(asker, known)
         else:
-            ballot = asker.ballot = Ballot(prompt, asker, thinking.lead)
-            for vote in range(thinking.vote):
+            ballot = asker.ballot = (Beam if thinking.beam > 1 else Ballot)(prompt, asker, thinking.lead)
+            for vote in range(max(thinking.vote, thinking.beam)):
                 asked = commuted(prompt) if vote % 2 else prompt
                 stream = key(asker.key, asker.drawn, vote)
                 temperature = asker.temperature if vote == 0 else asker.temperature or 1.0
                 voter = Thread(asked, len(asked), stream, asker.path, lambda _: self._count(ballot), temperature)
-                voter.depth = asker.depth + 1
+                voter.depth, voter.candidacy = asker.depth + 1, ballot
                 ballot.voters.append(voter)
             self.ready.extendleft(reversed(ballot.voters))  # what is begun is brought to its end first
 
     def _count(self, ballot: Ballot) -> None:
-        """Lets the asker go on once a vote is decided."""
-        if ballot.asker.ballot is not ballot or not ballot.is_decided():
+        """Lets the asker go on once a vote is decided, and voters that have waited for each other."""
+        if ballot.asker.ballot is not ballot:
+            return
+        self.ready.extendleft(ballot.advance())
+        if not ballot.is_decided():
             return
         for voter in ballot.voters:
             if voter.outcome == Outcome.RUNNING:
@@ -178,6 +186,17 @@ class Engine:
             self._end(asker, Outcome.FRAME_FULL, b"")
         else:
             self.ready.appendleft(asker)
+
+    def _hold(self, values: th.Tensor) -> None:
+        """Takes hypotheses of a beam out of their rows where a step of theirs has ended, and the critic has seen it."""
+        for row, thread in enumerate(self.threads):
+            if thread is None or not thread.at_step or not isinstance(thread.candidacy, Beam):
+                continue
+            thread.frame, thread.at_step = self.stacks.open_frames(row)[0].tobytes(), False
+            self._exit(row)
+            self.stacks.park(row)
+            thread.candidacy.hold(thread, float(values[row]))
+            self._count(thread.candidacy)
 
     def _constrain(self, log_probs: th.Tensor, state: npt.NDArray[np.uint8]) -> None:
         """Takes away what a path may not say while it must think on, or once it must answer."""

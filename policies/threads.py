@@ -24,6 +24,8 @@ class Thinking:
     the path is greedy), every second one with commuted operands where the operation allows it."""
     lead: int = 0
     """Ends a vote as soon as one answer leads by so many; 0 hears all."""
+    beam: int = 1
+    """Hypotheses of every subtask that the critic chooses among at each of its steps, instead of votes."""
     share: bool = False
     """Whether subtasks of a path that are the same share one result."""
     retries: int = 0
@@ -37,16 +39,25 @@ class Thinking:
 
     def validate(self) -> None:
         """Raises ``ConfigurationError`` on a value that makes no sense."""
-        for name, least in (("vote", 1), ("lead", 0), ("retries", 0), ("max_tokens", 0), ("min_tokens", 0)):
+        for name, least in (
+            ("vote", 1),
+            ("beam", 1),
+            ("lead", 0),
+            ("retries", 0),
+            ("max_tokens", 0),
+            ("min_tokens", 0),
+        ):
             if getattr(self, name) < least:
                 raise ConfigurationError(f"{name}={getattr(self, name)}; accepted: at least {least}")
+        if self.vote > 1 and self.beam > 1:
+            raise ConfigurationError(f"vote={self.vote} and beam={self.beam}; accepted: one of them above 1")
         if not 0 <= self.retry_below <= 1:
             raise ConfigurationError(f"retry_below={self.retry_below}; accepted: a probability")
 
     @property
     def asks(self) -> bool:
         """Whether subtasks leave the call stack of their caller and become threads of their own."""
-        return self.vote > 1 or self.share
+        return self.vote > 1 or self.beam > 1 or self.share
 
 
 @dataclass
@@ -93,6 +104,8 @@ class Thread:
         frames: What has ended in its line of thought, children before parents, if frames are kept.
         outcome, answer: How it ended.
         ballot: The vote that it waits for.
+        candidacy: The vote that it takes part in.
+        at_step: Whether it has just ended a step: written a ``;``, or been given an answer.
         given_up: Whether nobody wants its answer any more.
     """
 
@@ -111,11 +124,13 @@ class Thread:
     outcome: Outcome = Outcome.RUNNING
     answer: bytes = b""
     ballot: Ballot | None = None
+    candidacy: Ballot | None = None
+    at_step: bool = False
     given_up: bool = False
 
     def hear(self, child: Thread) -> None:
         """Takes over the answer of a child, and the line of thought that led to it."""
-        self.ballot = None
+        self.ballot, self.at_step = None, True
         self.frame += child.answer
         self.spent += child.spent
         self.log_prob += child.log_prob
@@ -144,6 +159,10 @@ class Ballot:
     asker: Thread
     lead: int = 0
     voters: list[Thread] = field(default_factory=list)
+
+    def advance(self) -> list[Thread]:
+        """Returns threads that go on: none, voters do not wait for each other."""
+        return []
 
     def winner(self) -> Thread | None:
         """Returns the first voter for the answer that leads; None if nobody has answered."""

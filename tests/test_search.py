@@ -18,6 +18,7 @@ from o1nano.envs.pose import Problem, read
 from o1nano.envs.rules import CallStacks, Limits, Outcome
 from o1nano.envs.vocab import END_CALL, END_THINK, EOS, PROBLEM, REMAINDER, spell
 from o1nano.policies.answers import Answer, explore, solve
+from o1nano.policies.beam import Beam
 from o1nano.policies.sampling import choose, key, uniforms
 from o1nano.policies.search import Search, check, search
 from o1nano.policies.threads import Ballot, Path, Thinking, Thread, commuted
@@ -58,6 +59,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bytes, int, float]]:
 
     def step(self: object, observations: np.ndarray) -> tuple[th.Tensor, th.Tensor]:
         log_probs = th.full((len(observations), len(Grammar().legal[0])), -th.inf)
+        values = th.ones(len(observations))
         for row, observation in enumerate(observations):
             frame = observation[observation > 0].tobytes()
             if not frame:
@@ -66,10 +68,12 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bytes, int, float]]:
             right = copied(frame) or int(expert.predict(observation[None])[0])
             log_probs[row, right] = 0.0
             for end, token, chance in faults:
+                if end + bytes([token]) in frame:  # the critic has seen the fault
+                    values[row] = 0.05
                 if frame.endswith(end) and token != right:
                     log_probs[row, token] = np.log(chance)
                     log_probs[row, right] = np.log1p(-chance)
-        return log_probs, th.ones(len(observations))
+        return log_probs, values
 
     monkeypatch.setattr("o1nano.policies.decoding.Decoder.step", step)
     return faults
@@ -84,7 +88,14 @@ def explore_one(problem: str, paths: int = 1, temperature: float = 0.0, **thinki
 
 def test_the_expert_is_right_however_it_thinks(scripted: list[tuple[bytes, int, float]]) -> None:
     for problem in ("98+45", "34*57", "914/64", "(12+7)*5-8/2"):
-        for thinking in ({}, {"vote": 3}, {"share": True}, {"vote": 5, "lead": 2, "share": True}, {"retries": 3}):
+        for thinking in (
+            {},
+            {"vote": 3},
+            {"share": True},
+            {"vote": 5, "lead": 2, "share": True},
+            {"retries": 3},
+            {"beam": 4, "share": True},
+        ):
             (answer,) = explore_one(problem, **thinking)
             assert answer.correct, (problem, thinking, answer)
             assert answer.retries == 0
@@ -128,6 +139,34 @@ def test_votes_outvote_a_rare_error(scripted: list[tuple[bytes, int, float]]) ->
     assert rate[1] > rate[0] + 0.1
     early = explore_one("98+45", paths=60, temperature=1.0, vote=9, lead=2)
     assert np.mean([p.tokens for p in early]) < np.mean([p.tokens for p in voted])
+
+
+def test_a_beam_drops_what_the_critic_expects_little_of(scripted: list[tuple[bytes, int, float]]) -> None:
+    # The expert's frame of 57 / 8 asks for 5 / 8 and is told 0 R 5; then it usually goes astray.
+    scripted.append(fault("<subtask> 7 5 / 8 = <think> <call> 5 / 8 </call> 0 R 5 ;", "1", 0.7))
+    plain = explore_one("57/8", paths=40, temperature=1.0)
+    beam = explore_one("57/8", paths=40, temperature=1.0, beam=4)
+    rate = [np.mean([path.correct for path in paths]) for paths in (plain, beam)]
+    assert rate[0] < 0.6
+    assert rate[1] > rate[0] + 0.25
+    assert explore_one("57/8", paths=40, temperature=1.0, beam=4, share=True) is not None
+
+
+def test_the_better_half_of_a_beam_goes_on_twice() -> None:
+    threads = [voter() for _ in range(4)]
+    beam = Beam(b"", voter(), 0, list(threads))
+    for thread, value in zip(threads[:3], (0.1, 0.9, 0.5), strict=True):
+        beam.hold(thread, value)
+    assert beam.advance() == []  # one still runs
+    threads[3].outcome, threads[3].answer = Outcome.ANSWERED, b"1"
+    on = beam.advance()
+    assert on[:2] == [threads[1], threads[2]] and len(on) == 3 and threads[0].given_up
+    assert on[2].key != threads[1].key and on[2].path is threads[1].path
+    assert not beam.is_decided() and beam.winner() is threads[3]
+    on[2].outcome, on[2].answer, on[2].trust = Outcome.ANSWERED, b"2", 0.5
+    for thread in on[:2]:
+        thread.outcome = Outcome.FRAME_FULL
+    assert beam.is_decided() and beam.winner() is on[2]
 
 
 def test_a_doubted_step_is_tried_again(scripted: list[tuple[bytes, int, float]]) -> None:
@@ -235,6 +274,7 @@ def test_only_one_sum_or_product_is_commuted(prompt: str, other: str) -> None:
         Search(temperature=-1.0),
         Search(select="longest"),  # type: ignore[arg-type]
         Search(thinking=Thinking(vote=0)),
+        Search(thinking=Thinking(vote=2, beam=2)),
         Search(thinking=Thinking(retry_below=2.0)),
         Search(thinking=Thinking(max_tokens=-1)),
     ],
