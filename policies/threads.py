@@ -39,14 +39,8 @@ class Thinking:
 
     def validate(self) -> None:
         """Raises ``ConfigurationError`` on a value that makes no sense."""
-        for name, least in (
-            ("vote", 1),
-            ("beam", 1),
-            ("lead", 0),
-            ("retries", 0),
-            ("max_tokens", 0),
-            ("min_tokens", 0),
-        ):
+        for name in ("vote", "beam", "lead", "retries", "max_tokens", "min_tokens"):
+            least = int(name in ("vote", "beam"))
             if getattr(self, name) < least:
                 raise ConfigurationError(f"{name}={getattr(self, name)}; accepted: at least {least}")
         if self.vote > 1 and self.beam > 1:

@@ -86,19 +86,24 @@ def explore_one(problem: str, paths: int = 1, temperature: float = 0.0, **thinki
     return explore(tiny_network(), [read(problem)], WIDE, paths, temperature, Thinking(**thinking))[0]  # type: ignore[arg-type]
 
 
-def test_the_expert_is_right_however_it_thinks(scripted: list[tuple[bytes, int, float]]) -> None:
+WAYS_TO_THINK: list[dict[str, object]] = [
+    {},
+    {"vote": 3},
+    {"share": True},
+    {"vote": 5, "lead": 2, "share": True},
+    {"beam": 4, "share": True},
+    {"retries": 3},
+]
+
+
+@pytest.mark.parametrize("thinking", WAYS_TO_THINK)
+def test_the_expert_is_right_however_it_thinks(
+    scripted: list[tuple[bytes, int, float]], thinking: dict[str, object]
+) -> None:
     for problem in ("98+45", "34*57", "914/64", "(12+7)*5-8/2"):
-        for thinking in (
-            {},
-            {"vote": 3},
-            {"share": True},
-            {"vote": 5, "lead": 2, "share": True},
-            {"retries": 3},
-            {"beam": 4, "share": True},
-        ):
-            (answer,) = explore_one(problem, **thinking)
-            assert answer.correct, (problem, thinking, answer)
-            assert answer.retries == 0
+        (answer,) = explore_one(problem, **thinking)
+        assert answer.correct, (problem, answer)
+        assert answer.retries == 0
 
 
 def test_a_thread_of_its_own_is_a_call_in_its_callers_stack(scripted: list[tuple[bytes, int, float]]) -> None:
