@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from rich.console import Console
 
 from o1nano.agents.command_line import guarded, parse
 from o1nano.agents.config import check_device
@@ -16,11 +18,13 @@ from o1nano.agents.evaluation import held_out, levels, tabulate
 from o1nano.agents.probes import probe
 from o1nano.agents.reports import check_writable, read_problems, records, table, usage
 from o1nano.agents.solver import Solver
-from o1nano.agents.transcripts import transcript
+from o1nano.agents.transcripts import tree
 from o1nano.envs.errors import CheckpointError, ConfigurationError, O1NanoError
 from o1nano.envs.pose import Problem
 from o1nano.policies.answers import Answer
 from o1nano.policies.search import Search
+
+PRETRAINED = Path(__file__).resolve().parent / "pretrained" / "o1_model.pth"
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Options:
     """What to do with a model."""
 
     model: Annotated[Path | None, tyro.conf.Positional] = None
-    """An o1_model.pth or the folder of a run; by default that of the newest run under runs/."""
+    """An o1_model.pth or the folder of a run; by default the newest under runs/, or else the shipped model."""
     ask: str | None = None
     """Answer one problem, such as "Calculate the sum of 98 and 45"."""
     interactive: bool = False
@@ -72,19 +76,26 @@ class Session:
     """A loaded model and what to do with it."""
 
     def __init__(self, options: Options) -> None:
-        self.options = options
+        self.options, self.console = options, Console(highlight=False)
         self.solver = Solver.load(find_model(options.model), options.device, options.batch, options.seed)
 
     def solve(self, problems: list[Problem]) -> list[Answer]:
         """Answers problems as the options say."""
         return self.solver.solve_all(problems, self.options.search, self.options.show_reasoning)
 
-    def ask(self, text: str) -> str:
-        """Answers one problem; returns what is to be printed."""
+    def ask(self, text: str) -> None:
+        """Answers one problem."""
         answer = self.solve([self.solver.read(text)])[0]
         if self.options.show_reasoning:
-            return f"{transcript(answer)}\n{usage(answer)}"
-        return f"{answer.text or f'no answer: {answer.outcome}'}    ({usage(answer)})"
+            self.show([answer])
+            print(usage(answer))
+        else:
+            print(f"{answer.text or f'no answer: {answer.outcome}'}    ({usage(answer)})")
+
+    def show(self, answers: Iterable[Answer]) -> None:
+        """Draws the frames of answers, hidden reasoning included; in a terminal every channel has its colour."""
+        for answer in answers:
+            self.console.print(tree(answer), soft_wrap=True)
 
     def interactive(self) -> None:
         """Answers lines of standard input; a bad one gets a line that says why."""
@@ -98,7 +109,7 @@ class Session:
             if not text.strip():
                 return
             try:
-                print(self.ask(text))
+                self.ask(text)
             except O1NanoError as error:
                 print(error)
 
@@ -113,7 +124,7 @@ class Session:
         for line, record in zip(lines, found["problems"], strict=True):
             print(f"{line.text}  ->  {record['answer'] or '(no answer)'}{'' if record['correct'] else '  (wrong)'}")
         if self.options.show_reasoning:
-            print("\n" + "\n\n".join(map(transcript, answers)))
+            self.show(answers)
         summary = found["summary"]
         print(f"\n{summary['accuracy']:.1%} of {summary['n']} right, {summary['valid']} valid")
         self.write(found)
@@ -127,7 +138,7 @@ class Session:
         if options.search.select == "oracle":
             print("chosen by the oracle, which looks at the solutions: an upper bound")
         if options.show_reasoning:
-            print("\n" + "\n\n".join(transcript(answer) for answer in answers if not answer.correct))
+            self.show(answer for answer in answers if not answer.correct)
         correct = sum(answer.correct for answer in answers)
         summary = {"accuracy": correct / len(answers), "valid": sum(a.outcome == "answered" for a in answers)}
         summary |= {"n": len(answers), "average_reward": correct / len(answers)}
@@ -158,13 +169,13 @@ class Session:
 
 
 def find_model(path: Path | None) -> Path:
-    """Returns the file of a model: the one that is named, in the folder that is named, or of the newest run."""
+    """Returns the file of a model: the one that is named, in the folder that is named, of the newest run, or ours."""
     if path is not None:
         return path / "o1_model.pth" if path.is_dir() else path
     models = sorted(Path("runs").glob("*/o1_model.pth"), key=lambda model: model.stat().st_mtime)
-    if not models:
+    if not models and not PRETRAINED.is_file():
         raise CheckpointError("no model under runs/; accepted: a path, or a run of train_rl.py before")
-    return models[-1]
+    return models[-1] if models else PRETRAINED
 
 
 def measure() -> int:
@@ -173,7 +184,7 @@ def measure() -> int:
     options.validate()
     session = Session(options)
     if options.ask is not None:
-        print(session.ask(options.ask))
+        session.ask(options.ask)
     elif options.interactive:
         session.interactive()
     elif options.problems is not None:

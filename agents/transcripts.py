@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from rich.text import Text
+
+from o1nano.envs.grammar import Channel
+from o1nano.envs.render import COLOURS, spans
 from o1nano.envs.rules import Ended
-from o1nano.envs.vocab import spell
 from o1nano.policies.answers import Answer
+
+# White is for pictures, whose background is dark; a terminal's may be light.
+_STYLES = {**COLOURS, Channel.COMPLETION.name.lower(): "bold"}
+
+
+def tree(answer: Answer) -> Text:
+    """Returns the problem, the tree of frames as they were called, and the answer; a channel has a colour."""
+    text = Text(answer.problem.text)
+    for frame in in_call_order(list(answer.frames)):
+        text.append("\n" + "  " * frame.depth)
+        for index, (token, kind) in enumerate(spans(frame.tokens)):
+            text.append(" " * (index > 0))
+            text.append(token, _STYLES[kind])
+    verdict = "right" if answer.correct else f"wrong, {answer.problem.answer_text} is right"
+    said = answer.text or f"no answer: {answer.outcome}"
+    return text.append(f"\n{said}  ({verdict}, {answer.tokens} tokens)")
 
 
 def transcript(answer: Answer) -> str:
-    """Returns the problem, the tree of frames as they were called, and the answer."""
-    lines = ["  " * frame.depth + spell(frame.tokens) for frame in in_call_order(list(answer.frames))]
-    verdict = "right" if answer.correct else f"wrong, {answer.problem.answer_text} is right"
-    said = answer.text or f"no answer: {answer.outcome}"
-    return "\n".join([answer.problem.text, *lines, f"{said}  ({verdict}, {answer.tokens} tokens)"])
+    """Returns ``tree`` as plain text."""
+    return tree(answer).plain
 
 
 def in_call_order(frames: list[Ended]) -> list[Ended]:
@@ -23,4 +39,4 @@ def in_call_order(frames: list[Ended]) -> list[Ended]:
         while trees and trees[-1][0].depth > frame.depth:
             below = trees.pop() + below
         trees.append([frame, *below])
-    return [frame for tree in trees for frame in tree]
+    return [frame for family in trees for frame in family]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch as th
 
-from o1nano.agents.transcripts import in_call_order, transcript
+from o1nano.agents.transcripts import in_call_order, transcript, tree
 from o1nano.envs.arithmetic import ArithmeticEnv
 from o1nano.envs.episodes import EnvConfig
 from o1nano.envs.errors import ConfigurationError
@@ -193,6 +193,12 @@ def test_a_transcript_shows_problem_tree_and_verdict() -> None:
     wrong = transcript(replace(answer, text="144", correct=False))
     assert wrong.endswith("144  (wrong, 143 is right, 17 tokens)")
     assert spell(frames[-1].tokens) in wrong
+
+
+def test_every_channel_of_a_tree_has_its_colour() -> None:
+    answer = Answer(read("98+45"), "143", True, "answered", 6, 4, 7, 1, 2, 23, 0, tuple(ended_frames("98+45")))
+    styles = {str(span.style) for span in tree(answer).spans}
+    assert len(styles) == 5 and "bold" in styles
 
 
 def test_a_transcript_does_not_use_up_the_frames() -> None:

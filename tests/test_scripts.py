@@ -128,6 +128,7 @@ def test_a_missing_model_is_one_line_and_status_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(evaluate, "PRETRAINED", tmp_path / "o1_model.pth")
     assert run(monkeypatch) == 2
     assert "no model under runs/" in capsys.readouterr().err
 
