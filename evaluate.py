@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from rich.console import Console
 
 from o1nano.agents.checkpoint import load
 from o1nano.agents.command_line import guarded, parse
 from o1nano.agents.config import check_device
 from o1nano.agents.evaluation import held_out, levels, tabulate
+from o1nano.agents.progress import Display
 from o1nano.agents.reports import check_writable, fitting, read_problems, records, table
 from o1nano.agents.transcripts import transcript
 from o1nano.envs.episodes import EnvConfig
@@ -53,6 +55,8 @@ class Options:
     """Problems that are decoded together."""
     device: str = "cpu"
     """cpu or cuda."""
+    quiet: bool = False
+    """Show no progress."""
 
     def validate(self) -> None:
         """Raises ``ConfigurationError`` on a value that makes no sense."""
@@ -76,11 +80,15 @@ class Session:
         self.network: ReasoningNetwork
         self.env: EnvConfig
         self.network, self.env = load(find_model(options.model), options.device)
+        # Beside the answers, not among them; a single question needs none.
+        asking = options.ask is not None or options.interactive
+        self.display = Display(console=Console(stderr=True, quiet=options.quiet or asking, highlight=False))
 
     def solve(self, problems: list[Problem]) -> list[Answer]:
         """Answers problems as the options say."""
         options = self.options
-        return solve(
+        self.display.begin("solving", len(problems))
+        answers = solve(
             self.network,
             problems,
             self.env,
@@ -88,7 +96,10 @@ class Session:
             options.temperature,
             options.seed,
             keep_frames=options.show_reasoning,
+            progress=self.display.update,
         )
+        self.display.end()
+        return answers
 
     def ask(self, text: str) -> str:
         """Answers one problem; returns what is to be printed."""

@@ -138,14 +138,25 @@ class FramePPO(PPO):
         actions = th.from_numpy(np.concatenate([frame.actions for frame in ordered])).long().to(self.device)
         chosen = log_probs.gather(1, actions[:, None]).squeeze(1).cpu().numpy()
         parts = np.split(chosen, np.cumsum([len(frame.positions) for frame in ordered])[:-1])
-        for index, reference in zip(order, parts, strict=True):
-            out[index] = self.kl_price * (frames[index].log_probs - reference)
+        ratios = [frame.log_probs - reference for frame, reference in zip(ordered, parts, strict=True)]
+        for index, ratio in zip(order, ratios, strict=True):
+            out[index] = self.kl_price * ratio
+        self.logger.record("train/kl_to_warm_start", float(np.mean(np.concatenate(ratios))))
+        self.logger.record("reward/kl_price", float(np.mean([price.sum() for price in out])))
         return out
 
     def train(self) -> None:
         """Updates the policy, unless no frame has ended in the rollout: then there is nothing to learn from yet."""
         if len(self.rollout_buffer.values):
+            self.logger.record("train/first_ratio", self._first_ratio())
             super().train()
+
+    def _first_ratio(self) -> float:
+        """Mean probability ratio of some frames before the update: 1, but for frames older than the last one."""
+        samples = self.rollout_buffer._samples(self.rollout_buffer._frames[:32])
+        with th.no_grad():
+            log_probs = self.policy.evaluate_actions(samples.observations, samples.actions)[1]
+        return float((log_probs - samples.old_log_prob).exp().mean())
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "reference"]
