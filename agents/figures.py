@@ -6,6 +6,7 @@ Figures are drawn without pyplot: it keeps a global state, and looks for a scree
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -18,7 +19,7 @@ from o1nano.policies.engine import Answer
 
 def as_image(figure: Figure) -> Image:
     """Draws a figure as an image for the logger."""
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)  # its methods have no annotations
     canvas.draw()
     return Image(np.asarray(canvas.buffer_rgba())[..., :3], "HWC")
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch as th
-from stable_baselines3.common.callbacks import CallbackList
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
 from o1nano.agents import checkpoint
 from o1nano.agents.building import build_curriculum, build_demonstrations, build_model
@@ -207,7 +207,7 @@ class Run:
             self.display.update(epochs, f"success {success:.2f}, sizes {sizes}")
             self.pause(epochs)
 
-        callbacks = [
+        callbacks: list[BaseCallback] = [
             Times(),
             self.statistics,
             FrameStatistics(),
