@@ -16,6 +16,7 @@ from o1nano.agents.command_line import guarded, parse
 from o1nano.agents.config import check_device
 from o1nano.agents.evaluation import held_out, levels, tabulate
 from o1nano.agents.probes import probe
+from o1nano.agents.progress import Display
 from o1nano.agents.reports import check_writable, read_problems, records, table, usage
 from o1nano.agents.solver import Solver
 from o1nano.agents.transcripts import tree
@@ -58,6 +59,8 @@ class Options:
     """Call stacks that are decoded together."""
     device: str = "cpu"
     """cpu or cuda."""
+    quiet: bool = False
+    """Show no progress."""
 
     def validate(self) -> None:
         """Raises ``ConfigurationError`` on a value that makes no sense."""
@@ -78,10 +81,17 @@ class Session:
     def __init__(self, options: Options) -> None:
         self.options, self.console = options, Console(highlight=False)
         self.solver = Solver.load(find_model(options.model), options.device, options.batch, options.seed)
+        # Beside the answers, not among them; a single question needs none.
+        asking = options.ask is not None or options.interactive
+        self.display = Display(console=Console(stderr=True, quiet=options.quiet or asking, highlight=False))
 
     def solve(self, problems: list[Problem]) -> list[Answer]:
         """Answers problems as the options say."""
-        return self.solver.solve_all(problems, self.options.search, self.options.show_reasoning)
+        how = self.options.search
+        self.display.begin("solving", len(problems) * how.paths)
+        answers = self.solver.solve_all(problems, how, self.options.show_reasoning, self.display.update)
+        self.display.end()
+        return answers
 
     def ask(self, text: str) -> None:
         """Answers one problem."""

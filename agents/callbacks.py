@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.utils import explained_variance
 
 from o1nano.agents.ppo import FramePPO
 from o1nano.agents.run_logger import NOT_TEXT
 from o1nano.agents.transcripts import transcript
+from o1nano.agents.vec_env import Monitor
 from o1nano.envs.curriculum import Curriculum
 from o1nano.envs.episodes import EnvConfig
-from o1nano.envs.pose import draw, stream
+from o1nano.envs.grammar import Channel
+from o1nano.envs.pose import Level, draw, stream
 from o1nano.envs.rewards import hack_rate
-from o1nano.policies.actor_critic import ReasoningPolicy
 from o1nano.policies.answers import solve
 
+_USAGE = ("reasoning_tokens", "completion_tokens", "subtask_tokens", "subtasks", "depth", "revisions")
 
-class EpisodeStatistics(BaseCallback):
-    """Success by task and size, what answers cost, and every term of the reward, of every rollout.
+
+class RolloutCallback(BaseCallback):
+    """A callback of ``FramePPO`` that has nothing to do at single steps."""
+
+    model: FramePPO
+
+    @property
+    def epochs(self) -> int:
+        """Rollouts so far."""
+        return self.model.num_timesteps // (self.model.n_steps * self.model.n_envs)
+
+    def _on_step(self) -> bool:
+        return True
+
+
+class EpisodeStatistics(RolloutCallback):
+    """Success by task and size, what answers cost, every term of the reward and the curriculum, of every rollout.
 
     Args:
         curriculum: The curriculum that is in use.
+
+    Attributes:
+        history: Tokens so far and success, of each rollout.
     """
 
     def __init__(self, curriculum: Curriculum) -> None:
@@ -32,13 +55,22 @@ class EpisodeStatistics(BaseCallback):
         self.success: defaultdict[str, list[bool]] = defaultdict(list)
         self.usage: defaultdict[str, list[float]] = defaultdict(list)
         self.rewards: defaultdict[str, list[float]] = defaultdict(list)
+        self.history: list[list[float]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the history; everything else begins anew with a rollout."""
+        return {"history": self.history}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what ``state_dict`` returned."""
+        self.history = state["history"]
 
     def _on_step(self) -> bool:
         for info in self.locals["infos"]:
             if "is_success" not in info:
                 continue
             self.success[info["level"]].append(info["is_success"])
-            for name in ("reasoning_tokens", "completion_tokens", "subtask_tokens", "subtasks", "depth", "revisions"):
+            for name in _USAGE:
                 self.usage[name].append(info[name])
             self.usage["illegal_token"].append(info["outcome"] == "illegal_token")
             for name in info:
@@ -56,46 +88,97 @@ class EpisodeStatistics(BaseCallback):
         if self.rewards:
             solved = [reward == 1.0 for reward in self.rewards["reward/true"]]
             self.logger.record("reward/hack_rate", hack_rate(self.rewards["reward/total"], solved))
+        self._record_success([results for results in self.success.values() if results])
         for family, size in self.curriculum.frontier.items():
             self.logger.record(f"curriculum/{family}", size)
+        for drawn, weight in self.curriculum.weights().items():
+            self.logger.record(f"curriculum_weight/{drawn}", weight)
         self.success.clear()
         self.usage.clear()
         self.rewards.clear()
 
+    def _record_success(self, groups: list[list[bool]]) -> None:
+        if not groups:
+            return
+        success = float(np.mean(np.concatenate(groups)))
+        self.history.append([self.model.num_timesteps, success])
+        self.logger.record("reward/true", success)
+        # All right or all wrong: such a group says nothing about what to do better.
+        alike = [len(set(results)) == 1 for results in groups if len(results) > 1]
+        if alike:
+            self.logger.record("reward/groups_without_variance", float(np.mean(alike)))
 
-class Transcripts(BaseCallback):
-    """Writes a greedy transcript of one fresh training problem of every task at its largest open size.
+
+class FrameStatistics(RolloutCallback):
+    """What the learner sees of a rollout: the rewards of frames, and how well the critic foresees them by channel."""
+
+    def _on_rollout_end(self) -> None:
+        buffer = self.model.rollout_buffer
+        if not len(buffer.values):
+            return
+        self.logger.record("reward/frame", buffer.mean_reward())
+        channels = buffer.channels()
+        for channel in Channel:
+            mine = channels == channel
+            if mine.any():
+                explained = explained_variance(buffer.values[mine], buffer.returns[mine])
+                self.logger.record(f"critic/explained_variance_{channel.name.lower()}", float(explained))
+
+
+class Times(RolloutCallback):
+    """Seconds of each part of an epoch."""
+
+    def _on_training_start(self) -> None:
+        self.end = 0.0
+
+    def _on_rollout_start(self) -> None:
+        self.start = time.perf_counter()
+        if self.end:
+            self.logger.record("time/update_seconds", self.start - self.end)
+
+    def _on_rollout_end(self) -> None:
+        self.end = time.perf_counter()
+        self.logger.record("time/rollout_seconds", self.end - self.start)
+        if isinstance(self.training_env, Monitor):
+            self.logger.record("time/environment_seconds", self.training_env.seconds)
+            self.training_env.seconds = 0.0
+
+
+class Transcripts(RolloutCallback):
+    """Writes greedy transcripts of fresh training problems: easy ones, ones of the largest open sizes, failed ones.
 
     Args:
         curriculum: Gives the sizes.
         config: The environment.
         every: Rollouts between transcripts.
+        show: Called with one of them.
     """
 
-    def __init__(self, curriculum: Curriculum, config: EnvConfig, every: int) -> None:
+    def __init__(
+        self, curriculum: Curriculum, config: EnvConfig, every: int, show: Callable[[str], None] = lambda text: None
+    ) -> None:
         super().__init__()
-        self.curriculum, self.config, self.every = curriculum, config, max(1, every)
-
-    def _on_step(self) -> bool:
-        return True
+        self.curriculum, self.config, self.every, self.show = curriculum, config, max(1, every), show
 
     def _on_rollout_end(self) -> None:
-        policy = self.model.policy
-        assert isinstance(policy, ReasoningPolicy) and isinstance(self.model, FramePPO)
-        rollouts = self.model.num_timesteps // (self.model.n_steps * self.model.n_envs)
-        if rollouts % self.every:
+        if self.epochs % self.every:
             return
-        rng = stream("transcript", rollouts)
-        frontier = [
-            level for level in self.curriculum.open_levels if level.size == self.curriculum.frontier[level.family]
-        ]
-        problems = [draw(level, rng) for level in frontier]
-        for answer in solve(policy.network, problems, self.config, keep_frames=True):
-            tag = f"transcript/{answer.problem.level}"
-            self.logger.record(tag, f"```\n{transcript(answer)}\n```", exclude=NOT_TEXT)
+        rng, frontier = stream("transcript", self.epochs), self.curriculum.frontier
+        easy = [draw(Level(family, 1), rng) for family in frontier]
+        hard = [draw(Level(family, size), rng) for family, size in frontier.items() for _ in range(4)]
+        answers = solve(self.model.policy.network, easy + hard, self.config, keep_frames=True)
+        shown = {
+            "easy": answers[: len(easy)],
+            "frontier": answers[len(easy) :: 4],
+            "failed": [answer for answer in answers if not answer.correct][:4],
+        }
+        for name, chosen in shown.items():
+            text = "\n\n".join(map(transcript, chosen))
+            self.logger.record(f"transcript/{name}", f"```\n{text or 'none'}\n```", exclude=NOT_TEXT)
+        self.show(transcript(shown["frontier"][self.epochs // self.every % len(frontier)]))
 
 
-class Pauses(BaseCallback):
+class Pauses(RolloutCallback):
     """Calls a function before every rollout, where a run can be cut: with the number of epochs done and their success.
 
     Args:
@@ -106,10 +189,5 @@ class Pauses(BaseCallback):
         super().__init__()
         self.pause = pause
 
-    def _on_step(self) -> bool:
-        return True
-
     def _on_rollout_start(self) -> None:
-        assert isinstance(self.model, FramePPO)
-        results = list(self.model.ep_success_buffer or [0.0])
-        self.pause(self.model.num_timesteps // (self.model.n_steps * self.model.n_envs), float(np.mean(results)))
+        self.pause(self.epochs, float(np.mean(self.model.ep_success_buffer or [0.0])))

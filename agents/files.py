@@ -12,6 +12,7 @@ import io
 import json
 import os
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,9 @@ def read_sealed(path: Path, device: str | th.device = "cpu") -> tuple[Any, bool]
             payload = payload[:-_LENGTH]
             if hashlib.sha256(payload).hexdigest().encode() != seal[len(_MARK) :]:
                 raise ValueError("its checksum does not agree")
-        return th.load(io.BytesIO(payload), map_location=device, weights_only=True), sealed
+        with warnings.catch_warnings():  # of pickles that are none of ours: they are refused anyway
+            warnings.simplefilter("ignore")
+            return th.load(io.BytesIO(payload), map_location=device, weights_only=True), sealed
     except UNREADABLE as error:
         raise CheckpointError(
             f"{str(path)!r} is cut off, damaged or no checkpoint ({reason(error)}); accepted: a file of train_rl.py"

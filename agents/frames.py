@@ -262,6 +262,20 @@ class FrameRolloutBuffer(RolloutBuffer):
         self.advantages = np.concatenate([frame.advantages for frame in frames] or empty)
         self.returns = self.advantages + self.values
 
+    def channels(self) -> npt.NDArray[np.uint8]:
+        """Returns the channel of every action, in the order of ``values``."""
+        width = max((len(frame.tokens) for frame in self._frames), default=0)
+        tokens = np.array([np.pad(frame.tokens, (0, width - len(frame.tokens))) for frame in self._frames])
+        channel = self.grammar.channel[self.grammar.states(tokens)]  # [F, T]
+        out: npt.NDArray[np.uint8] = np.concatenate(
+            [row[frame.positions] for row, frame in zip(channel, self._frames, strict=True)]
+        )
+        return out
+
+    def mean_reward(self) -> float:
+        """Returns the mean reward of the frames to learn from, prices included."""
+        return float(np.mean([frame.rewards.sum() for frame in self._frames]))
+
     def get(self, batch_size: int | None = None) -> Generator[RolloutBufferSamples, None, None]:
         """Yields minibatches of about ``batch_size`` actions, made of whole frames in random order."""
         frames = [self._frames[index] for index in self._rng.permutation(len(self._frames))]

@@ -137,7 +137,10 @@ class FramePPO(PPO):
     def train(self) -> None:
         """Updates policy and critic, unless no frame has ended in the rollout: then there is nothing to learn from."""
         if len(self.rollout_buffer.values):
+            self.logger.record("train/first_ratio", self._first_ratio())
             super().train()
+            if self.reference is not None:  # what stands for the entropy is minus the divergence
+                self.logger.record("train/kl_to_warm_start", self.logger.name_to_value["train/entropy_loss"])
             self._fit_critic()
 
     def _fit_critic(self) -> None:
@@ -153,6 +156,13 @@ class FramePPO(PPO):
                 th.autograd.backward(loss)
                 self.critic_optimizer.step()
         self.logger.record("train/critic_loss", loss.item())
+
+    def _first_ratio(self) -> float:
+        """Mean probability ratio of some frames before the update: 1, but for frames older than the last one."""
+        samples = self.rollout_buffer._samples(self.rollout_buffer._frames[:32])
+        with th.no_grad():
+            log_probs = self.policy.evaluate_actions(samples.observations, samples.actions)[1]
+        return float((log_probs - samples.old_log_prob).exp().mean())
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "critic_optimizer", "reference"]

@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
+from stable_baselines3.common.logger import HParam, Logger, TensorBoardOutputFormat
 from torch.utils.tensorboard.writer import SummaryWriter
+
+from o1nano.agents.figures import as_image, learning_curve
 
 NOT_TEXT = ("stdout", "log", "json", "csv")
 _EVENTS = "events.out.tfevents.*"
+LAYOUT = {
+    "learning": {
+        "solved": ["Multiline", ["warm_start/accuracy", "rollout/success_rate", "evaluation/average"]],
+        **{
+            family: ["Multiline", [f"accuracy/{family}/.*"]]
+            for family in ("addition", "subtraction", "multiplication", "division")
+        },
+        "largest open sizes": ["Multiline", ["curriculum/.*"]],
+    },
+    "answers": {
+        "tokens by channel": ["Multiline", [f"usage/{name}_tokens" for name in ("reasoning", "completion", "subtask")]],
+        "calls, depth, revisions": ["Multiline", ["usage/subtasks", "usage/depth", "usage/revisions"]],
+    },
+    "health": {
+        "KL": ["Multiline", ["train/approx_kl", "train/kl_to_warm_start"]],
+        "critic, explained variance": ["Multiline", ["critic/.*"]],
+        "rewards": ["Multiline", ["reward/.*"]],
+        "seconds": ["Multiline", ["time/.*_seconds"]],
+    },
+}
 
 
 class _Events(TensorBoardOutputFormat):
@@ -63,13 +85,36 @@ class RunLogger(Logger):
         sizes = {path.name: path.stat().st_size for path in self.folder.glob(_EVENTS)}
         return {"start": self.start, "step": self.step, "events": sizes, "pending": pending}
 
+    def describe(self, config: Mapping[str, Any]) -> None:
+        """Writes the configuration as a table, and the layout of the page of custom scalars."""
+        rows = [f"| {name} | {value} |" for name, value in flat(config).items()]
+        table = "\n".join(["| field | value |", "| --- | --- |", *rows])
+        self.record("config", table, exclude=NOT_TEXT)
+        self.events.writer.add_custom_scalars(LAYOUT)
+        self.dump(0)
 
-def as_table(config: Mapping[str, Any], prefix: str = "") -> str:
-    """Returns a configuration as a markdown table."""
-    rows = [] if prefix else ["| field | value |", "| --- | --- |"]
+    def finish(
+        self,
+        config: Mapping[str, Any],
+        averages: Mapping[str, float],
+        seconds: Mapping[str, float],
+        history: Sequence[Sequence[float]],
+    ) -> None:
+        """Records the learning curve, the seconds of each phase, and the hyperparameters with the final figures."""
+        figure = learning_curve(history, averages["average_before"], averages["average_after"])
+        self.record("evaluation/learning_curve", as_image(figure), exclude=NOT_TEXT)
+        for name, value in seconds.items():
+            self.record(f"time/seconds_of_{name}", value)
+        finals = {f"final/{name}": value for name, value in averages.items()}
+        for name, value in finals.items():
+            self.record(name, value)
+        plain = {name: value for name, value in flat(config).items() if isinstance(value, (int, float, str))}
+        self.record("hparams", HParam(plain, finals), exclude=NOT_TEXT)
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns a nested configuration with names such as ``ppo.n_envs``."""
+    out: dict[str, Any] = {}
     for name, value in config.items():
-        if isinstance(value, dict):
-            rows.append(as_table(value, f"{prefix}{name}."))
-        else:
-            rows.append(f"| {prefix}{name} | {value} |")
-    return "\n".join(rows)
+        out |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return out

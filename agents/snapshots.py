@@ -86,8 +86,12 @@ class Snapshots:
                 if content[key] != value:
                     raise ValueError(f"{key} {content[key]!r}; accepted: {value!r}")
             check_tokens(path, content)
+            if not isinstance(content["state"], dict):
+                raise TypeError(f"state {content['state']!r}")
             return restore(TrainConfig, content["config"]), content["state"]
         except CheckpointError:
             raise
         except UNREADABLE as error:
-            raise CheckpointError(f"{str(path)!r} is no checkpoint of this run ({reason(error)})") from error
+            raise CheckpointError(
+                f"{str(path)!r} is no checkpoint of this run ({reason(error)}); accepted: its own"
+            ) from error

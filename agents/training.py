@@ -18,21 +18,23 @@ from typing import Any
 
 import numpy as np
 import torch as th
-from stable_baselines3.common.callbacks import CallbackList
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
 from o1nano.agents import checkpoint
 from o1nano.agents.building import build_curriculum, build_demonstrations, build_model
-from o1nano.agents.callbacks import EpisodeStatistics, Pauses, Transcripts
+from o1nano.agents.callbacks import EpisodeStatistics, FrameStatistics, Pauses, Times, Transcripts
 from o1nano.agents.config import TrainConfig
 from o1nano.agents.evaluation import Cell, demonstrated_average, held_out, levels, tabulate
-from o1nano.agents.files import write_json
+from o1nano.agents.figures import as_image, by_digits, by_tokens
+from o1nano.agents.files import reason, write_json
 from o1nano.agents.machine import has_bf16, versions
 from o1nano.agents.progress import Display
 from o1nano.agents.reports import comparison
-from o1nano.agents.run_logger import NOT_TEXT, RunLogger, as_table
+from o1nano.agents.run_logger import NOT_TEXT, RunLogger
 from o1nano.agents.snapshots import Snapshots
 from o1nano.agents.warm_start import WarmStart
 from o1nano.envs.episodes import EnvConfig
+from o1nano.envs.errors import CheckpointError
 from o1nano.envs.pose import Problem, draw, stream
 from o1nano.policies.answers import solve
 
@@ -63,6 +65,7 @@ class Run:
         self.network = self.model.policy.network
         self.trainer = WarmStart(self.network, config.warm_start, bool(config.bf16), config.seed)
         self.demonstrations = build_demonstrations(config)
+        self.statistics = EpisodeStatistics(self.curriculum)
         self.results: dict[str, Any] = {}
         self.seconds: dict[str, float] = {}
         self.sessions: list[dict[str, str]] = []
@@ -81,8 +84,7 @@ class Run:
         self.sessions.append(versions())
         write_json(folder / "config.json", {"config": asdict(config), "sessions": self.sessions})
         if state is None:
-            self.logger.record("config", as_table(asdict(config)), exclude=NOT_TEXT)
-            self.logger.dump(0)
+            self.logger.describe(asdict(config))
             self.checkpoint()
 
     @classmethod
@@ -95,7 +97,12 @@ class Run:
         snapshots = Snapshots(folder)
         config, state = snapshots.newest()
         th.set_num_threads(config.threads)
-        run = cls(config, folder, display, state)
+        try:
+            run = cls(config, folder, display, state)
+        except (LookupError, TypeError, AttributeError, RuntimeError) as error:
+            raise CheckpointError(
+                f"a checkpoint in {folder} has another state ({reason(error)}); accepted: its own"
+            ) from error
         run.snapshots = snapshots
         return run
 
@@ -121,6 +128,7 @@ class Run:
             "logger": self.logger.state_dict(),
             "model": self.model.state_dict(),
             "curriculum": self.curriculum.state_dict(),
+            "statistics": self.statistics.state_dict(),
             "warm_start": None if "warm_start" in self.results else self.trainer.state_dict(),
             "demonstrations": self.demonstrations.state_dict(),
         }
@@ -130,6 +138,7 @@ class Run:
         self.results, self.seconds, self.sessions = state["results"], state["seconds"], state["sessions"]
         self.model.load_state_dict(state["model"])
         self.curriculum.load_state_dict(state["curriculum"])
+        self.statistics.load_state_dict(state["statistics"])
         if state["warm_start"] is not None:
             self.trainer.load_state_dict(state["warm_start"])
         self.demonstrations.load_state_dict(state["demonstrations"])
@@ -198,9 +207,11 @@ class Run:
             self.display.update(epochs, f"success {success:.2f}, sizes {sizes}")
             self.pause(epochs)
 
-        callbacks = [
-            EpisodeStatistics(self.curriculum),
-            Transcripts(self.curriculum, self.env_config, every=max(1, config.epochs // 20)),
+        callbacks: list[BaseCallback] = [
+            Times(),
+            self.statistics,
+            FrameStatistics(),
+            Transcripts(self.curriculum, self.env_config, max(1, config.epochs // 20), self.display.sample),
             Pauses(pause),
         ]
         fresh = model.num_timesteps == 0
@@ -218,21 +229,29 @@ class Run:
             self.display.update(done)
             self.pause(0)
 
-        return [asdict(cell) for cell in tabulate(solve(self.network, problems, self.env_config, progress=progress))]
+        answers = solve(self.network, problems, self.env_config, progress=progress)
+        cells = tabulate(answers)
+        self.logger.record("evaluation/accuracy_by_digits", as_image(by_digits(answers)), exclude=NOT_TEXT)
+        self.logger.record("evaluation/tokens_of_answers", as_image(by_tokens(answers)), exclude=NOT_TEXT)
+        for cell in cells:
+            self.logger.record(f"held_out/{cell.name}", cell.accuracy)
+        self.logger.record("evaluation/average", demonstrated_average(cells, self.config.digits))
+        self.logger.dump(self.model.num_timesteps)
+        return [asdict(cell) for cell in cells]
 
     def report(self) -> None:
-        """Writes ``results.json`` and ``times.json``, and shows the table."""
+        """Writes ``results.json``, ``times.json`` and the final figures, and shows the table."""
         before, after = ([Cell(**cell) for cell in self.results[name]] for name in ("before", "after"))
         digits = self.config.digits
-        results = {
-            **self.results,
-            "before": [cell.as_dict() for cell in before],
-            "after": [cell.as_dict() for cell in after],
+        averages = {
             "average_before": demonstrated_average(before, digits),
             "average_after": demonstrated_average(after, digits),
         }
+        cells = {"before": [cell.as_dict() for cell in before], "after": [cell.as_dict() for cell in after]}
+        self.logger.finish(asdict(self.config), averages, self.seconds, self.statistics.history)
+        self.logger.dump(self.model.num_timesteps)
         write_json(self.folder / "times.json", {name: round(value, 1) for name, value in self.seconds.items()})
-        write_json(self.folder / "results.json", results)
+        write_json(self.folder / "results.json", {**self.results, **cells, **averages})
         self.display.print("\n" + comparison(before, after, digits))
 
     def save(self) -> None:

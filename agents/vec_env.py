@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -111,7 +112,20 @@ class GymnasiumVecEnv(VecEnv):
 
 
 class Monitor(VecMonitor):
-    """``VecMonitor`` around a ``GymnasiumVecEnv``, with a state that can be saved."""
+    """``VecMonitor`` around a ``GymnasiumVecEnv``, with a state that can be saved.
+
+    Attributes:
+        seconds: How long steps have taken; whoever reads it sets it back.
+    """
+
+    seconds = 0.0
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Steps every environment."""
+        start = time.perf_counter()
+        out = super().step_wait()
+        self.seconds += time.perf_counter() - start
+        return out
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the statistics of the running episodes and the state of the environment inside."""

@@ -228,7 +228,7 @@ def test_processes_end_with_status_2_and_one_line(folder: Path) -> None:
 def test_what_has_been_measured_is_shown_though_the_disk_is_full(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = ["model.pth", "--n", "1", "--sums", "1", "--products", "1", "--json", "/dev/full"]
+    given = ["model.pth", "--n", "1", "--sums", "1", "--products", "1", "--json", "/dev/full", "--quiet"]
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", ["evaluate.py", *given])
     assert evaluate.main() == 2
@@ -249,7 +249,7 @@ def test_lines_of_a_file_that_are_no_problems_are_named_and_the_others_answered(
     ]
     (folder / "mixed.txt").write_text("\n".join(lines))
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "argv", ["evaluate.py", "model.pth", "--problems", "mixed.txt"])
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "model.pth", "--problems", "mixed.txt", "--quiet"])
     assert evaluate.main() == 0
     said = capsys.readouterr()
     assert said.err.count("\n") == 5 and "of 6 right" in said.out

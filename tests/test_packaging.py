@@ -67,4 +67,4 @@ def test_the_requirements_are_exact_and_cover_what_setup_cfg_asks_for() -> None:
     lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
     assert all("==" in line for line in lines)
     pinned = {line.split("==")[0] for line in lines}
-    assert {"torch", "gymnasium", "stable-baselines3", "numpy", "tensorboard", "tqdm", "rich", "tyro"} <= pinned
+    assert {"torch", "gymnasium", "stable-baselines3", "numpy", "tensorboard", "matplotlib", "rich", "tyro"} <= pinned

@@ -61,7 +61,7 @@ def test_problem_files_hold_json_and_plain_lines_and_nonsense(
         "what is love?\n"
         '{"question": "1+1"}\n' + "1+" * 40 + "1\n"
     )
-    assert run(monkeypatch, model, "--problems", problems, "--json", out) == 0
+    assert run(monkeypatch, model, "--problems", problems, "--json", out, "--quiet") == 0
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 3 and "'love'" in errors[0] and "'problem'" in errors[1] and "83 tokens" in errors[2]
     content = json.loads(out.read_text())
