@@ -1,0 +1,167 @@
+"""Looks at a run's TensorBoard as a user does: in a browser, and fails unless the charts are there.
+
+python benchmarks/tensorboard_check.py runs/NAME --out docs/images
+
+Needs ``chromium`` and ``chromedriver``, which speaks WebDriver over HTTP: no package of Python's is needed for it.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+# Page of TensorBoard, its address, and what must be readable on it.
+PAGES = {
+    "scalars": (
+        "?tagFilter=rollout%2F%7Ctrain%2F#timeseries",
+        (
+            "rollout/ep_rew_mean",
+            "rollout/success_rate",
+            "train/approx_kl",
+            "train/first_ratio",
+            "train/kl_to_warm_start",
+        ),
+    ),
+    "answers": (
+        "?tagFilter=usage%2F%7Creward%2F#timeseries",
+        ("usage/reasoning_tokens", "usage/subtasks", "usage/depth", "reward/true", "reward/groups_without_variance"),
+    ),
+    "custom_scalars": (
+        "#custom_scalars",
+        ("learning", "solved", "addition", "division", "answers", "tokens by channel", "health", "KL"),
+    ),
+    "images": (
+        "#images",
+        ("evaluation/accuracy_by_digits", "evaluation/tokens_of_answers", "evaluation/learning_curve"),
+    ),
+    "text": ("#text", ("transcript/frontier", "transcript/easy", "config", "<problem>")),
+    "hparams": ("#hparams", ("ppo.n_envs", "final/average_after")),
+}
+# Everything that can be read, in the shadow trees of the page's components too.
+READ = """
+const parts = [];
+function read(node) {
+  if (node.nodeType === 3) parts.push(node.data);
+  if (node.shadowRoot) read(node.shadowRoot);
+  if (!["STYLE", "SCRIPT", "TEMPLATE"].includes(node.nodeName)) node.childNodes.forEach(read);
+}
+read(document.body);
+return parts.join(" ").replace(/\\s+/g, " ");
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to look at."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of a run that is finished."""
+    out: Path | None = None
+    """Where pictures of the pages go."""
+    seconds: float = 120.0
+    """How long a page may take."""
+
+
+class Browser:
+    """A headless Chromium, driven by WebDriver.
+
+    Args:
+        address: Where chromedriver listens.
+    """
+
+    def __init__(self, address: str) -> None:
+        arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1400,1000"]
+        wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": {"args": arguments}}}}
+        self.address = f"{address}/session"
+        self.address += "/" + self._call("", wanted)["sessionId"]
+
+    def _call(self, path: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.address + path, data, {"Content-Type": "application/json"}, method=method)
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)["value"]
+
+    def open(self, url: str) -> None:
+        """Opens a page anew, whatever was open before: behind a ``#`` alone nothing would be loaded."""
+        self._call("/url", {"url": "about:blank"})
+        self._call("/url", {"url": url})
+
+    def text(self) -> str:
+        """Returns everything that can be read."""
+        return str(self._call("/execute/sync", {"script": READ, "args": []}))
+
+    def picture(self) -> bytes:
+        """Returns a picture of the page, PNG."""
+        return base64.b64decode(self._call("/screenshot"))
+
+    def close(self) -> None:
+        """Ends the browser."""
+        self._call("", method="DELETE")
+
+
+@contextlib.contextmanager
+def served(command: list[str], says: str) -> Iterator[str]:
+    """Starts a server; gives what it says about its address, and ends it."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                if found := re.search(says, line):
+                    yield found[1]
+                    return
+            raise SystemExit(f"{command[0]} has ended before it served anything")
+        finally:
+            process.terminate()
+
+
+def look(browser: Browser, url: str, names: tuple[str, ...], seconds: float) -> list[str]:
+    """Opens a page and waits until it shows some names; returns those that it does not."""
+    browser.open(url)
+    deadline = time.monotonic() + seconds
+    while missing := [name for name in names if name not in browser.text()]:
+        if time.monotonic() > deadline:
+            return missing
+        time.sleep(1.0)
+    time.sleep(3.0)  # curves are drawn after their titles
+    return []
+
+
+def main() -> int:
+    """Looks at every page; returns 1 if something is missing."""
+    options = tyro.cli(Options, description=__doc__)
+    driver = shutil.which("chromedriver")
+    if driver is None:
+        raise SystemExit("no chromedriver; accepted: an installation of chromium and chromedriver")
+    tensorboard = [sys.executable, "-m", "tensorboard.main", "--logdir", str(options.run), "--port", "0"]
+    with (
+        served(tensorboard, r"(http://localhost:\d+/)") as url,
+        served([driver, "--port=0"], r"started successfully on port (\d+)") as port,
+    ):
+        browser = Browser(f"http://localhost:{port}")
+        failures = 0
+        for page, (address, names) in PAGES.items():
+            missing = look(browser, url + address, names, options.seconds)
+            failures += bool(missing)
+            print(f"{page}: {'missing ' + ', '.join(missing) if missing else f'all of {len(names)} there'}", flush=True)
+            if options.out is not None:
+                options.out.mkdir(parents=True, exist_ok=True)
+                (options.out / f"tensorboard_{page}.png").write_bytes(browser.picture())
+        browser.close()
+    return int(failures > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
