@@ -7,6 +7,7 @@ import io
 import re
 import sys
 from collections.abc import Callable
+from itertools import takewhile
 from typing import TypeVar
 
 import tyro
@@ -33,10 +34,10 @@ def parse(kind: type[T], description: str | None) -> T:
 
 
 def _one_line(box: str) -> str:
-    """Takes what is wrong out of a box: what stands below its title and above its first rule."""
-    rows = [re.sub(r"\x1b\[[0-9;]*m", "", row).strip("│╭╮╰╯ ") for row in box.splitlines()]
-    body = " ".join(row for row in "\n".join(rows[1:]).split("──")[0].split("\n") if row)
-    return f"{body}; accepted: see --help"
+    """Takes what is wrong out of a box, however it is drawn: the rows between its title and its first rule."""
+    rows = [re.sub(r"\x1b\[[0-9;]*m", "", row).strip(" │|") for row in box.splitlines()]
+    wrong = takewhile(lambda row: not re.fullmatch(r"[-─+╰╯]{4,}", row), rows[1:])
+    return f"{' '.join(wrong)[:300]}; accepted: see --help"
 
 
 def guarded(program: str, main: Callable[[], int]) -> int:
