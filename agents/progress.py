@@ -30,6 +30,7 @@ class Display:
         self.end()
         self.phase, self.total, self.done, self.first, self.facts = phase, total, done, done, ""
         self.began = self.shown = time.monotonic()
+        self.printed = (-1, "")  # the last line: how many were done, and what was known
         if not self.console.is_terminal:
             return
         columns = (
@@ -63,7 +64,7 @@ class Display:
             self.text.plain = ""
             self.live.stop()
             self.live = None
-        elif self.phase:
+        elif self.phase and self.printed != (self.done, self.facts):
             self._print()
         self.phase = ""
 
@@ -75,7 +76,7 @@ class Display:
         return f"{(self.done - self.first) / max(time.monotonic() - self.began, 1e-9):.2f}/s"
 
     def _print(self) -> None:
-        self.shown = time.monotonic()
+        self.shown, self.printed = time.monotonic(), (self.done, self.facts)
         new = self.done - self.first
         left = (self.total - self.done) * (self.shown - self.began) / new if new else 0.0
         time_left = f", {left:.0f} s left" if left else ""

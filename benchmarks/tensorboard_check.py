@@ -80,13 +80,15 @@ class Browser:
 
     Args:
         address: Where chromedriver listens.
+        seconds: How long it may take to open or to read a page.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, seconds: float) -> None:
         arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1400,1000"]
         wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": {"args": arguments}}}}
         self.address = f"{address}/session"
         self.address += "/" + self._call("", wanted)["sessionId"]
+        self._call("/timeouts", {"script": int(1000 * seconds), "pageLoad": int(1000 * seconds)})
 
     def _call(self, path: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
@@ -139,6 +141,17 @@ def look(browser: Browser, url: str, names: tuple[str, ...], seconds: float) -> 
     return []
 
 
+def is_there(browser: Browser, url: str, page: str, options: Options) -> bool:
+    """Looks at a page, takes its picture, and tells whether everything was there."""
+    address, names = PAGES[page]
+    missing = look(browser, url + address, names, options.seconds)
+    print(f"{page}: {'missing ' + ', '.join(missing) if missing else f'all of {len(names)} there'}", flush=True)
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / f"tensorboard_{page}.png").write_bytes(browser.picture())
+    return not missing
+
+
 def main() -> int:
     """Looks at every page; returns 1 if something is missing."""
     options = tyro.cli(Options, description=__doc__)
@@ -150,17 +163,12 @@ def main() -> int:
         served(tensorboard, r"(http://localhost:\d+/)") as url,
         served([driver, "--port=0"], r"started successfully on port (\d+)") as port,
     ):
-        browser = Browser(f"http://localhost:{port}")
-        failures = 0
-        for page, (address, names) in PAGES.items():
-            missing = look(browser, url + address, names, options.seconds)
-            failures += bool(missing)
-            print(f"{page}: {'missing ' + ', '.join(missing) if missing else f'all of {len(names)} there'}", flush=True)
-            if options.out is not None:
-                options.out.mkdir(parents=True, exist_ok=True)
-                (options.out / f"tensorboard_{page}.png").write_bytes(browser.picture())
-        browser.close()
-    return int(failures > 0)
+        browser = Browser(f"http://localhost:{port}", options.seconds)
+        try:
+            failures = [page for page in PAGES if not is_there(browser, url, page, options)]
+        finally:
+            browser.close()
+    return int(bool(failures))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import torch as th
 import evaluate
 import train_rl
 from o1nano.agents import checkpoint
+from o1nano.agents.command_line import _one_line
 from o1nano.agents.files import read_sealed, write_sealed
 from o1nano.envs.episodes import EnvConfig
 from o1nano.policies.network import ReasoningNetwork
@@ -253,3 +254,10 @@ def test_lines_of_a_file_that_are_no_problems_are_named_and_the_others_answered(
     assert evaluate.main() == 0
     said = capsys.readouterr()
     assert said.err.count("\n") == 5 and "of 6 right" in said.out
+
+
+@pytest.mark.parametrize("rule, side", [("─", "│"), ("-", "|")])
+def test_a_box_becomes_one_line(rule: str, side: str) -> None:
+    rows = ["Error parsing --epochs: -x- is", "no number", rule * 20, "Argument helptext:"]
+    box = "\n".join([rule * 24, *(f"{side} {row:20} {side}" for row in rows), rule * 24])
+    assert _one_line(box) == "Error parsing --epochs: -x- is no number; accepted: see --help"
