@@ -2,7 +2,7 @@
 
 python benchmarks/recall.py train --out runs/recall                       # a model
 python benchmarks/recall.py measure runs/recall/o1_model.pth              # accuracy by length
-python benchmarks/recall.py measure runs/recall/o1_model.pth --depths 5 --questions 10 --image docs/images/recall.png
+python benchmarks/recall.py measure runs/recall/o1_model.pth --depths 5 --image docs/images/recall.png
 """
 
 from __future__ import annotations
@@ -26,18 +26,20 @@ from o1nano.agents.demonstrations import Demonstration, DemonstrationStream
 from o1nano.agents.evaluation import wilson
 from o1nano.agents.warm_start import WarmStart, WarmStartConfig
 from o1nano.envs.episodes import EnvConfig
-from o1nano.envs.expression import Function, answer
+from o1nano.envs.expression import answer
 from o1nano.envs.language import say
 from o1nano.envs.pose import Level, Problem, draw, stream
 from o1nano.envs.problems import FAMILIES
-from o1nano.envs.problems.recall import Recall
-from o1nano.envs.vocab import EQUALS, PROBLEM
-from o1nano.policies.answers import Answer, solve
+from o1nano.envs.problems.base import draw_number
+from o1nano.envs.problems.recall import KEY_DIGITS, Recall
+from o1nano.envs.vocab import EQUALS, NOTHING, PROBLEM, STEP, THINK, digits_of
+from o1nano.policies.answers import solve
 from o1nano.policies.network import ReasoningNetwork
 from o1nano.policies.transformer import TransformerConfig
 
 SIZE = 2  # digits of the values
 SHORTEST, LONGEST = 96, 1024  # tokens of a frame in training
+LINE = KEY_DIGITS + SIZE + 2  # tokens of a line
 WINDOWS = (32, 32, 0)
 SCHEMES: dict[str, dict[str, Any]] = {
     # Every layer sees everything; nothing, places or time rotate.
@@ -57,20 +59,22 @@ class Train:
 
     out: Path = Path("runs/recall")
     """Folder of the model."""
-    scheme: str = "local_places"
+    scheme: str = "local"
     """Positions and windows: a key of SCHEMES."""
     log_length: int = 0
     """See TransformerConfig."""
-    steps: int = 1500
-    """Optimizer steps."""
-    long_steps: int = 300
-    """The last of them, in which frames have up to 1,024 tokens instead of 160."""
+    drills: int = 500
+    """Optimizer steps on drills: see ``drill``."""
+    steps: int = 400
+    """Optimizer steps on the expert's frames behind them, with as many tokens of drills."""
     batch_tokens: int = 2048
     """Tokens of a step."""
     learning_rate: float = 2e-3
     """Of embeddings, norms and heads: see WarmStartConfig."""
     matrix_learning_rate: float = 3e-3
     """Of the matrices of the blocks."""
+    heads: int = 8
+    """Heads of a layer: the more, the easier five digits are gathered; the fewer, the sharper keys are told apart."""
     bf16: bool = True
     """Whether to compute in bfloat16."""
     every: int = 200
@@ -87,50 +91,90 @@ class Train:
         env = EnvConfig(operations=("recall",), digits=SIZE, frame_length=LONGEST, max_tokens=100_000)
         shape = {
             "layers": 3,
+            "heads": self.heads,
             "feed_forward": 256,
             "dropout": 0.0,
             "log_length": self.log_length,
             **SCHEMES[self.scheme],
         }
         network = ReasoningNetwork(TransformerConfig(**shape), env.grammar)
-        config = WarmStartConfig(self.steps, self.batch_tokens, self.learning_rate, self.matrix_learning_rate)
+        config = WarmStartConfig(
+            self.drills + self.steps, self.batch_tokens, self.learning_rate, self.matrix_learning_rate
+        )
         trainer = WarmStart(network, config, self.bf16)
-        phases = (self.steps - self.long_steps, 160), (self.long_steps, LONGEST)
-        batches = chain.from_iterable(islice(self._batches(longest), steps) for steps, longest in phases)
+        batches = chain(islice(drills(256, self.batch_tokens, self.seed), self.drills), self._mixed())
         start, losses = time.process_time(), []
 
         def report(done: int, found: dict[str, float]) -> bool:
             losses.append(found["loss"])
-            if done % self.every == 0 or done == self.steps:
-                right = [share(network, length, 40) for length in (256, LONGEST)]
+            if done % self.every == 0 or done == config.steps:
+                right = [share(network, length, 16) for length in (128, LONGEST)]
                 seconds = time.process_time() - start
                 print(f"step {done}: loss {np.mean(losses[-self.every :]):.4f}", end=", ")
-                print(f"right at 256 {right[0]:.0%}, at 1,024 {right[1]:.0%}", end=", ")
+                print(f"right at 128 {right[0]:.0%}, at 1,024 {right[1]:.0%}", end=", ")
                 print(f"{trainer.tokens / 1e6:.2f}M tokens, {seconds:.0f} CPU s", flush=True)
+                save(self.out / "o1_model.pth", network, env, {"scheme": self.scheme, "steps": done})
             return False
 
-        trainer.run(batches, report)
         self.out.mkdir(parents=True, exist_ok=True)
-        save(self.out / "o1_model.pth", network.eval(), env, {"scheme": self.scheme, "steps": self.steps})
+        trainer.run(batches, report)
         print(f"wrote {self.out / 'o1_model.pth'}")
 
-    def _batches(self, longest: int) -> Iterator[list[Demonstration]]:
-        rng = stream("recall", self.seed, longest)
-        return iter(DemonstrationStream(Lengths(longest), rng, self.batch_tokens, spoil_rate=0.0, pool=4))
+    def _mixed(self) -> Iterator[list[Demonstration]]:
+        half = self.batch_tokens // 2
+        frames = DemonstrationStream(Lengths(), stream("recall", self.seed), half, spoil_rate=0.0, pool=4)
+        for some, more in zip(frames, drills(LONGEST, half, self.seed + 1), strict=False):
+            yield sorted(some + more, key=lambda frame: len(frame.tokens))
 
 
 class Lengths:
-    """A source of levels: most of the problems are short, some have up to ``longest`` tokens."""
-
-    def __init__(self, longest: int) -> None:
-        self.longest = longest
+    """A source of levels: most of the problems are short, some have up to 1,024 tokens."""
 
     def draw(self, rng: np.random.Generator) -> Level:
         """Returns the level of the next problem."""
-        return Level("recall", SIZE, SHORTEST + int((self.longest - SHORTEST) * rng.random() ** 4))
+        return Level("recall", SIZE, SHORTEST + int((LONGEST - SHORTEST) * rng.random() ** 4))
 
     def record(self, level: Level, success: bool) -> None:
         """Does nothing."""
+
+
+def drills(longest: int, batch_tokens: int, seed: int) -> Iterator[list[Demonstration]]:
+    """Yields batches of drills, sorted by length, for ever."""
+    rng = stream("recall drills", longest, seed)
+    while True:
+        batch, tokens = list[Demonstration](), 0
+        while tokens < batch_tokens:
+            length = SHORTEST + (longest - SHORTEST) * rng.random() ** 2
+            batch.append(drill(rng, lines=max(2, int(length * 0.4) // LINE), lookups=max(2, int(length * 0.6) // LINE)))
+            tokens += len(batch[-1].tokens)
+        yield sorted(batch, key=lambda frame: len(frame.tokens))
+
+
+def drill(rng: np.random.Generator, lines: int, lookups: int) -> Demonstration:
+    """Draws a frame that looks up many keys, one after the other: a real one looks up two.
+
+    Which keys is no action of the model's; the values are. Half of the keys differ from another one in a single digit:
+    in 128,000 tokens there are such keys, so they are to be told apart in short contexts.
+    """
+    keys: dict[int, int] = {}
+    while len(keys) < lines:
+        key = int(rng.integers(10 ** (KEY_DIGITS - 1), 10**KEY_DIGITS))
+        if keys and rng.random() < 0.5:
+            near = list(str(list(keys)[int(rng.integers(len(keys)))]))
+            near[int(rng.integers(1, KEY_DIGITS))] = str(rng.integers(10))
+            key = int("".join(near))
+        keys[key] = draw_number(rng, SIZE)
+    pairs = [number for key in rng.permutation(list(keys)).tolist() for number in (key, keys[key])]
+    question = FAMILIES["recall"].question(rng, pairs)  # type: ignore[attr-defined]
+    tokens = [PROBLEM, *say(FAMILIES["recall"].symbolic, question), EQUALS, THINK]
+    positions: list[int] = []
+    for line in rng.integers(0, lines, lookups):
+        tokens += [*digits_of(pairs[2 * line], False), NOTHING]
+        value = digits_of(pairs[2 * line + 1], False)
+        positions += range(len(tokens) - 1, len(tokens) - 1 + len(value))
+        tokens += [*value, STEP]
+    ones = np.ones(len(positions), dtype=bool)
+    return Demonstration(np.array(tokens, np.uint8), np.array(positions), ones, ones.astype(np.float32))
 
 
 def share(network: ReasoningNetwork, length: int, problems: int) -> float:
@@ -138,30 +182,27 @@ def share(network: ReasoningNetwork, length: int, problems: int) -> float:
     rng = stream("recall check", length)
     asked = [draw(Level("recall", SIZE, length), rng, "test") for _ in range(problems)]
     config = EnvConfig(operations=("recall",), frame_length=length, max_tokens=200, depth=4)
-    return float(np.mean([answer.correct for answer in solve(network, asked, config)]))
+    return float(np.mean([answer.correct for answer in solve(network, asked, config, batch=8)]))
 
 
-def contexts(length: int, count: int, questions: int, depth: float | None, seed: int) -> list[Problem]:
-    """Draws held-out questions, several on each context.
+def questions(length: int, seed: object, depths: list[float | None], each: int) -> list[Problem]:
+    """Draws questions about one context.
 
     Args:
         length: Tokens of a frame.
-        count: Contexts.
-        questions: Questions on each.
-        depth: Where the first number that is asked for stands, 0 at the beginning of the context and 1 at its end.
-        seed: Which ones.
+        seed: Which context and questions.
+        depths: Where the first number that is asked for stands, 0 at the beginning of the context and 1 at its end;
+            None: anywhere.
+        each: Questions of each depth.
     """
-    family = FAMILIES["recall"]
+    family, rng = FAMILIES["recall"], stream("recall", "measured", length, seed)
     assert isinstance(family, Recall)
-    problems = []
-    for context in range(count):
-        rng = stream("recall", "test", length, depth, context, seed)
-        pairs = [number for number in family.sample(rng, SIZE, length).args[2:] if isinstance(number, int)]
-        for _ in range(questions):
-            line = None if depth is None else min(int(depth * (len(pairs) // 2)), len(pairs) // 2 - 1)
-            task: Function = family.question(rng, pairs, line)
-            prompt = (PROBLEM, *say(family.symbolic, task), EQUALS)
-            problems.append(Problem(prompt, task, bytes(answer(task, False)), Level("recall", SIZE, length)))
+    pairs = [number for number in family.sample(rng, SIZE, length).args[2:] if isinstance(number, int)]
+    lines, problems = len(pairs) // 2, []
+    for depth in np.repeat(depths, each):
+        task = family.question(rng, pairs, None if depth is None else int(depth * lines))
+        prompt = (PROBLEM, *say(family.symbolic, task), EQUALS)
+        problems.append(Problem(prompt, task, bytes(answer(task, False)), Level("recall", SIZE, length)))
     return problems
 
 
@@ -178,7 +219,7 @@ class Measure:
     questions: int = 50
     """Questions on each context."""
     depths: int = 0
-    """Into how many depths the first key is put, each with that many questions; 0: anywhere."""
+    """Into how many depths the first key is put; 0: anywhere."""
     log_length: int | None = None
     """Sharpens attention beyond this length: see TransformerConfig. By default as trained."""
     rotary_base: float | None = None
@@ -196,15 +237,15 @@ class Measure:
         network = self._network()
         depths: list[float | None] = [(at + 0.5) / self.depths for at in range(self.depths)] or [None]
         table = np.zeros((len(self.lengths), len(depths)))
+        each = max(self.questions // len(depths), 1)
         for row, length in enumerate(self.lengths):
-            start, found = time.perf_counter(), list[Answer]()
+            start, right = time.perf_counter(), list[bool]()
             config = EnvConfig(operations=("recall",), frame_length=length, max_tokens=200, depth=4)
-            for column, depth in enumerate(depths):
-                asked = contexts(length, self.contexts, self.questions, depth, self.seed)
-                answers = solve(network, asked, config)
-                table[row, column] = np.mean([answer.correct for answer in answers])
-                found += answers
-            self._print(length, found, table[row], time.perf_counter() - start)
+            for context in range(self.contexts):
+                asked = questions(length, (self.seed, context), depths, each)
+                right += [answer.correct for answer in solve(network, asked, config, batch=8)]
+            table[row] = np.reshape(right, (self.contexts, len(depths), each)).mean((0, 2))
+            self._print(length, right, table[row], time.perf_counter() - start)
         if self.image is not None:
             self._draw(table)
 
@@ -217,11 +258,11 @@ class Measure:
         network.load_state_dict(trained.state_dict())
         return network.eval()
 
-    def _print(self, length: int, found: list[Answer], row: np.ndarray, seconds: float) -> None:
-        right = sum(answer.correct for answer in found)
-        low, high = wilson(right, len(found))
+    @staticmethod
+    def _print(length: int, right: list[bool], row: np.ndarray, seconds: float) -> None:
+        low, high = wilson(sum(right), len(right))
         by_depth = "  by depth " + " ".join(f"{share:.0%}" for share in row) if len(row) > 1 else ""
-        print(f"{length:>7,} tokens: {right / len(found):6.1%} of {len(found)} ({low:.1%} to {high:.1%})", end="")
+        print(f"{length:>7,} tokens: {np.mean(right):6.1%} of {len(right)} ({low:.1%} to {high:.1%})", end="")
         print(f"{by_depth}  {seconds:.0f} s", flush=True)
 
     def _draw(self, table: np.ndarray) -> None:

@@ -66,7 +66,9 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
     * ``digits``: one size, or the smallest and the largest; ``other_digits``: of the second operand.
     * ``phrasing``: ``"symbolic"``, ``"words"`` or ``"mixed"``.
     * ``thinking``, ``call_stack``: whether hidden reasoning, and calls, are legal.
-    * ``frame_length``, ``depth``, ``max_tokens``: tokens of a frame, open frames, tokens of an answer.
+    * ``frame_length``, ``depth``, ``max_tokens``: tokens of a frame, open frames, tokens of an answer. Problems of
+      ``recall`` and ``ledger`` fill their frame: ``frame_length=128_000`` is a context of that length
+      (``other_digits`` poses shorter ones).
     * ``split``: ``"train"``, ``"test"`` or ``"all"``, by a hash of the problem's content.
 
     The registered ids differ in these arguments only (``o1nano.envs.registration.IDS``).

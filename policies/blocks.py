@@ -11,10 +11,8 @@ from collections.abc import Iterator
 
 import torch as th
 
-from o1nano.policies.kernels import attend_blocks, banded, causal_mask, masked
+from o1nano.policies.kernels import Block, attend_blocks, banded, causal_mask, masked
 from o1nano.policies.transformer import TransformerConfig
-
-Pair = tuple[th.Tensor, th.Tensor]
 
 
 class BlockCache:
@@ -31,7 +29,7 @@ class BlockCache:
         self.length = 0
         self._shape = (2, 1, config.heads, block, config.embedding // config.heads)
         self._blocks: list[list[th.Tensor]] = [[] for _ in range(config.layers)]
-        self._recent: list[Pair | None] = [None] * config.layers  # of layers with a window
+        self._recent: list[Block | None] = [None] * config.layers  # of layers with a window
         self._kept = 0  # the length that they reach to
 
     @property
@@ -66,12 +64,11 @@ class BlockCache:
         """See ``attention.Cache``."""
         if window:
             return self._attend_recent(layer, window, queries, keys, values)
-        earlier = list(self._earlier(layer))
-        mixed = attend_blocks(queries, earlier, (keys, values))
+        mixed = attend_blocks(queries, list(self._earlier(layer)), (keys, values))
         self._store(layer, keys, values)
         return mixed
 
-    def _earlier(self, layer: int) -> Iterator[Pair]:
+    def _earlier(self, layer: int) -> Iterator[Block]:
         for index, block in enumerate(self._blocks[layer]):
             inside = min(self.block, self.length - index * self.block)
             if inside > 0:

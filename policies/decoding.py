@@ -19,6 +19,9 @@ from o1nano.policies.coordinates import coordinates
 from o1nano.policies.network import ReasoningNetwork
 from o1nano.policies.transformer import Coordinates
 
+SCORES = 2**26
+"""Attention scores that are held at the same time; of longer prompts one part is computed after the other."""
+
 
 class Decoder:
     """Decodes N rows together.
@@ -113,12 +116,19 @@ class Decoder:
         column = np.minimum(self.cache.length[rows][:, None] + offset, length[rows][:, None] - 1)
         fresh = shown[rows[:, None], column]
         index, at = self._tensor(rows)[:, None], self._tensor(column)
-        view = self.cache.view(rows, new)
         for step in offset:
             inside = rows[step < new]
             self.state[inside] = self.network.grammar.successor[self.state[inside], fresh[step < new, step]]
-        self.cache.length[rows] += new
-        return [(self._tensor(fresh), (coords[0][index, at], coords[1][index, at]), view)]
+        parts: list[tuple[th.Tensor, Coordinates, Cache]] = []
+        width = max(SCORES // (len(rows) * self.network.config.heads * int(length.max())), 1)
+        for first in range(0, len(offset), width):
+            taken = np.clip(new - first, 0, width)
+            there = at[:, first : first + width]
+            view = self.cache.view(rows, taken)
+            place, role = (coord[index, there] for coord in coords)
+            parts.append((self._tensor(fresh[:, first : first + width]), (place, role), view))
+            self.cache.length[rows] += taken
+        return parts
 
     def _tensor(self, array: npt.NDArray[np.integer]) -> th.Tensor:
         return th.from_numpy(array.astype(np.int64)).to(self.device)

@@ -6,12 +6,13 @@ head. The last T of S keys are those of the queries' own tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from math import ceil
 
 import torch as th
 from torch.nn import functional as F
 
+Block = tuple[th.Tensor, th.Tensor]  # keys and values, or what was attended to and the sum of its weights
 FEW = 16
 """Up to so many queries plain products read keys and values faster than the fused kernel."""
 
@@ -63,41 +64,53 @@ def banded(queries: th.Tensor, keys: th.Tensor, values: th.Tensor, window: int, 
     return mixed.flatten(2, 3)[:, :, :length]
 
 
-def attend_all(queries: th.Tensor, keys: th.Tensor, values: th.Tensor, causal: bool) -> tuple[th.Tensor, th.Tensor]:
+def attend_blocks(queries: th.Tensor, blocks: Sequence[Block], own: Block) -> th.Tensor:
+    """Attends to blocks of earlier keys and values and causally to one's own, without ever holding a long mask.
+
+    Of many queries not even the scores are held: what each block gives is weighted by its share of the softmax's sum
+    (Milakov and Gimelshein 2018; Dao et al. 2022).
+
+    Returns:
+        ``[B, H, T, K]``.
+    """
+    if queries.shape[2] <= FEW:
+        return _few(queries, [*blocks, own])
+    mixed, total = _with_sum(queries, *own, causal=True)
+    for keys, values in blocks:
+        more, part = _with_sum(queries, keys, values, causal=False)
+        both = th.logaddexp(total, part)
+        mixed = mixed * (total - both).exp_()[..., None] + more * (part - both).exp_()[..., None]
+        total = both
+    return mixed
+
+
+def _few(queries: th.Tensor, blocks: Sequence[Block]) -> th.Tensor:
+    """Reads every key and every value once; the last block is the queries' own."""
+    length = queries.shape[2]
+    scores = [queries @ keys.transpose(-2, -1) for keys, _ in blocks]
+    scores[-1] = scores[-1] + causal_mask(length, length, 0, queries.device)
+    weights = th.cat(scores, -1).softmax(-1).split_with_sizes([keys.shape[2] for keys, _ in blocks], -1)
+    mixed = weights[0] @ blocks[0][1]
+    for weight, (_, values) in zip(weights[1:], blocks[1:], strict=True):
+        mixed = mixed + weight @ values
+    return mixed
+
+
+def _with_sum(queries: th.Tensor, keys: th.Tensor, values: th.Tensor, causal: bool) -> Block:
     """Attends to all keys, or causally to as many keys as queries.
 
     Returns:
         ``[B, H, T, K]``, and ``[B, H, T]`` the logarithm of the sum of the exponentials of the scores.
     """
-    if queries.shape[2] > FEW and queries.device.type == "cpu":
+    if queries.device.type == "cpu":
         # The fused kernel behind scaled_dot_product_attention, which returns that sum too: without it, what was
         # attended to block by block could not be put together.
-        kernel = th.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        mixed, total = kernel(queries, keys, values, 0.0, causal, scale=1.0)
+        mixed, total = th.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            queries, keys, values, 0.0, causal, scale=1.0
+        )
         return mixed, total
     scores = queries @ keys.transpose(-2, -1)
     if causal:
         scores = scores + causal_mask(queries.shape[2], keys.shape[2], 0, queries.device)
     total = scores.logsumexp(-1)
     return (scores - total[..., None]).exp_() @ values, total
-
-
-def attend_blocks(
-    queries: th.Tensor,
-    blocks: Iterable[tuple[th.Tensor, th.Tensor]],
-    own: tuple[th.Tensor, th.Tensor],
-) -> th.Tensor:
-    """Attends to blocks of earlier keys and values and causally to one's own, without ever holding all scores.
-
-    What each block gives is weighted by its share of the softmax's sum (Milakov and Gimelshein 2018; Dao et al. 2022).
-
-    Returns:
-        ``[B, H, T, K]``.
-    """
-    mixed, total = attend_all(queries, *own, causal=True)
-    for keys, values in blocks:
-        more, part = attend_all(queries, keys, values, causal=False)
-        both = th.logaddexp(total, part)
-        mixed = mixed * (total - both).exp_()[..., None] + more * (part - both).exp_()[..., None]
-        total = both
-    return mixed

@@ -14,6 +14,7 @@ from o1nano.envs.grammar import Grammar
 from o1nano.envs.pose import read
 from o1nano.envs.rules import CallStacks, Limits, Outcome
 from o1nano.envs.vector import ArithmeticVectorEnv
+from o1nano.policies import decoding
 from o1nano.policies.actor_critic import ReasoningPolicy
 from o1nano.policies.decoding import Decoder
 from o1nano.policies.network import ReasoningNetwork
@@ -55,6 +56,17 @@ def test_cached_is_uncached_through_calls_returns_and_episode_ends(positions: st
 
 def test_cached_is_uncached_with_tail_calls() -> None:
     play(tiny_network(), 150, operations=("expression",), digits=1)
+
+
+def test_cached_is_uncached_with_windows() -> None:
+    play(tiny_network(windows=(4, 0), positions="local"), 60)
+
+
+@pytest.mark.parametrize("scores", [1, 20_000])
+def test_long_prompts_are_computed_in_parts(monkeypatch: pytest.MonkeyPatch, scores: int) -> None:
+    monkeypatch.setattr(decoding, "SCORES", scores)
+    network = tiny_network(windows=(20, 0), positions="local", grammar=Grammar(functions=True))
+    play(network, 40, operations=("recall",), digits=1, frame_length=140)
 
 
 def test_cached_is_uncached_without_thinking() -> None:

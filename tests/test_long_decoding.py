@@ -113,6 +113,35 @@ def test_it_follows_a_call_stack_as_the_decoder_of_short_frames_does(changes: di
     assert deepest >= 3
 
 
+@th.no_grad()
+def test_flat_decoding_sees_all_frames_one_behind_the_other() -> None:
+    """Without positions and roles that is one long frame: the plain forward of all tokens in the order they came."""
+    network = tiny_network(positions="none", roles=False)
+    env = ArithmeticEnv(digits=(1, 2), frame_length=48, depth=4, max_tokens=120, obs_dtype="uint8")
+    decoder, rng = LongDecoder(network, 8, 16, flat=True), np.random.default_rng(1)
+    observation, _ = env.reset(seed=3)
+    written: list[int] = []
+    frames: list[int] = [0] * 4  # lengths when they were seen last
+    calls = 0
+    for _ in range(300):
+        stacks = env.episodes.stacks
+        depth, frame = int(stacks.depth[0]), observation[observation > 0].tolist()
+        if depth + 1 > len(frames) or frames[depth] >= len(frame):
+            frames[depth:] = [0] * (4 - depth)
+        written += frame[frames[depth] :]
+        frames[depth:] = [len(frame), *[0] * (3 - depth)]
+        calls += depth
+        hidden = network.trunk(th.tensor([written]))[:, -1]
+        state = th.tensor([network.grammar.run(frame)])
+        assert th.allclose(decoder.step(observation[None])[0], network.heads.log_probs(hidden, state), atol=2e-5)
+        assert {frame.cache.length for frame in decoder.frames} == {len(written)}
+        observation, _, terminated, _, _ = env.step(random_legal(env.action_masks()[None], rng)[0])
+        if terminated:
+            observation, _ = env.reset()
+            written, frames = [], [0] * 4
+    assert calls > 20
+
+
 def test_a_change_of_weights_is_noticed() -> None:
     network, row = tiny_network(), padded([ids("<problem> 1 + 2 = <think>")])
     decoder = LongDecoder(network)
