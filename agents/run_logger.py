@@ -31,7 +31,10 @@ class RunLogger(Logger):
 
     Attributes:
         start: Tokens of the phases before; added to every step.
+        scale: Processes that take each step.
     """
+
+    scale = 1
 
     def __init__(self, folder: Path, state: Mapping[str, Any] | None = None) -> None:
         self.folder = folder
@@ -50,7 +53,7 @@ class RunLogger(Logger):
 
     def dump(self, step: int = 0) -> None:
         """Writes what has been recorded, at a step counted from the beginning of the phase."""
-        self.step = self.start + step
+        self.step = self.start + step * self.scale
         super().dump(self.step)
 
     def state_dict(self) -> dict[str, Any]:
@@ -62,6 +65,19 @@ class RunLogger(Logger):
         ]
         sizes = {path.name: path.stat().st_size for path in self.folder.glob(_EVENTS)}
         return {"start": self.start, "step": self.step, "events": sizes, "pending": pending}
+
+
+class SilentLogger(Logger):
+    """The logger of a process that is not the first: it writes nothing."""
+
+    start, scale = 0, 1
+
+    def __init__(self) -> None:
+        super().__init__(None, [])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns nothing: there is no file."""
+        return {}
 
 
 def as_table(config: Mapping[str, Any], prefix: str = "") -> str:

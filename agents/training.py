@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
@@ -24,17 +24,20 @@ from o1nano.agents import checkpoint
 from o1nano.agents.building import build_curriculum, build_demonstrations, build_model
 from o1nano.agents.callbacks import EpisodeStatistics, Pauses, Transcripts
 from o1nano.agents.config import TrainConfig
+from o1nano.agents.distributed import SharedLevels, Team
 from o1nano.agents.evaluation import Cell, demonstrated_average, held_out, levels, tabulate
 from o1nano.agents.files import write_json
 from o1nano.agents.machine import has_bf16, versions
+from o1nano.agents.ppo import SHARED
 from o1nano.agents.progress import Display
 from o1nano.agents.reports import comparison
-from o1nano.agents.run_logger import NOT_TEXT, RunLogger, as_table
+from o1nano.agents.run_logger import NOT_TEXT, RunLogger, SilentLogger, as_table
 from o1nano.agents.snapshots import Snapshots
 from o1nano.agents.warm_start import WarmStart
 from o1nano.envs.episodes import EnvConfig
+from o1nano.envs.errors import CheckpointError
 from o1nano.envs.pose import Problem, draw, stream
-from o1nano.policies.answers import solve
+from o1nano.policies.answers import Answer, solve
 
 
 class Run:
@@ -45,6 +48,7 @@ class Run:
         folder: Where everything is written.
         display: Where progress is shown.
         state: What ``state_dict`` returned when the run was cut.
+        team: The processes that train together; the first one shows, logs and writes.
 
     Attributes:
         results: What each phase that is over has found. It depends on nothing but the configuration and the machine.
@@ -53,16 +57,24 @@ class Run:
     """
 
     def __init__(
-        self, config: TrainConfig, folder: Path, display: Display, state: Mapping[str, Any] | None = None
+        self,
+        config: TrainConfig,
+        folder: Path,
+        display: Display,
+        state: Mapping[str, Any] | None = None,
+        team: Team | None = None,
     ) -> None:
-        self.config, self.folder, self.display = config, folder, display
+        th.set_num_threads(config.threads)
+        self.config, self.folder, self.display, self.team = config, folder, display, team or Team()
         self.snapshots = Snapshots(folder)
         self.env_config = EnvConfig(digits=(1, config.digits), frame_length=config.frame_length, max_tokens=2048)
         self.curriculum = build_curriculum(config)
-        self.model = build_model(config, self.env_config, self.curriculum)
+        self.levels = SharedLevels(self.curriculum, self.team)
+        self.model = build_model(config, self.env_config, self.levels, self.team)
         self.network = self.model.policy.network
-        self.trainer = WarmStart(self.network, config.warm_start, bool(config.bf16), config.seed)
-        self.demonstrations = build_demonstrations(config)
+        seed = self.team.seed(config.seed)
+        self.trainer = WarmStart(self.network, config.warm_start, bool(config.bf16), seed, self.team)
+        self.demonstrations = build_demonstrations(config, self.team)
         self.results: dict[str, Any] = {}
         self.seconds: dict[str, float] = {}
         self.sessions: list[dict[str, str]] = []
@@ -74,28 +86,28 @@ class Run:
             "ppo": self.reinforce,
             "after": lambda: self.evaluate("after PPO"),
         }
-        self.logger = RunLogger(folder, state and state["logger"])
+        self.logger = RunLogger(folder, state and state["logger"]) if self.team.leads else SilentLogger()
         self.model.set_logger(self.logger)
         if state is not None:
             self.load_state_dict(state)
         self.sessions.append(versions())
-        write_json(folder / "config.json", {"config": asdict(config), "sessions": self.sessions})
+        if self.team.leads:
+            write_json(folder / "config.json", {"config": asdict(config), "sessions": self.sessions})
         if state is None:
             self.logger.record("config", as_table(asdict(config)), exclude=NOT_TEXT)
             self.logger.dump(0)
             self.checkpoint()
 
     @classmethod
-    def resume(cls, folder: Path, display: Display) -> Run:
+    def resume(cls, folder: Path, display: Display, team: Team | None = None) -> Run:
         """Continues a run from its newest whole checkpoint.
 
         Raises:
-            CheckpointError: If there is none.
+            CheckpointError: If there is none, or it is of another number of processes.
         """
-        snapshots = Snapshots(folder)
-        config, state = snapshots.newest()
-        th.set_num_threads(config.threads)
-        run = cls(config, folder, display, state)
+        team, snapshots = team or Team(), Snapshots(folder)
+        config, state = team.lead(lambda: _newest(snapshots, team))
+        run = cls(config, folder, display, state, team)
         run.snapshots = snapshots
         return run
 
@@ -109,12 +121,16 @@ class Run:
             self.display.end()
             self.checkpoint()
             self.save()
-        self.model.save(self.folder / "o1_model.zip")
-        self.report()
+        if self.team.leads:
+            self.model.save(self.folder / "o1_model.zip")
+            self.report()
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns everything that the rest of the run depends on, as plain containers, tensors and arrays."""
-        return {
+        """Returns everything that the rest of the run depends on, as plain containers, tensors and arrays.
+
+        ``"others"`` has, for every process but the first, what differs from the first one's. All must call this.
+        """
+        state = {
             "results": self.results,
             "seconds": self.seconds,
             "sessions": self.sessions,
@@ -124,22 +140,28 @@ class Run:
             "warm_start": None if "warm_start" in self.results else self.trainer.state_dict(),
             "demonstrations": self.demonstrations.state_dict(),
         }
+        own = {"model": {name: value for name, value in state["model"].items() if name not in SHARED}}
+        others = self.team.gather({**own, "demonstrations": state["demonstrations"]})[1:]
+        return {**state, "others": others}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what ``state_dict`` of a run with the same configuration returned; the logger has its part."""
         self.results, self.seconds, self.sessions = state["results"], state["seconds"], state["sessions"]
-        self.model.load_state_dict(state["model"])
+        own = state if self.team.leads else state["others"][self.team.rank - 1]
+        self.model.load_state_dict({**state["model"], **own["model"]})
         self.curriculum.load_state_dict(state["curriculum"])
         if state["warm_start"] is not None:
             self.trainer.load_state_dict(state["warm_start"])
-        self.demonstrations.load_state_dict(state["demonstrations"])
+        self.demonstrations.load_state_dict(own["demonstrations"])
 
     def checkpoint(self) -> None:
         """Writes a checkpoint."""
         now = time.monotonic()
         self.seconds[self.phase] = self.seconds.get(self.phase, 0.0) + now - self._clock
         self._clock = now
-        self.snapshots.save(self.config, self.state_dict())
+        state = self.state_dict()
+        if self.team.leads:
+            self.snapshots.save(self.config, state)
 
     def pause(self, done: int) -> None:
         """Where the run can be cut: after so many steps or epochs of a phase. Writes a checkpoint if one is due.
@@ -147,6 +169,7 @@ class Run:
         Raises:
             KeyboardInterrupt: If the run was told to stop; everything has been saved.
         """
+        self.stopping = any(self.team.gather(self.stopping))
         if self.stopping or (done and done % self.config.checkpoint_every == 0):
             self.checkpoint()
         if self.stopping:
@@ -171,7 +194,7 @@ class Run:
                 logger.record_mean(f"warm_start/{name}", value)
             self.display.update(done)
             if done % config.check_every == 0:
-                solved = np.mean([answer.correct for answer in solve(self.network, problems, self.env_config)])
+                solved = np.mean([answer.correct for answer in self.solve(problems)])
                 logger.record("warm_start/accuracy", float(solved))
                 self.display.update(done, f"loss {losses['loss']:.3f}, solved {solved:.2f}")
                 if solved >= config.stop_at:
@@ -190,7 +213,8 @@ class Run:
     def reinforce(self) -> dict[str, Any]:
         """Runs PPO under the curriculum."""
         config, model = self.config, self.model
-        total = config.epochs * config.ppo.n_envs * config.ppo.n_steps
+        total = config.epochs * model.n_envs * model.n_steps
+        self.logger.scale = self.team.size
         self.display.begin("PPO", config.epochs, model.num_timesteps * config.epochs // max(1, total))
 
         def pause(epochs: int, success: float) -> None:
@@ -198,27 +222,32 @@ class Run:
             self.display.update(epochs, f"success {success:.2f}, sizes {sizes}")
             self.pause(epochs)
 
-        callbacks = [
-            EpisodeStatistics(self.curriculum),
-            Transcripts(self.curriculum, self.env_config, every=max(1, config.epochs // 20)),
-            Pauses(pause),
-        ]
+        callbacks = [self.levels, EpisodeStatistics(self.curriculum), Pauses(pause)]
+        if self.team.leads:
+            callbacks.append(Transcripts(self.curriculum, self.env_config, every=max(1, config.epochs // 20)))
         fresh = model.num_timesteps == 0
         model.learn(total - model.num_timesteps, CallbackList(callbacks), reset_num_timesteps=fresh)
         self.display.update(config.epochs)
-        return {"tokens": model.num_timesteps, "curriculum": dict(self.curriculum.frontier)}
+        return {"tokens": model.num_timesteps * self.team.size, "curriculum": dict(self.curriculum.frontier)}
 
     def evaluate(self, title: str) -> list[dict[str, Any]]:
         """Measures held-out accuracy by task and size: greedy, one path."""
         config = self.config.evaluation
         problems = held_out(levels(config.sums, config.products), config.problems)
-        self.display.begin(title, len(problems))
+        self.display.begin(title, len(range(0, len(problems), self.team.size)))
 
         def progress(done: int) -> None:
             self.display.update(done)
-            self.pause(0)
+            if self.team.size == 1:  # several are never at the same place in here
+                self.pause(0)
 
-        return [asdict(cell) for cell in tabulate(solve(self.network, problems, self.env_config, progress=progress))]
+        return [asdict(cell) for cell in tabulate(self.solve(problems, progress))]
+
+    def solve(self, problems: Sequence[Problem], progress: Callable[[int], None] = lambda done: None) -> list[Answer]:
+        """Answers problems, each in one of the processes; returns all answers in all of them."""
+        rank, size = self.team.rank, self.team.size
+        found = self.team.gather(solve(self.network, problems[rank::size], self.env_config, progress=progress))
+        return [found[index % size][index // size] for index in range(len(problems))]
 
     def report(self) -> None:
         """Writes ``results.json`` and ``times.json``, and shows the table."""
@@ -237,6 +266,8 @@ class Run:
 
     def save(self) -> None:
         """Writes ``o1_model.pth``."""
+        if not self.team.leads:
+            return
         training = {"config": asdict(self.config), "sessions": self.sessions, "results": self.results}
         checkpoint.save(self.folder / "o1_model.pth", self.network, self.env_config, training)
 
@@ -246,12 +277,19 @@ class Run:
         return [draw(level, stream("check", level, self.config.seed, index)) for level in cells for index in range(16)]
 
 
-def prepare(config: TrainConfig) -> TrainConfig:
-    """Fills in what a configuration leaves to the machine, and sets the number of threads."""
+def _newest(snapshots: Snapshots, team: Team) -> tuple[TrainConfig, dict[str, Any]]:
+    config, state = snapshots.newest()
+    size = len(state["others"]) + 1
+    if size != team.size:
+        raise CheckpointError(f"a run of {size} processes on {team.size}; accepted: torchrun --nproc-per-node {size}")
+    return config, state
+
+
+def prepare(config: TrainConfig, processes: int = 1) -> TrainConfig:
+    """Fills in what a configuration leaves to the machine, which so many processes share."""
     config.validate()
     config = config.small() if config.smoke else config
-    threads = config.threads or len(os.sched_getaffinity(0))
-    th.set_num_threads(threads)
+    threads = config.threads or max(1, len(os.sched_getaffinity(0)) // processes)
     name = config.name or time.strftime("%Y%m%d-%H%M%S") + f"-seed{config.seed}"
     bf16 = has_bf16() if config.bf16 is None else config.bf16
     return replace(config, name=name, threads=threads, bf16=bf16)
