@@ -19,7 +19,7 @@ from o1nano.agents.config import TrainConfig
 from o1nano.agents.distributed import Team
 from o1nano.agents.progress import Display
 from o1nano.agents.training import Run, prepare
-from o1nano.envs.errors import ConfigurationError, TeamError
+from o1nano.envs.errors import ConfigurationError, O1NanoError, TeamError
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,15 @@ def train() -> int:
         if team.leads:
             print(f"\nstopped; {team.command} train_rl.py --resume {run.folder} goes on", file=sys.stderr)
         return 130
-    except TeamError as error:
+    except O1NanoError as error:
         display.end()
-        if not team.is_first_to_tell():
+        if not team.is_first_to_tell():  # when one has failed, the others lose their connection
             return 2
-        raise TeamError(
-            f"{error}; accepted: {team.command} train_rl.py --resume {run.folder} goes back to the last checkpoint"
-        ) from error
+        if not isinstance(error, TeamError):
+            raise
+        again = f"{team.command} train_rl.py --resume {run.folder}"
+        raise TeamError(f"{error}; accepted: {again}, from the last checkpoint") from error
+    team.leave()
     display.print(f"\nwrote {run.folder}/: o1_model.pth, results.json, config.json, TensorBoard events, and more")
     return 0
 

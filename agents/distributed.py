@@ -47,10 +47,15 @@ class Team:
         if int(os.environ.get("WORLD_SIZE", 1)) == 1:
             return cls()
         if th.cuda.is_available():
-            th.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+            th.cuda.set_device(int(os.environ["LOCAL_RANK"]) % th.cuda.device_count())
         # Objects and tensors of the CPU always go by Gloo.
         dist.init_process_group("cpu:gloo,cuda:nccl" if th.cuda.is_available() else "gloo")
         return cls(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+
+    def leave(self) -> None:
+        """Ends the connection, when all is done."""
+        if self.size > 1:
+            dist.destroy_process_group()
 
     @property
     def leads(self) -> bool:
@@ -157,6 +162,8 @@ class Team:
 
     def is_first_to_tell(self) -> bool:
         """Whether no other process has called this before: of those that are left, one speaks."""
+        if self.size == 1:
+            return True
         try:
             store = dist.distributed_c10d._get_default_store()
             return bool(store.add("o1nano/told", 1) == 1)

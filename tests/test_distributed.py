@@ -282,7 +282,7 @@ def test_torchrun_trains_dies_and_resumes(tmp_path: Path) -> None:
     assert process.returncode != 0
     own = [line for line in said.splitlines() if line.startswith("train_rl.py:")]
     expected = "train_rl.py: another process of the run has ended; accepted: torchrun --nproc-per-node 2 train_rl.py"
-    assert own == [f"{expected} --resume runs/small goes back to the last checkpoint"]
+    assert own == [f"{expected} --resume runs/small, from the last checkpoint"]
     again = subprocess.Popen([*torchrun, "--quiet", "--resume", "runs/small"], cwd=tmp_path)
     assert again.wait(timeout=300) == 0
     assert (run / "results.json").is_file()
