@@ -1,10 +1,14 @@
-"""Trains O1-nano: supervised warm start, then PPO under a curriculum. ``python train_rl.py --help`` lists all flags."""
+"""Trains O1-nano: supervised warm start, then PPO under a curriculum. ``python train_rl.py --help`` lists all flags.
+
+``torchrun --nproc-per-node N train_rl.py`` does the same in N processes.
+"""
 
 from __future__ import annotations
 
 import signal
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +16,10 @@ import tyro
 
 from o1nano.agents.command_line import guarded, parse
 from o1nano.agents.config import TrainConfig
+from o1nano.agents.distributed import Team
 from o1nano.agents.progress import Display
 from o1nano.agents.training import Run, prepare
-from o1nano.envs.errors import ConfigurationError
+from o1nano.envs.errors import ConfigurationError, O1NanoError, TeamError
 
 
 @dataclass(frozen=True)
@@ -28,29 +33,40 @@ class Options:
     """Print nothing but errors."""
 
 
-def begin(options: Options, display: Display) -> Run | None:
+def fresh(options: Options, team: Team) -> TrainConfig:
+    """Returns the configuration of a new run."""
+    config = prepare(options.config, team.on_machine)
+    team.part("ppo.n_envs", config.ppo.n_envs)
+    folder = Path("runs") / config.name
+    if folder.exists():
+        raise ConfigurationError(f"--name {config.name}: {folder} exists; accepted: a new name, or --resume {folder}")
+    return config
+
+
+def is_over(config: TrainConfig, folder: Path) -> bool:
+    """Tells whether nothing is left to do of a run that is to be resumed."""
+    if config != TrainConfig():
+        raise ConfigurationError("--resume with other flags; accepted: --resume alone: a run keeps its configuration")
+    return (folder / "results.json").is_file()
+
+
+def begin(options: Options, display: Display, team: Team) -> Run | None:
     """Returns the run that the flags ask for; None if there is nothing left of it to do."""
     if options.resume is None:
-        config = prepare(options.config)
-        folder = Path("runs") / config.name
-        if folder.exists():
-            raise ConfigurationError(
-                f"--name {config.name}: {folder} exists; accepted: a new name, or --resume {folder}"
-            )
-        return Run(config, folder, display)
-    if options.config != TrainConfig():
-        raise ConfigurationError("--resume with other flags; accepted: --resume alone: a run keeps its configuration")
-    if (options.resume / "results.json").is_file():
+        config = team.lead(partial(fresh, options, team))
+        return Run(config, Path("runs") / config.name, display, team=team)
+    if team.lead(partial(is_over, options.config, options.resume)):
         display.print(f"{options.resume} is finished: see {options.resume / 'results.json'}")
         return None
-    return Run.resume(options.resume, display)
+    return Run.resume(options.resume, display, team)
 
 
 def train() -> int:
     """Runs a training; returns the exit status."""
-    options = parse(Options, __doc__)
-    display = Display(options.quiet)
-    run = begin(options, display)
+    team = Team.join()
+    options = team.lead(partial(parse, Options, __doc__))
+    display = Display(options.quiet or not team.leads)
+    run = begin(options, display, team)
     if run is None:
         return 0
     # Also where they would be ignored, as in the background of a script.
@@ -60,8 +76,18 @@ def train() -> int:
         run.execute()
     except KeyboardInterrupt:
         display.end()
-        print(f"\nstopped; python train_rl.py --resume {run.folder} goes on", file=sys.stderr)
+        if team.leads:
+            print(f"\nstopped; {team.command} train_rl.py --resume {run.folder} goes on", file=sys.stderr)
         return 130
+    except O1NanoError as error:
+        display.end()
+        if not team.is_first_to_tell():  # when one has failed, the others lose their connection
+            return 2
+        if not isinstance(error, TeamError):
+            raise
+        again = f"{team.command} train_rl.py --resume {run.folder}"
+        raise TeamError(f"{error}; accepted: {again}, from the last checkpoint") from error
+    team.leave()
     display.print(f"\nwrote {run.folder}/: o1_model.pth, results.json, config.json, TensorBoard events, and more")
     return 0
 

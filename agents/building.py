@@ -8,15 +8,15 @@ from gymnasium.vector import AutoresetMode
 
 from o1nano.agents.config import TrainConfig
 from o1nano.agents.demonstrations import DemonstrationStream
+from o1nano.agents.distributed import Team
 from o1nano.agents.evaluation import levels
 from o1nano.agents.ppo import FramePPO
 from o1nano.agents.vec_env import GymnasiumVecEnv, Monitor
-from o1nano.envs.curriculum import AdaptiveCurriculum, Curriculum
+from o1nano.envs.curriculum import AdaptiveCurriculum
 from o1nano.envs.episodes import EnvConfig
-from o1nano.envs.levels import UniformLevels
+from o1nano.envs.levels import LevelSource, UniformLevels
 from o1nano.envs.pose import stream
 from o1nano.envs.vector import ArithmeticVectorEnv
-from o1nano.envs.wrappers import VectorCurriculumWrapper
 from o1nano.policies.actor_critic import ReasoningPolicy
 
 SUMS, PRODUCTS = ("addition", "subtraction"), ("multiplication", "division")
@@ -38,25 +38,26 @@ def build_curriculum(config: TrainConfig) -> AdaptiveCurriculum:
     )
 
 
-def build_demonstrations(config: TrainConfig) -> DemonstrationStream:
-    """Returns the expert's frames that the warm start imitates."""
+def build_demonstrations(config: TrainConfig, team: Team) -> DemonstrationStream:
+    """Returns the process's share of the expert's frames that the warm start imitates."""
     given = config.warm_start
     return DemonstrationStream(
         UniformLevels(levels(config.digits, config.product_digits)),
-        stream("demonstrations", config.seed),
-        given.batch_tokens,
+        stream("demonstrations", team.seed(config.seed)),
+        max(1, given.batch_tokens // team.size),
         given.slip_rate,
         given.spoil_rate,
     )
 
 
-def build_model(config: TrainConfig, env_config: EnvConfig, curriculum: Curriculum) -> FramePPO:
-    """Returns PPO with its policy and its environments."""
-    ppo = config.ppo
-    env = ArithmeticVectorEnv(ppo.n_envs, autoreset_mode=AutoresetMode.SAME_STEP, obs_dtype="uint8", **vars(env_config))
+def build_model(config: TrainConfig, env_config: EnvConfig, source: LevelSource, team: Team) -> FramePPO:
+    """Returns PPO with its policy and the process's share of the environments."""
+    ppo, own = config.ppo, team.part("ppo.n_envs", config.ppo.n_envs)
+    env = ArithmeticVectorEnv(own, autoreset_mode=AutoresetMode.SAME_STEP, obs_dtype="uint8", **vars(env_config))
+    env.episodes.levels = source
     return FramePPO(
         ReasoningPolicy,
-        Monitor(GymnasiumVecEnv(VectorCurriculumWrapper(env, curriculum))),
+        Monitor(GymnasiumVecEnv(env)),
         credit=ppo.credit,
         depth=env_config.depth,
         learning_rate=warm_up_and_decay(ppo.learning_rate),
@@ -77,7 +78,8 @@ def build_model(config: TrainConfig, env_config: EnvConfig, curriculum: Curricul
             "functions": env_config.grammar.functions,
             "optimizer_kwargs": {"betas": (0.9, 0.99), "eps": 1e-5, "weight_decay": 0.0},
         },
-        seed=config.seed,
+        seed=team.seed(config.seed),
+        team=team,
         device=config.device,
     )
 

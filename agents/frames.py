@@ -25,6 +25,7 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 
 from o1nano.agents.credit import Credit, advantages, judge
+from o1nano.agents.distributed import Team
 from o1nano.agents.packing import cut, pack
 from o1nano.envs.grammar import Grammar
 from o1nano.envs.pose import is_sensible
@@ -74,6 +75,11 @@ class FrameRolloutBuffer(RolloutBuffer):
             that was given a wrong answer to a sensible question (``is_sensible``) is left out. ``"episode"``: every
             action of an episode for the root's answer.
         seed: Of the order of frames in minibatches.
+        team: The processes that learn together.
+
+    Attributes:
+        share: The weight of the minibatch yielded last, among those that the other processes have at the same time.
+        normalise: Whether ``get`` normalises advantages, over the minibatches of all processes together.
     """
 
     def __init__(
@@ -89,7 +95,9 @@ class FrameRolloutBuffer(RolloutBuffer):
         depth: int = 32,
         credit: Credit = "blame",
         seed: int | None = None,
+        team: Team | None = None,
     ) -> None:
+        self.team, self.share, self.normalise = team or Team(), 1.0, False
         self.grammar, self.credit = grammar or Grammar(), credit
         self._rng = np.random.default_rng(seed)
         assert isinstance(observation_space, spaces.Box)
@@ -277,14 +285,33 @@ class FrameRolloutBuffer(RolloutBuffer):
         return float(np.mean([frame.rewards.sum() for frame in self._frames]))
 
     def get(self, batch_size: int | None = None) -> Generator[RolloutBufferSamples, None, None]:
-        """Yields minibatches of about ``batch_size`` actions, made of whole frames in random order."""
+        """Yields minibatches of whole frames in random order, as many in every process.
+
+        Args:
+            batch_size: Actions of a minibatch, about, those of all processes together.
+        """
+        minibatches = self._cut(batch_size)
+        advantages = self.team.gather([np.concatenate([frame.advantages for frame in part]) for part in minibatches])
+        for index, frames in enumerate(minibatches):
+            together = [parts[index] for parts in advantages]
+            samples = self._samples(frames)
+            self.share = self.team.share(len(samples.actions), [len(part) for part in together])
+            if self.normalise:
+                union = th.from_numpy(np.concatenate(together)).to(self.device)
+                samples = samples._replace(advantages=(samples.advantages - union.mean()) / (union.std() + 1e-8))
+            yield samples
+
+    def _cut(self, batch_size: int | None) -> list[list[ClosedFrame]]:
+        """Cuts the frames into minibatches, none of them empty."""
         frames = [self._frames[index] for index in self._rng.permutation(len(self._frames))]
         sizes = np.cumsum([len(frame.positions) for frame in frames])
-        count = max(1, round(int(sizes[-1]) / batch_size)) if batch_size else 1
-        bounds = np.searchsorted(sizes, sizes[-1] / count * np.arange(1, count), side="right")
-        for part in np.split(np.arange(len(frames)), bounds):
-            if len(part):
-                yield self._samples([frames[index] for index in part])
+        actions, fewest = zip(*self.team.gather((int(sizes[-1]), len(frames))), strict=True)
+        count = min(max(1, round(sum(actions) / batch_size)), *fewest) if batch_size else 1
+        ends = np.arange(1, count)
+        bounds = np.searchsorted(sizes, sizes[-1] / count * ends, side="right")
+        # Of each at least one frame, even where another one is longer than a minibatch.
+        bounds = np.maximum.accumulate(np.clip(bounds - ends, 0, len(frames) - count)) + ends
+        return [[frames[index] for index in part] for part in np.split(np.arange(len(frames)), bounds)]
 
     def _samples(self, frames: list[ClosedFrame]) -> RolloutBufferSamples:
         frames.sort(key=lambda frame: len(frame.tokens))

@@ -5,20 +5,25 @@ from __future__ import annotations
 import copy
 import warnings
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from math import ceil
 from typing import Any, cast
 
 import numpy as np
 import torch as th
 from stable_baselines3 import PPO
 
+from o1nano.agents.distributed import JointThreshold, Team
 from o1nano.agents.frames import FrameRolloutBuffer
 from o1nano.envs.grammar import Grammar
 from o1nano.policies.actor_critic import PackedFrames, ReasoningPolicy
 from o1nano.policies.network import ReasoningNetwork
 
-_CRITIC_BATCH = 2048  # actions
+_CRITIC_BATCH = 2048  # actions, of all processes together
 
+# Of the state, what is the same in every process.
+SHARED = ("policy", "optimizer", "critic_optimizer", "reference", "counters")
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_current_progress_remaining")
 
 
@@ -36,6 +41,8 @@ class FramePPO(PPO):
         depth: The environment's limit on open frames.
         critic_epochs: Passes of the critic over a rollout.
         critic_learning_rate: Of the critic (Adam).
+        team: The processes that learn together. Each has its own environments; an update is the one that a single
+            process would make on the frames of all of them.
         **kwargs: Everything else that ``PPO`` takes. ``ent_coef`` weighs the entropy relative to the reference, once
             there is one: see ``set_reference``.
     """
@@ -51,8 +58,10 @@ class FramePPO(PPO):
         depth: int = 32,
         critic_epochs: int = 4,
         critic_learning_rate: float = 3e-3,
+        team: Team | None = None,
         **kwargs: Any,
     ) -> None:
+        self.team = team or Team()
         self.credit, self.depth = credit, depth
         self.critic_epochs, self.critic_learning_rate = critic_epochs, critic_learning_rate
         self.reference: ReasoningNetwork | None = None
@@ -69,9 +78,11 @@ class FramePPO(PPO):
             "depth": self.depth,
             "credit": self.credit,
             "seed": self.seed,
+            "team": self.team,
         }
         with th.random.fork_rng():  # the initial weights are drawn from PyTorch's global generator
             super()._setup_model()
+        self.team.follow(self.policy)
         self.critic_optimizer = th.optim.Adam(self.policy.network.heads.value.parameters(), self.critic_learning_rate)
 
     def set_random_seed(self, seed: int | None = None) -> None:
@@ -136,12 +147,28 @@ class FramePPO(PPO):
 
     def train(self) -> None:
         """Updates policy and critic, unless no frame has ended in the rollout: then there is nothing to learn from."""
-        if len(self.rollout_buffer.values):
+        if min(self.team.gather(len(self.rollout_buffer.values))):
             self.logger.record("train/first_ratio", self._first_ratio())
-            super().train()
+            with self._together():
+                super().train()
             if self.reference is not None:  # what stands for the entropy is minus the divergence
                 self.logger.record("train/kl_to_warm_start", self.logger.name_to_value["train/entropy_loss"])
             self._fit_critic()
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """Has stock ``train()`` learn from the frames of all processes as if they were its own."""
+        buffer, own = self.rollout_buffer, (self.normalize_advantage, self.target_kl)
+        if self.team.size > 1:
+            buffer.normalise, self.normalize_advantage = self.normalize_advantage, False
+            if self.target_kl is not None:
+                self.target_kl = JointThreshold(self.target_kl, self.team, lambda: buffer.share)  # type: ignore[assignment]
+        try:
+            with self.team.averaging(self.policy.parameters(), lambda: buffer.share):
+                yield
+        finally:
+            self.normalize_advantage, self.target_kl = own
+            buffer.normalise = False
 
     def _fit_critic(self) -> None:
         """Least squares of the critic on the returns of the rollout, on hidden states that are computed once."""
@@ -149,11 +176,15 @@ class FramePPO(PPO):
         policy, value = self.policy, self.policy.network.heads.value
         with th.no_grad(), th.autocast(self.device.type, th.bfloat16, enabled=policy.bf16):
             hidden, _ = policy.network.acted(*cast(PackedFrames, samples.observations).batches)
+        counts = self.team.gather(len(hidden))
+        steps = min(ceil(sum(counts) / _CRITIC_BATCH), *counts)
         for _ in range(self.critic_epochs):
-            for part in th.split(th.randperm(len(hidden), generator=policy.generator), _CRITIC_BATCH):
+            for part in th.randperm(len(hidden), generator=policy.generator).tensor_split(steps):
                 self.critic_optimizer.zero_grad()
                 loss = (value(hidden[part].float()).squeeze(1) - samples.returns[part]).square().mean()
                 th.autograd.backward(loss)
+                gradients = [parameter.grad for parameter in value.parameters() if parameter.grad is not None]
+                self.team.average(gradients, self.rollout_buffer.share)
                 self.critic_optimizer.step()
         self.logger.record("train/critic_loss", loss.item())
 
@@ -165,4 +196,4 @@ class FramePPO(PPO):
         return float((log_probs - samples.old_log_prob).exp().mean())
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "critic_optimizer", "reference"]
+        return [*super()._excluded_save_params(), "critic_optimizer", "reference", "team"]

@@ -53,7 +53,10 @@ class RunLogger(Logger):
 
     Attributes:
         start: Tokens of the phases before; added to every step.
+        scale: Processes that take each step.
     """
+
+    scale = 1
 
     def __init__(self, folder: Path, state: Mapping[str, Any] | None = None) -> None:
         self.folder = folder
@@ -72,7 +75,7 @@ class RunLogger(Logger):
 
     def dump(self, step: int = 0) -> None:
         """Writes what has been recorded, at a step counted from the beginning of the phase."""
-        self.step = self.start + step
+        self.step = self.start + step * self.scale
         super().dump(self.step)
 
     def state_dict(self) -> dict[str, Any]:
@@ -110,6 +113,22 @@ class RunLogger(Logger):
             self.record(name, value)
         plain = {name: value for name, value in flat(config).items() if isinstance(value, (int, float, str))}
         self.record("hparams", HParam(plain, finals), exclude=NOT_TEXT)
+
+
+class SilentLogger(Logger):
+    """The logger of a process that is not the first: it writes nothing."""
+
+    start, scale = 0, 1
+
+    def __init__(self) -> None:
+        super().__init__(None, [])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns nothing: there is no file."""
+        return {}
+
+    def describe(self, config: Mapping[str, Any]) -> None:
+        """Writes nothing."""
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

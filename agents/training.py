@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
@@ -24,19 +24,21 @@ from o1nano.agents import checkpoint
 from o1nano.agents.building import build_curriculum, build_demonstrations, build_model
 from o1nano.agents.callbacks import EpisodeStatistics, FrameStatistics, Pauses, Times, Transcripts
 from o1nano.agents.config import TrainConfig
+from o1nano.agents.distributed import SharedLevels, Team
 from o1nano.agents.evaluation import Cell, demonstrated_average, held_out, levels, tabulate
 from o1nano.agents.figures import as_image, by_digits, by_tokens
 from o1nano.agents.files import reason, write_json
 from o1nano.agents.machine import has_bf16, versions
+from o1nano.agents.ppo import SHARED
 from o1nano.agents.progress import Display
 from o1nano.agents.reports import comparison
-from o1nano.agents.run_logger import NOT_TEXT, RunLogger
+from o1nano.agents.run_logger import NOT_TEXT, RunLogger, SilentLogger
 from o1nano.agents.snapshots import Snapshots
 from o1nano.agents.warm_start import WarmStart
 from o1nano.envs.episodes import EnvConfig
 from o1nano.envs.errors import CheckpointError
 from o1nano.envs.pose import Problem, draw, stream
-from o1nano.policies.answers import solve
+from o1nano.policies.answers import Answer, solve
 
 
 class Run:
@@ -47,6 +49,7 @@ class Run:
         folder: Where everything is written.
         display: Where progress is shown.
         state: What ``state_dict`` returned when the run was cut.
+        team: The processes that train together; the first one shows, logs and writes.
 
     Attributes:
         results: What each phase that is over has found. It depends on nothing but the configuration and the machine.
@@ -55,16 +58,24 @@ class Run:
     """
 
     def __init__(
-        self, config: TrainConfig, folder: Path, display: Display, state: Mapping[str, Any] | None = None
+        self,
+        config: TrainConfig,
+        folder: Path,
+        display: Display,
+        state: Mapping[str, Any] | None = None,
+        team: Team | None = None,
     ) -> None:
-        self.config, self.folder, self.display = config, folder, display
+        th.set_num_threads(config.threads)
+        self.config, self.folder, self.display, self.team = config, folder, display, team or Team()
         self.snapshots = Snapshots(folder)
         self.env_config = EnvConfig(digits=(1, config.digits), frame_length=config.frame_length, max_tokens=2048)
         self.curriculum = build_curriculum(config)
-        self.model = build_model(config, self.env_config, self.curriculum)
+        self.levels = SharedLevels(self.curriculum, self.team)
+        self.model = build_model(config, self.env_config, self.levels, self.team)
         self.network = self.model.policy.network
-        self.trainer = WarmStart(self.network, config.warm_start, bool(config.bf16), config.seed)
-        self.demonstrations = build_demonstrations(config)
+        seed = self.team.seed(config.seed)
+        self.trainer = WarmStart(self.network, config.warm_start, bool(config.bf16), seed, self.team)
+        self.demonstrations = build_demonstrations(config, self.team)
         self.statistics = EpisodeStatistics(self.curriculum)
         self.results: dict[str, Any] = {}
         self.seconds: dict[str, float] = {}
@@ -77,28 +88,28 @@ class Run:
             "ppo": self.reinforce,
             "after": lambda: self.evaluate("after PPO"),
         }
-        self.logger = RunLogger(folder, state and state["logger"])
+        self.logger = RunLogger(folder, state and state["logger"]) if self.team.leads else SilentLogger()
         self.model.set_logger(self.logger)
         if state is not None:
             self.load_state_dict(state)
         self.sessions.append(versions())
-        write_json(folder / "config.json", {"config": asdict(config), "sessions": self.sessions})
+        if self.team.leads:
+            write_json(folder / "config.json", {"config": asdict(config), "sessions": self.sessions})
         if state is None:
             self.logger.describe(asdict(config))
             self.checkpoint()
 
     @classmethod
-    def resume(cls, folder: Path, display: Display) -> Run:
+    def resume(cls, folder: Path, display: Display, team: Team | None = None) -> Run:
         """Continues a run from its newest whole checkpoint.
 
         Raises:
-            CheckpointError: If there is none.
+            CheckpointError: If there is none, or it is of another number of processes.
         """
-        snapshots = Snapshots(folder)
-        config, state = snapshots.newest()
-        th.set_num_threads(config.threads)
+        team, snapshots = team or Team(), Snapshots(folder)
+        config, state = team.lead(lambda: _newest(snapshots, team))
         try:
-            run = cls(config, folder, display, state)
+            run = cls(config, folder, display, state, team)
         except (LookupError, TypeError, AttributeError, RuntimeError) as error:
             raise CheckpointError(
                 f"a checkpoint in {folder} has another state ({reason(error)}); accepted: its own"
@@ -116,12 +127,16 @@ class Run:
             self.display.end()
             self.checkpoint()
             self.save()
-        self.model.save(self.folder / "o1_model.zip")
-        self.report()
+        if self.team.leads:
+            self.model.save(self.folder / "o1_model.zip")
+            self.report()
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns everything that the rest of the run depends on, as plain containers, tensors and arrays."""
-        return {
+        """Returns everything that the rest of the run depends on, as plain containers, tensors and arrays.
+
+        ``"others"`` has, for every process but the first, what differs from the first one's. All must call this.
+        """
+        state: dict[str, Any] = {
             "results": self.results,
             "seconds": self.seconds,
             "sessions": self.sessions,
@@ -132,23 +147,29 @@ class Run:
             "warm_start": None if "warm_start" in self.results else self.trainer.state_dict(),
             "demonstrations": self.demonstrations.state_dict(),
         }
+        own = {"model": {name: value for name, value in state["model"].items() if name not in SHARED}}
+        others = self.team.gather({**own, "demonstrations": state["demonstrations"]})[1:]
+        return {**state, "others": others}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what ``state_dict`` of a run with the same configuration returned; the logger has its part."""
         self.results, self.seconds, self.sessions = state["results"], state["seconds"], state["sessions"]
-        self.model.load_state_dict(state["model"])
+        own = state if self.team.leads else state["others"][self.team.rank - 1]
+        self.model.load_state_dict({**state["model"], **own["model"]})
         self.curriculum.load_state_dict(state["curriculum"])
         self.statistics.load_state_dict(state["statistics"])
         if state["warm_start"] is not None:
             self.trainer.load_state_dict(state["warm_start"])
-        self.demonstrations.load_state_dict(state["demonstrations"])
+        self.demonstrations.load_state_dict(own["demonstrations"])
 
     def checkpoint(self) -> None:
         """Writes a checkpoint."""
         now = time.monotonic()
         self.seconds[self.phase] = self.seconds.get(self.phase, 0.0) + now - self._clock
         self._clock = now
-        self.snapshots.save(self.config, self.state_dict())
+        state = self.state_dict()
+        if self.team.leads:
+            self.snapshots.save(self.config, state)
 
     def pause(self, done: int) -> None:
         """Where the run can be cut: after so many steps or epochs of a phase. Writes a checkpoint if one is due.
@@ -156,6 +177,7 @@ class Run:
         Raises:
             KeyboardInterrupt: If the run was told to stop; everything has been saved.
         """
+        self.stopping = any(self.team.gather(self.stopping))
         if self.stopping or (done and done % self.config.checkpoint_every == 0):
             self.checkpoint()
         if self.stopping:
@@ -180,7 +202,7 @@ class Run:
                 logger.record_mean(f"warm_start/{name}", value)
             self.display.update(done)
             if done % config.check_every == 0:
-                solved = np.mean([answer.correct for answer in solve(self.network, problems, self.env_config)])
+                solved = np.mean([answer.correct for answer in self.solve(problems)])
                 logger.record("warm_start/accuracy", float(solved))
                 self.display.update(done, f"loss {losses['loss']:.3f}, solved {solved:.2f}")
                 if solved >= config.stop_at:
@@ -199,7 +221,8 @@ class Run:
     def reinforce(self) -> dict[str, Any]:
         """Runs PPO under the curriculum."""
         config, model = self.config, self.model
-        total = config.epochs * config.ppo.n_envs * config.ppo.n_steps
+        total = config.epochs * model.n_envs * model.n_steps
+        self.logger.scale = self.team.size
         self.display.begin("PPO", config.epochs, model.num_timesteps * config.epochs // max(1, total))
 
         def pause(epochs: int, success: float) -> None:
@@ -209,27 +232,31 @@ class Run:
 
         callbacks: list[BaseCallback] = [
             Times(),
+            self.levels,
             self.statistics,
             FrameStatistics(),
-            Transcripts(self.curriculum, self.env_config, max(1, config.epochs // 20), self.display.sample),
             Pauses(pause),
         ]
+        if self.team.leads:
+            every = max(1, config.epochs // 20)
+            callbacks.insert(-1, Transcripts(self.curriculum, self.env_config, every, self.display.sample))
         fresh = model.num_timesteps == 0
         model.learn(total - model.num_timesteps, CallbackList(callbacks), reset_num_timesteps=fresh)
         self.display.update(config.epochs)
-        return {"tokens": model.num_timesteps, "curriculum": dict(self.curriculum.frontier)}
+        return {"tokens": model.num_timesteps * self.team.size, "curriculum": dict(self.curriculum.frontier)}
 
     def evaluate(self, title: str) -> list[dict[str, Any]]:
         """Measures held-out accuracy by task and size: greedy, one path."""
         config = self.config.evaluation
         problems = held_out(levels(config.sums, config.products), config.problems)
-        self.display.begin(title, len(problems))
+        self.display.begin(title, len(range(0, len(problems), self.team.size)))
 
         def progress(done: int) -> None:
             self.display.update(done)
-            self.pause(0)
+            if self.team.size == 1:  # several are never at the same place in here
+                self.pause(0)
 
-        answers = solve(self.network, problems, self.env_config, progress=progress)
+        answers = self.solve(problems, progress)
         cells = tabulate(answers)
         self.logger.record("evaluation/accuracy_by_digits", as_image(by_digits(answers)), exclude=NOT_TEXT)
         self.logger.record("evaluation/tokens_of_answers", as_image(by_tokens(answers)), exclude=NOT_TEXT)
@@ -238,6 +265,12 @@ class Run:
         self.logger.record("evaluation/average", demonstrated_average(cells, self.config.digits))
         self.logger.dump(self.model.num_timesteps)
         return [asdict(cell) for cell in cells]
+
+    def solve(self, problems: Sequence[Problem], progress: Callable[[int], None] = lambda done: None) -> list[Answer]:
+        """Answers problems, each in one of the processes; returns all answers in all of them."""
+        rank, size = self.team.rank, self.team.size
+        found = self.team.gather(solve(self.network, problems[rank::size], self.env_config, progress=progress))
+        return [found[index % size][index // size] for index in range(len(problems))]
 
     def report(self) -> None:
         """Writes ``results.json``, ``times.json`` and the final figures, and shows the table."""
@@ -248,6 +281,7 @@ class Run:
             "average_after": demonstrated_average(after, digits),
         }
         cells = {"before": [cell.as_dict() for cell in before], "after": [cell.as_dict() for cell in after]}
+        assert isinstance(self.logger, RunLogger)
         self.logger.finish(asdict(self.config), averages, self.seconds, self.statistics.history)
         self.logger.dump(self.model.num_timesteps)
         write_json(self.folder / "times.json", {name: round(value, 1) for name, value in self.seconds.items()})
@@ -256,6 +290,8 @@ class Run:
 
     def save(self) -> None:
         """Writes ``o1_model.pth``."""
+        if not self.team.leads:
+            return
         training = {"config": asdict(self.config), "sessions": self.sessions, "results": self.results}
         checkpoint.save(self.folder / "o1_model.pth", self.network, self.env_config, training)
 
@@ -265,12 +301,19 @@ class Run:
         return [draw(level, stream("check", level, self.config.seed, index)) for level in cells for index in range(16)]
 
 
-def prepare(config: TrainConfig) -> TrainConfig:
-    """Fills in what a configuration leaves to the machine, and sets the number of threads."""
+def _newest(snapshots: Snapshots, team: Team) -> tuple[TrainConfig, dict[str, Any]]:
+    config, state = snapshots.newest()
+    size = len(state["others"]) + 1
+    if size != team.size:
+        raise CheckpointError(f"a run of {size} processes on {team.size}; accepted: torchrun --nproc-per-node {size}")
+    return config, state
+
+
+def prepare(config: TrainConfig, processes: int = 1) -> TrainConfig:
+    """Fills in what a configuration leaves to the machine, which so many processes share."""
     config.validate()
     config = config.small() if config.smoke else config
-    threads = config.threads or len(os.sched_getaffinity(0))
-    th.set_num_threads(threads)
+    threads = config.threads or max(1, len(os.sched_getaffinity(0)) // processes)
     name = config.name or time.strftime("%Y%m%d-%H%M%S") + f"-seed{config.seed}"
     bf16 = has_bf16() if config.bf16 is None else config.bf16
     return replace(config, name=name, threads=threads, bf16=bf16)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch as th
 
 from o1nano.agents.demonstrations import Demonstration
+from o1nano.agents.distributed import Team
 from o1nano.agents.packing import cut, pack
 from o1nano.envs.pose import stream
 from o1nano.policies.network import ReasoningNetwork
@@ -48,14 +49,22 @@ class WarmStart:
         config: How.
         bf16: Whether to compute in bfloat16 autocast.
         seed: Of dropout.
+        team: The processes that learn together, each from demonstrations of its own.
     """
 
-    def __init__(self, network: ReasoningNetwork, config: WarmStartConfig, bf16: bool, seed: int = 0) -> None:
-        self.network, self.config, self.bf16, self.seed = network, config, bf16, seed
+    def __init__(
+        self,
+        network: ReasoningNetwork,
+        config: WarmStartConfig,
+        bf16: bool,
+        seed: int = 0,
+        team: Team | None = None,
+    ) -> None:
+        self.network, self.config, self.bf16, self.seed, self.team = network, config, bf16, seed, team or Team()
         self.device = next(network.parameters()).device
         self.optimizers = build_optimizers(network, config)
         self.done = 0  # steps
-        self.tokens = 0
+        self.tokens = 0  # of all processes
 
     def step(self, batch: list[Demonstration]) -> dict[str, float]:
         """Takes one optimizer step on demonstrations sorted by length; returns the losses."""
@@ -66,13 +75,20 @@ class WarmStart:
         with th.random.fork_rng():  # a step's dropout depends on nothing but its number
             th.manual_seed(int(stream("dropout", self.seed, self.done).integers(2**63)))
             policy_loss, value_loss = self._losses(batch)
+        counts = [sum(len(frame.tokens) for frame in batch), sum(int(frame.imitate.sum()) for frame in batch)]
+        counts.append(sum(len(frame.returns) for frame in batch))
+        tokens, imitated, valued = zip(*self.team.gather(counts), strict=True)
         self.network.zero_grad()
-        th.autograd.backward(policy_loss + self.config.value_coef * value_loss)
+        th.autograd.backward(
+            self.team.share(counts[1], imitated) * policy_loss
+            + self.team.share(counts[2], valued) * self.config.value_coef * value_loss
+        )
+        self.team.average([p.grad for p in self.network.parameters() if p.grad is not None])
         norm = th.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
         self.done += 1
-        self.tokens += sum(len(frame.tokens) for frame in batch)
+        self.tokens += sum(tokens)
         return {"loss": policy_loss.item(), "value_loss": value_loss.item(), "gradient_norm": float(norm)}
 
     def run(self, batches: Iterator[list[Demonstration]], check: Callable[[int, dict[str, float]], bool]) -> None:

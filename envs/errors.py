@@ -31,3 +31,7 @@ class CheckpointError(O1NanoError):
 
 class StorageError(O1NanoError):
     """A file cannot be written."""
+
+
+class TeamError(O1NanoError):
+    """Of several processes that train together, one has ended."""
