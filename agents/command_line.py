@@ -34,7 +34,7 @@ def parse(kind: type[T], description: str | None) -> T:
 
 def _one_line(box: str) -> str:
     """Takes what is wrong out of a box: the first section below its title."""
-    rows = [re.sub(r"\x1b\[[0-9;]*m", "", row).strip("│╭╮╰╯ ") for row in box.splitlines()]
+    rows = [re.sub(r"\x1b\[[0-9;]*m", "", row).strip(" │|╭╮╰╯") for row in box.splitlines()]
     sections = re.split(r"^[-─]{3,}$", "\n".join(rows[1:]), flags=re.MULTILINE)
     body = next((section for section in sections if section.strip()), "the flags make no sense")
     return f"{' '.join(body.split())}; accepted: see --help"

@@ -107,8 +107,8 @@ class Run:
             CheckpointError: If there is none, or it is of another number of processes.
         """
         team, snapshots = team or Team(), Snapshots(folder)
-        config, state = team.lead(lambda: _newest(snapshots, team))
         try:
+            config, state = team.lead(lambda: _newest(snapshots, team))
             run = cls(config, folder, display, state, team)
         except (LookupError, TypeError, AttributeError, RuntimeError) as error:
             raise CheckpointError(

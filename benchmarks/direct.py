@@ -50,7 +50,7 @@ class Options:
 
     seeds: tuple[int, ...] = (0, 1, 2)
     """One run each."""
-    steps: int = 600_000
+    steps: int = 1_000_000
     """Environment steps of a run."""
     num_envs: int = 256
     """Environments side by side."""
