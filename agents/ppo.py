@@ -12,7 +12,8 @@ import numpy as np
 import torch as th
 from stable_baselines3 import PPO
 
-from o1nano.agents.frames import ClosedFrame, Floats, FrameRolloutBuffer, pack_closed
+from o1nano.agents.frames import FrameRolloutBuffer
+from o1nano.agents.packing import ClosedFrame, Floats, pack_closed
 from o1nano.envs.grammar import Grammar
 from o1nano.policies.actor_critic import ReasoningPolicy
 
