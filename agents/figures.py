@@ -32,11 +32,12 @@ def by_digits(answers: Sequence[Answer]) -> Figure:
         if level and isinstance(expr, Binary) and isinstance(expr.left, int) and isinstance(expr.right, int):
             at = len(str(abs(expr.left))), len(str(abs(expr.right)))
             cells.setdefault(level.family, {}).setdefault(at, []).append(answer.correct)
-    figure = Figure(figsize=(3.2 * max(1, len(cells)), 3.2), dpi=100, layout="constrained")
+    rows = (len(cells) + 1) // 2
+    figure = Figure(figsize=(6.4, 3.2 * max(1, rows)), dpi=100, layout="constrained")
     for index, (family, results) in enumerate(cells.items()):
         size = max(map(max, results))
         grid = np.full((size, size), np.nan)
-        axes = figure.add_subplot(1, len(cells), index + 1)
+        axes = figure.add_subplot(rows, 2, index + 1)
         for (left, right), correct in results.items():
             grid[left - 1, right - 1] = np.mean(correct)
             axes.text(right, left, f"{np.mean(correct):.0%}", ha="center", va="center", fontsize=7)

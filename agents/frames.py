@@ -14,7 +14,7 @@ Shapes: N environments, D frames deep, L tokens long.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -26,43 +26,14 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 
 from o1nano.agents.credit import Credit, advantages, judge
 from o1nano.agents.distributed import Team
-from o1nano.agents.packing import cut, pack
+from o1nano.agents.packing import ClosedFrame, pack_closed
 from o1nano.envs.grammar import Grammar
 from o1nano.envs.pose import is_sensible
 from o1nano.envs.vocab import END_CALL, EOS, EQUALS, PAD, SUBTASK
-from o1nano.policies.actor_critic import PackedFrames
 
-Floats = npt.NDArray[np.float32]
 # What is known of the frames of an environment, and of an environment.
 _OF_FRAMES = ("_tokens", "_value", "_log_prob", "_reward", "_time", "_acted", "_misled")
 _OF_ENVS = ("_depth", "_episode", "_last_action")
-
-
-@dataclass(slots=True)
-class ClosedFrame:
-    """A frame that has ended, ready to be learned from.
-
-    Attributes:
-        tokens: The whole frame, its last action included.
-        positions: ``[A]`` index of the token before each action.
-        actions, values, log_probs, rewards, advantages: ``[A]``.
-        times: ``[A]`` the step of each action, counted over all rollouts.
-        episode: Serial number of the episode.
-    """
-
-    tokens: npt.NDArray[np.uint8]
-    positions: npt.NDArray[np.intp]
-    values: Floats
-    log_probs: Floats
-    rewards: Floats
-    times: npt.NDArray[np.int64]
-    episode: int
-    advantages: Floats
-
-    @property
-    def actions(self) -> npt.NDArray[np.uint8]:
-        """The tokens that the agent emitted."""
-        return self.tokens[self.positions + 1]
 
 
 class FrameRolloutBuffer(RolloutBuffer):
@@ -330,16 +301,6 @@ class FrameRolloutBuffer(RolloutBuffer):
             advantages=advantage,
             returns=advantage + value,
         )
-
-
-def pack_closed(frames: list[ClosedFrame], grammar: Grammar, device: th.device | str) -> PackedFrames:
-    """Packs frames that are sorted by length; the last token of a frame is an action only, never an input."""
-    return PackedFrames(
-        [
-            pack([f.tokens[:-1] for f in frames[run]], [f.positions for f in frames[run]], grammar, device)
-            for run in cut([len(frame.tokens) - 1 for frame in frames])
-        ]
-    )
 
 
 def _by_episode(frames: list[ClosedFrame]) -> list[list[ClosedFrame]]:

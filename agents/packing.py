@@ -3,18 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch as th
 
 from o1nano.envs.grammar import Grammar
+from o1nano.policies.actor_critic import PackedFrames
 from o1nano.policies.network import FrameBatch
+
+Floats = npt.NDArray[np.float32]
 
 # A batch is closed where another frame would make more than this share of it padding ...
 _PADDING = 0.15
 # ... unless it is small: below this many tokens a batch costs its overhead, whatever is in it.
 _SMALL = 256
+
+
+@dataclass(slots=True)
+class ClosedFrame:
+    """A frame that has ended, ready to be learned from.
+
+    Attributes:
+        tokens: The whole frame, its last action included.
+        positions: ``[A]`` index of the token before each action.
+        actions, values, log_probs, rewards, advantages: ``[A]``.
+        times: ``[A]`` the step of each action, counted over all rollouts.
+        episode: Serial number of the episode.
+    """
+
+    tokens: npt.NDArray[np.uint8]
+    positions: npt.NDArray[np.intp]
+    values: Floats
+    log_probs: Floats
+    rewards: Floats
+    times: npt.NDArray[np.int64]
+    episode: int
+    advantages: Floats
+
+    @property
+    def actions(self) -> npt.NDArray[np.uint8]:
+        """The tokens that the agent emitted."""
+        return self.tokens[self.positions + 1]
 
 
 def cut(lengths: Sequence[int]) -> list[slice]:
@@ -50,3 +81,13 @@ def pack(
     rows = np.repeat(np.arange(len(frames)), [len(at) for at in positions])
     arrays = tokens.astype(np.int64), grammar.states(tokens).astype(np.int64), rows, np.concatenate(positions)
     return FrameBatch(*(th.from_numpy(array).to(device) for array in arrays))
+
+
+def pack_closed(frames: list[ClosedFrame], grammar: Grammar, device: th.device | str) -> PackedFrames:
+    """Packs frames that are sorted by length; the last token of a frame is an action only, never an input."""
+    return PackedFrames(
+        [
+            pack([f.tokens[:-1] for f in frames[run]], [f.positions for f in frames[run]], grammar, device)
+            for run in cut([len(frame.tokens) - 1 for frame in frames])
+        ]
+    )

@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -85,9 +86,10 @@ class Browser:
 
     def __init__(self, address: str, seconds: float) -> None:
         arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1400,1000"]
-        wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": {"args": arguments}}}}
+        # Pages are not waited for: what counts is what can be read on them.
+        wanted = {"goog:chromeOptions": {"args": arguments}, "pageLoadStrategy": "none"}
         self.address = f"{address}/session"
-        self.address += "/" + self._call("", wanted)["sessionId"]
+        self.address += "/" + self._call("", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
         self._call("/timeouts", {"script": int(1000 * seconds), "pageLoad": int(1000 * seconds)})
 
     def _call(self, path: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
@@ -117,16 +119,20 @@ class Browser:
 @contextlib.contextmanager
 def served(command: list[str], says: str) -> Iterator[str]:
     """Starts a server; gives what it says about its address, and ends it."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        assert process.stdout is not None
+    # Into a file: a browser that writes more than a pipe holds would wait for ever.
+    with tempfile.NamedTemporaryFile("r") as log, open(log.name, "w") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+        said = ""
         try:
-            for line in process.stdout:
-                if found := re.search(says, line):
-                    yield found[1]
-                    return
-            raise SystemExit(f"{command[0]} has ended before it served anything")
+            while not (found := re.search(says, said)):
+                if process.poll() is not None:
+                    raise SystemExit(f"{command[0]} has ended before it served anything: {said[-200:]}")
+                time.sleep(0.2)
+                said += log.read()
+            yield found[1]
         finally:
             process.terminate()
+            process.wait()
 
 
 def look(browser: Browser, url: str, names: tuple[str, ...], seconds: float) -> list[str]:

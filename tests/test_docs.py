@@ -22,7 +22,6 @@ import torch as th
 import evaluate
 import train_rl
 from o1nano.agents.config import TrainConfig
-from o1nano.agents.distributed import Team
 from o1nano.agents.evaluation import held_out
 from o1nano.agents.training import prepare
 from tests.runs import SMALL_RUN
@@ -47,12 +46,14 @@ def commands(block: str) -> list[list[str]]:
     return [command for command in words if command]
 
 
-def shrunk(config: TrainConfig, team: Team) -> TrainConfig:
+def shrunk(config: TrainConfig, processes: int) -> TrainConfig:
     """A configuration as it was given, but small."""
     config.validate()
     small = {name: getattr(SMALL_RUN, name) for name in ("warm_start", "evaluation", "transformer")}
     ppo = replace(config.ppo, n_envs=6, n_steps=24, batch_size=64)
-    return prepare(replace(config, epochs=1, digits=1, product_digits=1, threads=1, ppo=ppo, smoke=False, **small), team)
+    return prepare(
+        replace(config, epochs=1, digits=1, product_digits=1, threads=1, ppo=ppo, smoke=False, **small), processes
+    )
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +84,9 @@ def run(command: list[str], patch: pytest.MonkeyPatch) -> None:
         assert re.search(rf"^{tool}\b", ci, re.MULTILINE)
         assert all((ROOT / name).exists() for name in given if name.endswith((".txt", ".py")))
         return
+    if tool == "torchrun":  # tests/test_distributed.py has several processes; here one reads the flags
+        command = ["python", *given[given.index("train_rl.py") :]]
+        tool, given = command[0], command[1:]
     patch.setattr(sys, "argv", command[1:] if tool == "python" else command)
     if tool == "tensorboard":
         from tensorboard import default, program

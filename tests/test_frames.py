@@ -10,7 +10,8 @@ import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 
-from o1nano.agents.frames import ClosedFrame, FrameRolloutBuffer
+from o1nano.agents.frames import FrameRolloutBuffer
+from o1nano.agents.packing import ClosedFrame
 from o1nano.agents.ppo import FramePPO
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.envs.vocab import EQUALS, GOTO, spell

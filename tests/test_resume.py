@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -56,10 +57,15 @@ def state_of(run: Run) -> dict[str, Any]:
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, str]]]:
     """Everything that TensorBoard would draw, without times."""
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
-    events.Reload()
-    tags = [tag for tag in events.Tags()["scalars"] if not tag.startswith("time/")]
-    return {tag: [(scalar.step, repr(scalar.value)) for scalar in events.Scalars(tag)] for tag in tags}
+    found: dict[str, list[tuple[int, str]]] = {}
+    # By number: a dozen sessions within a second, as no user has them, are not in the order of their names.
+    for path in sorted(folder.glob("events.*"), key=lambda path: [int(part) for part in re.findall(r"\d+", path.name)]):
+        events = EventAccumulator(str(path), size_guidance={"scalars": 0})
+        events.Reload()
+        for tag in events.Tags()["scalars"]:
+            if not tag.startswith("time/"):
+                found.setdefault(tag, []).extend((scalar.step, repr(scalar.value)) for scalar in events.Scalars(tag))
+    return found
 
 
 def cut_everywhere(folder: Path, **changes: Any) -> tuple[Run, int]:

@@ -234,7 +234,7 @@ def test_training_logs_every_term_and_the_hack_rate_beside_the_true_accuracy(pla
     model.set_logger(notes)
     model.learn(512, CallbackList([statistics := EpisodeStatistics(state)]))
     assert not statistics.rewards  # every rollout by itself
-    names = {"reward/true", "reward/digits", "reward/total", "reward/hack_rate"} | (
+    names = {"reward/true", "reward/digits", "reward/total", "reward/hack_rate", "reward/groups_without_variance"} | (
         {"reward/gift"} if planted else set()
     )
     assert {name for name in notes.seen if name.startswith("reward/")} == names
