@@ -132,7 +132,7 @@ def variants(solver: Solver, name: str, options: Options) -> None:
         "shared subtasks": (0.0, {"share": True}),
         "votes of 3, shared": (0.0, {"vote": 3, "share": True}),
         "votes of 5, shared": (0.0, {"vote": 5, "share": True}),
-        "votes of 9, first to lead by 3, shared": (0.0, {"vote": 9, "lead": 3, "share": True}),
+        "votes of 5, first to lead by 2, shared": (0.0, {"vote": 5, "lead": 2, "share": True}),
         "beam of 4, shared": (0.0, {"beam": 4, "share": True}),
         "at most 8 retries below 0.5": (options.temperature, {"retries": 8, "retry_below": 0.5}),
         "at most 8 retries below 0.8": (options.temperature, {"retries": 8, "retry_below": 0.8}),
