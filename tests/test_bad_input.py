@@ -135,22 +135,25 @@ TRAIN = [
 ]  # fmt: skip
 
 
+ALL = pytest.mark.parametrize("all_of_them", [False, pytest.param(True, marks=pytest.mark.slow)])
+
+
 def sample(items: list[Any], slow: bool, every: int) -> list[Any]:
     return items if slow else items[::every]
 
 
-@pytest.mark.parametrize("all_of_them", [False, pytest.param(True, marks=pytest.mark.slow)])
+@ALL
 def test_a_thousand_malformed_inputs(mistake: Callable[..., str], folder: Path, all_of_them: bool) -> None:
     rng, count = random.Random(0), 0
     before = sorted(folder.rglob("*"))
-    for given in sample(EVALUATE, all_of_them, 4):
+    for given in sample(EVALUATE, all_of_them, 8):
         model = () if given[0] == "model.pth" else ("model.pth",)
         mistake(evaluate, *model, *given)
         count += 1
-    for given in sample(TRAIN, all_of_them, 12):
+    for given in sample(TRAIN, all_of_them, 24):
         mistake(train_rl, *given)
         count += 1
-    for _ in range(1000 - len(EVALUATE) - len(TRAIN) if all_of_them else 60):
+    for _ in range(1000 - len(EVALUATE) - len(TRAIN) if all_of_them else 40):
         text = bad_problems(rng)
         mistake(evaluate, "model.pth", "--ask", text)
         count += 1
@@ -172,16 +175,18 @@ def damaged(content: bytes, index: int, rng: random.Random) -> bytes:
     )[index % 7]
 
 
-def test_a_hundred_damaged_files(mistake: Callable[..., str], folder: Path) -> None:
+@ALL
+def test_a_hundred_damaged_files(mistake: Callable[..., str], folder: Path, all_of_them: bool) -> None:
+    each = 50 if all_of_them else 7
     rng, model = random.Random(1), (folder / "model.pth").read_bytes()
-    for index in range(50):
+    for index in range(each):
         (folder / "damaged.pth").write_bytes(damaged(model, index, rng))
         assert "damaged.pth" in mistake(evaluate, "damaged.pth", "--ask", "1+1")
     (whole,) = (folder / "runs" / "begun" / "checkpoints").iterdir()
     checkpoints = folder / "runs" / "damaged" / "checkpoints"
-    checkpoints.mkdir(parents=True)
+    checkpoints.mkdir(parents=True, exist_ok=True)
     content = whole.read_bytes()
-    for index in range(50):
+    for index in range(each):
         (checkpoints / "000001.pt").write_bytes(damaged(content, index, rng))
         assert "000001.pt" in mistake(train_rl, "--resume", "runs/damaged")
 
@@ -214,10 +219,13 @@ def script(name: str, *given: object, **kwargs: Any) -> subprocess.CompletedProc
     return subprocess.run(command, capture_output=True, text=True, **kwargs)
 
 
-def test_processes_end_with_status_2_and_one_line(folder: Path) -> None:
+def test_a_process_ends_with_status_2_and_one_line(folder: Path) -> None:
     done = script("evaluate.py", "model.pth", "--ask", "what is love?", cwd=folder, env={**os.environ, "LC_ALL": "C"})
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
 
+
+@pytest.mark.slow
+def test_a_file_system_without_room_is_one_line(folder: Path) -> None:
     def little_room() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # more than TensorBoard's first lines
 

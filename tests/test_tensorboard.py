@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -111,6 +113,15 @@ def test_the_layout_of_custom_scalars_names_what_is_there(events: EventAccumulat
     assert [category.title for category in layout.category] == list(LAYOUT)
     named = [tag for charts in LAYOUT.values() for _, tags in charts.values() for tag in tags]
     assert {tag for tag in named if "*" not in tag} <= set(events.Tags()["scalars"])
+
+
+def test_the_run_says_what_it_depended_on(run: Run) -> None:
+    content = json.loads((run.folder / "config.json").read_text())
+    assert content["config"]["seed"] == 0
+    (session,) = content["sessions"]
+    assert {"commit", "cpu", "machine", "torch", "numpy", "gymnasium", "python", "command"} <= set(session)
+    assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?|none: not a checkout|unknown", session["commit"])
+    assert set(json.loads((run.folder / "times.json").read_text())) >= {"warm_start", "before", "ppo", "after"}
 
 
 # Progress.
