@@ -123,7 +123,7 @@ class Team:
         flat = th.cat([tensor.flatten() for tensor in tensors]) * (share / self.size)
         with _others():
             dist.all_reduce(flat)
-        for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        for tensor, part in zip(tensors, th.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(part.view_as(tensor))
 
     def share(self, count: int, counts: Sequence[int]) -> float:
@@ -151,7 +151,8 @@ class Team:
                 done = 0
                 self.average([p.grad for p in owned if p.grad is not None], share())
 
-        handles = [p.register_post_accumulate_grad_hook(count) for p in owned] if self.size > 1 else []
+        hooked = owned if self.size > 1 else []
+        handles = [p.register_post_accumulate_grad_hook(count) for p in hooked]  # type: ignore[no-untyped-call]
         try:
             yield
         finally:

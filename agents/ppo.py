@@ -180,7 +180,7 @@ class FramePPO(PPO):
                 self.critic_optimizer.zero_grad()
                 loss = (value(hidden[part].float()).squeeze(1) - samples.returns[part]).square().mean()
                 th.autograd.backward(loss)
-                self.team.average([p.grad for p in value.parameters()], self.rollout_buffer.share)
+                self.team.average([p.grad for p in value.parameters() if p.grad is not None], self.rollout_buffer.share)
                 self.critic_optimizer.step()
         self.logger.record("train/critic_loss", loss.item())
 

@@ -130,7 +130,7 @@ class Run:
 
         ``"others"`` has, for every process but the first, what differs from the first one's. All must call this.
         """
-        state = {
+        state: dict[str, Any] = {
             "results": self.results,
             "seconds": self.seconds,
             "sessions": self.sessions,
