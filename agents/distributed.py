@@ -151,7 +151,8 @@ class Team:
                 done = 0
                 self.average([p.grad for p in owned if p.grad is not None], share())
 
-        handles = [p.register_post_accumulate_grad_hook(count) for p in owned if self.size > 1]  # type: ignore[no-untyped-call]
+        hooked = owned if self.size > 1 else []
+        handles = [p.register_post_accumulate_grad_hook(count) for p in hooked]  # type: ignore[no-untyped-call]
         try:
             yield
         finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch as th
 from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger
 
+from benchmarks.measuring import clock
 from o1nano.agents.frames import ClosedFrame
 from o1nano.envs.vocab import PAD, TOKENS
 from o1nano.policies.actor_critic import ReasoningPolicy
@@ -91,7 +91,7 @@ def grpo_rates(transformer: TransformerConfig, rows: int, length: int, repeats: 
     rng, seen, times = np.random.default_rng(0), [], []
 
     def reward(completion_ids: list[list[int]], **_: Any) -> list[float]:
-        times.append(time.perf_counter())
+        times.append(clock())
         seen.append(sum(_useful(ids, vocabulary["<eos>"]) for ids in completion_ids))
         return rng.random(len(completion_ids)).tolist()
 

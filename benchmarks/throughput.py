@@ -11,7 +11,6 @@ import argparse
 import json
 import resource
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from stable_baselines3.common.logger import Logger
 
 from benchmarks.digits import collecting, like_digits, mixed_thoughts, thoughts
-from benchmarks.measuring import Stopwatch, alternate, spread, versus
+from benchmarks.measuring import Stopwatch, alternate, clock, spread, versus
 from benchmarks.rivals import Reencoding, fill_rows, grpo_rates, stock_ppo
 from benchmarks.roofline import products
 from o1nano.agents.building import build_curriculum, build_demonstrations, build_model
@@ -166,8 +165,8 @@ class Benchmark:
         actions = sum(len(frame.positions) for frame in batch)
         work = products(CONFIG.transformer, groups, actions, self.bf16, True)
         found = self._share(lambda: trainer.step(batch), work, 4, sum(lengths))
-        start, pool = time.perf_counter(), [len(frame.tokens) for _ in range(32) for frame in next(stream)]
-        found["demonstrations, tokens/s"] = sum(pool) / (time.perf_counter() - start)
+        start, pool = clock(), [len(frame.tokens) for _ in range(32) for frame in next(stream)]
+        found["demonstrations, tokens/s"] = sum(pool) / (clock() - start)
         return found
 
     def _share(self, job: Callable[[], Any], work: Callable[[], Any], times: int, tokens: int) -> dict[str, Any]:

@@ -177,12 +177,12 @@ def test_a_run_of_two_processes_agrees_with_itself_and_resumes_exactly(tmp_path:
     first, second = together(tmp_path / "a", lambda team: whole_run(team, folder))
     for name in ("policy", "optimizer", "curriculum", "results"):
         assert same(first[name], second[name]), name
-    assert first["results"]["ppo"]["tokens"] == 3 * 6 * 24
-    assert sum(len(results) for _, _, results in first["curriculum"]["results"]) > 20
+    assert first["results"]["ppo"]["tokens"] == SMALL_RUN.epochs * 6 * 24
+    assert sum(len(results) for _, _, results in first["curriculum"]["results"]) > 10
     for name in ("observations", "demonstrations"):
         assert not same(first[name], second[name]), name
     cut = tmp_path / "cut" / "run"
-    together(tmp_path / "b", lambda team: whole_run(team, cut, ("warm_start", 4)))
+    together(tmp_path / "b", lambda team: whole_run(team, cut, ("warm_start", 2)))
     together(tmp_path / "c", lambda team: whole_run(team, cut, ("ppo", 1), resume=True))
     with pytest.raises(CheckpointError, match="2 processes on 1; accepted: torchrun --nproc-per-node 2"):
         Run.resume(cut, Display(quiet=True))
