@@ -49,9 +49,10 @@ def main() -> None:
         events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
         events.Reload()
         runs.append(events)
-    last = max(scalar.step for events in runs for scalar in events.Scalars("rollout/ep_rew_mean"))
-    edges = np.linspace(0, last + 1, options.bins + 1)
-    middle = (edges[1:] + edges[:-1]) / 2e6
+    # A run's axis is tokens of the warm start, then of PPO: the first epoch of PPO is the origin here.
+    steps = [scalar.step for events in runs for scalar in events.Scalars("rollout/ep_rew_mean")]
+    edges = np.linspace(min(steps), max(steps) + 1, options.bins + 1)
+    middle = ((edges[1:] + edges[:-1]) / 2 - min(steps)) / 1e6
     figure, axes = plt.subplots(1, len(TASKS), figsize=(15, 3.6), sharey=True, layout="constrained")
     colours = plt.cm.viridis(np.linspace(0, 0.9, len(SIZES)))
     for axis, task in zip(axes, TASKS, strict=True):

@@ -57,10 +57,11 @@ class Options:
 
 
 class Measured(NamedTuple):
-    """Costs of one length: seconds, bytes and bytes."""
+    """Costs of one length: seconds (``cpu``: those of all threads together), bytes and bytes."""
 
     length: int
     prefill: float
+    cpu: float
     decode: float
     floor: float
     cache: int
@@ -77,9 +78,9 @@ def measure(job: tuple[int, tuple[int, ...], Options]) -> Measured:
     row = np.zeros((1, length + options.steps + 1), dtype=np.uint8)
     row[0, :length] = (PROBLEM, *prompt[1 - length :])
     decoder = LongDecoder(network, options.chunk)
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     decoder.step(row)
-    prefill, times = time.perf_counter() - start, []
+    prefill, cpu, times = time.perf_counter() - start, time.process_time() - cpu, []
     for step in range(options.steps):
         row[0, length + step] = THINK if step == 0 else STEP
         start = time.perf_counter()
@@ -87,7 +88,7 @@ def measure(job: tuple[int, tuple[int, ...], Options]) -> Measured:
         times.append(time.perf_counter() - start)
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     floor = min(read_once(decoder) for _ in range(5))
-    return Measured(length, prefill, statistics.median(times), floor, decoder.bytes, resident)
+    return Measured(length, prefill, cpu, statistics.median(times), floor, decoder.bytes, resident)
 
 
 def read_once(decoder: LongDecoder) -> float:
@@ -105,6 +106,7 @@ def run(windows: tuple[int, ...], options: Options) -> list[Measured]:
     header = (
         "tokens",
         "prefill s",
+        "CPU s",
         "growth",
         "decode ms",
         "growth",
@@ -119,8 +121,13 @@ def run(windows: tuple[int, ...], options: Options) -> list[Measured]:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             found.append(pool.apply(measure, ((length, windows, options),)))
         this, before = found[-1], found[-2] if len(found) > 1 else None
-        cells = [f"{this.length:,}", f"{this.prefill:.2f}", growth("prefill", before, this), f"{this.decode * 1e3:.1f}"]
-        cells += [growth("decode", before, this), f"{this.floor * 1e3:.1f}", f"{this.decode / this.floor:.1f}"]
+        cells = [f"{this.length:,}", f"{this.prefill:.2f}", f"{this.cpu:.2f}", growth("cpu", before, this)]
+        cells += [
+            f"{this.decode * 1e3:.1f}",
+            growth("decode", before, this),
+            f"{this.floor * 1e3:.1f}",
+            f"{this.decode / this.floor:.1f}",
+        ]
         cells += [f"{this.cache / 1e6:.0f}", f"{this.resident / 1e6:.0f}"]
         print("".join(f"{cell:>13}" for cell in cells), flush=True)
     return found

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,14 +32,15 @@ from o1nano.envs.pose import Level, Problem, draw, stream
 from o1nano.envs.problems import FAMILIES
 from o1nano.envs.problems.base import draw_number
 from o1nano.envs.problems.recall import KEY_DIGITS, Recall
-from o1nano.envs.vocab import EQUALS, NOTHING, PROBLEM, STEP, THINK, digits_of
+from o1nano.envs.vocab import EQUALS, NOTHING, PROBLEM, STEP, THINK, ZERO, digits_of
 from o1nano.policies.answers import solve
 from o1nano.policies.network import ReasoningNetwork
 from o1nano.policies.transformer import TransformerConfig
 
 SIZE = 2  # digits of the values
 SHORTEST, LONGEST = 96, 1024  # tokens of a frame in training
-LINE = KEY_DIGITS + SIZE + 2  # tokens of a line
+LINES = 50  # of a drill: about 1,000 tokens
+NEAR = 0.3  # share of the keys of a drill that differ from another one in one digit
 WINDOWS = (32, 32, 0)
 SCHEMES: dict[str, dict[str, Any]] = {
     # Every layer sees everything; nothing, places or time rotate.
@@ -47,8 +48,8 @@ SCHEMES: dict[str, dict[str, Any]] = {
     "places": {"positions": "places"},
     "rotary": {"positions": "rotary"},
     # Two layers with a window, rotated by time, and one that sees everything, rotated by nothing, by places or by time.
-    "local": {"positions": "local", "windows": WINDOWS},
-    "local_places": {"positions": "local_places", "windows": WINDOWS},
+    "local": {"positions": "local", "windows": WINDOWS, "rotary_base": 100.0},
+    "local_places": {"positions": "local_places", "windows": WINDOWS, "rotary_base": 100.0},
     "local_rotary": {"positions": "rotary", "windows": WINDOWS},
 }
 
@@ -63,11 +64,11 @@ class Train:
     """Positions and windows: a key of SCHEMES."""
     log_length: int = 0
     """See TransformerConfig."""
-    drills: int = 500
-    """Optimizer steps on drills: see ``drill``."""
-    steps: int = 400
-    """Optimizer steps on the expert's frames behind them, with as many tokens of drills."""
-    batch_tokens: int = 2048
+    drills: int = 2000
+    """Optimizer steps on drills, of at first 6 and then more and more lines: see ``drill``."""
+    steps: int = 800
+    """Optimizer steps behind them, half of whose tokens are the expert's frames."""
+    batch_tokens: int = 1024
     """Tokens of a step."""
     learning_rate: float = 2e-3
     """Of embeddings, norms and heads: see WarmStartConfig."""
@@ -102,7 +103,8 @@ class Train:
             self.drills + self.steps, self.batch_tokens, self.learning_rate, self.matrix_learning_rate
         )
         trainer = WarmStart(network, config, self.bf16)
-        batches = chain(islice(drills(256, self.batch_tokens, self.seed), self.drills), self._mixed())
+        growing = (5 + int(LINES * max(2 * step / self.drills - 1, 0)) for step in range(self.drills))
+        batches = chain(drills(growing, self.batch_tokens, self.seed), self._mixed())
         start, losses = time.process_time(), []
 
         def report(done: int, found: dict[str, float]) -> bool:
@@ -123,7 +125,7 @@ class Train:
     def _mixed(self) -> Iterator[list[Demonstration]]:
         half = self.batch_tokens // 2
         frames = DemonstrationStream(Lengths(), stream("recall", self.seed), half, spoil_rate=0.0, pool=4)
-        for some, more in zip(frames, drills(LONGEST, half, self.seed + 1), strict=False):
+        for some, more in zip(frames, drills(repeat(LINES), half, self.seed + 1), strict=False):
             yield sorted(some + more, key=lambda frame: len(frame.tokens))
 
 
@@ -138,41 +140,43 @@ class Lengths:
         """Does nothing."""
 
 
-def drills(longest: int, batch_tokens: int, seed: int) -> Iterator[list[Demonstration]]:
-    """Yields batches of drills, sorted by length, for ever."""
-    rng = stream("recall drills", longest, seed)
-    while True:
+def drills(most: Iterator[int], batch_tokens: int, seed: int) -> Iterator[list[Demonstration]]:
+    """Yields batches of drills, sorted by length, with up to so many lines."""
+    rng = stream("recall drills", seed)
+    for lines in most:
         batch, tokens = list[Demonstration](), 0
         while tokens < batch_tokens:
-            length = SHORTEST + (longest - SHORTEST) * rng.random() ** 2
-            batch.append(drill(rng, lines=max(2, int(length * 0.4) // LINE), lookups=max(2, int(length * 0.6) // LINE)))
+            digits = int(rng.integers(1, KEY_DIGITS + 1))
+            batch.append(drill(rng, min(2 + int((lines - 1) * rng.random() ** 2), 6 * 10 ** (digits - 1)), digits))
             tokens += len(batch[-1].tokens)
         yield sorted(batch, key=lambda frame: len(frame.tokens))
 
 
-def drill(rng: np.random.Generator, lines: int, lookups: int) -> Demonstration:
-    """Draws a frame that looks up many keys, one after the other: a real one looks up two.
+def drill(rng: np.random.Generator, lines: int, key_digits: int) -> Demonstration:
+    """Draws a frame that looks up all keys of its list in random order: a real one looks up two.
 
-    Which keys is no action of the model's; the values are. Half of the keys differ from another one in a single digit:
+    Which keys is no action of the model's; the values are. Keys of one digit come first to a model that has learned
+    nothing yet, and the others follow. Some of the keys differ from another one in a single digit:
     in 128,000 tokens there are such keys, so they are to be told apart in short contexts.
     """
-    keys: dict[int, int] = {}
-    while len(keys) < lines:
-        key = int(rng.integers(10 ** (KEY_DIGITS - 1), 10**KEY_DIGITS))
-        if keys and rng.random() < 0.5:
-            near = list(str(list(keys)[int(rng.integers(len(keys)))]))
-            near[int(rng.integers(1, KEY_DIGITS))] = str(rng.integers(10))
-            key = int("".join(near))
-        keys[key] = draw_number(rng, SIZE)
-    pairs = [number for key in rng.permutation(list(keys)).tolist() for number in (key, keys[key])]
-    question = FAMILIES["recall"].question(rng, pairs)  # type: ignore[attr-defined]
-    tokens = [PROBLEM, *say(FAMILIES["recall"].symbolic, question), EQUALS, THINK]
+    table: dict[int, int] = {}
+    while len(table) < lines:
+        digits = rng.integers(0, 10, key_digits)
+        if table and rng.random() < NEAR:
+            digits = np.array(digits_of(list(table)[int(rng.integers(len(table)))], False)) - ZERO
+            digits[rng.integers(key_digits)] = rng.integers(10)
+        if digits[0]:
+            table[int("".join(map(str, digits)))] = draw_number(rng, SIZE)
+    keys = list(table)
+    pairs = [number for key in keys for number in (key, table[key])]
+    family = FAMILIES["recall"]
+    assert isinstance(family, Recall)
+    tokens = [PROBLEM, *say(family.symbolic, family.question(rng, pairs)), EQUALS, THINK]
     positions: list[int] = []
-    for line in rng.integers(0, lines, lookups):
-        tokens += [*digits_of(pairs[2 * line], False), NOTHING]
-        value = digits_of(pairs[2 * line + 1], False)
-        positions += range(len(tokens) - 1, len(tokens) - 1 + len(value))
-        tokens += [*value, STEP]
+    for line in rng.permutation(lines):
+        tokens += [*digits_of(keys[line], False), NOTHING]
+        positions += range(len(tokens) - 1, len(tokens) - 1 + SIZE)
+        tokens += [*digits_of(table[keys[line]], False), STEP]
     ones = np.ones(len(positions), dtype=bool)
     return Demonstration(np.array(tokens, np.uint8), np.array(positions), ones, ones.astype(np.float32))
 

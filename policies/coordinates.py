@@ -18,6 +18,7 @@ from o1nano.envs import vocab
 NUM_ROLES = 32
 _MAX_EXPRESSION_ROLE = 13  # numbers of an expression, counted from 1
 _DIGIT_ROLE = 14  # 15 is the carry
+_PROMPT_TAIL = 256
 _RETURNED_ROLE = 16  # plus the number of calls so far, at most 15
 
 _PROMPT, _WRITTEN, _RETURNED, _ANSWER = 1, 2, 3, 4
@@ -66,6 +67,28 @@ def coordinates(tokens: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         place[root] = _root_places(tokens[root], place[root], time[root], digit[root], in_run[root], section[root])
     _mark_ends(tokens, place, role, digit, begins, root[:, None])
     return place, role
+
+
+def further_coordinates(tokens: th.Tensor, known: th.Tensor, prompt: int) -> th.Tensor:
+    """Computes the coordinates of further tokens of a long frame without going through all of it again.
+
+    Thinking knows of the prompt only how many numbers it has, up to the number from which all have the same role: the
+    last tokens of a long prompt stand for all of them.
+
+    Args:
+        tokens: ``[1, T]``.
+        known: ``[2, t]`` places and roles of the first t tokens, with t above ``prompt``.
+        prompt: Index of the prompt's ``=``.
+
+    Returns:
+        ``[2, T]`` places and roles, those of ``coordinates``.
+    """
+    short = th.cat((tokens[:, :1], tokens[:, max(prompt - _PROMPT_TAIL, 1) :]), 1)
+    tail = short[:, 1 : _PROMPT_TAIL + 1]
+    if _begins((tail >= vocab.ZERO) & (tail <= vocab.NINE)).sum() <= _MAX_EXPRESSION_ROLE:
+        short = tokens
+    fresh = th.cat(coordinates(short))[:, known.shape[1] - tokens.shape[1] :]
+    return th.cat((known, fresh), 1)
 
 
 def _mark_ends(

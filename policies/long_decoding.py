@@ -13,9 +13,9 @@ import numpy.typing as npt
 import torch as th
 
 from o1nano.envs.grammar import State
-from o1nano.envs.vocab import PAD, PROBLEM
+from o1nano.envs.vocab import EQUALS, PAD, PROBLEM
 from o1nano.policies.blocks import BlockCache
-from o1nano.policies.coordinates import coordinates
+from o1nano.policies.coordinates import coordinates, further_coordinates
 from o1nano.policies.network import ReasoningNetwork
 
 
@@ -32,6 +32,11 @@ class OpenFrame:
     cache: BlockCache
     inputs: th.Tensor = field(default_factory=lambda: th.zeros((3, 0), dtype=th.long))
     state: int = State.EMPTY
+
+    def goes_on(self, tokens: th.Tensor) -> bool:
+        """Tells whether ``tokens [T]`` begin with those of the frame, and its prompt is complete."""
+        own = self.inputs[0]
+        return len(own) < len(tokens) and th.equal(own, tokens[: len(own)]) and bool((own == EQUALS).any())
 
     def agrees(self, shown: th.Tensor) -> int:
         """Returns how many tokens at the beginning are those of ``shown [3, T]``."""
@@ -81,7 +86,7 @@ class LongDecoder:
         tokens = observations[0].astype(np.uint8, copy=False)
         tokens = tokens[: max(int((tokens != PAD).sum()), 1)]
         row = th.from_numpy(tokens.astype(np.int64))[None]
-        shown = th.cat((row, *coordinates(row)))
+        shown = self._inputs(row)
         frame, known = self._find(shown)
         first = known
         if known < frame.inputs.shape[1] or known == len(tokens):
@@ -97,6 +102,14 @@ class LongDecoder:
 
     def forget(self, row: int) -> None:
         """Forgets nothing: what another problem has in common with this one need not be computed again."""
+
+    def _inputs(self, row: th.Tensor) -> th.Tensor:
+        """Returns ``[3, T]`` tokens, places and roles."""
+        for frame in reversed(self.frames):
+            if frame.goes_on(row[0]):
+                prompt = int((frame.inputs[0] == EQUALS).int().argmax())
+                return th.cat((row, further_coordinates(row, frame.inputs[1:], prompt)))
+        return th.cat((row, *coordinates(row)))
 
     def _find(self, shown: th.Tensor) -> tuple[OpenFrame, int]:
         """Returns the frame that is shown, and how much of it is known; frames above it have returned."""

@@ -11,8 +11,11 @@ import torch as th
 
 from o1nano.envs.arithmetic import ArithmeticEnv
 from o1nano.envs.errors import ConfigurationError
+from o1nano.envs.expert import demonstrate
+from o1nano.envs.pose import Level, draw
 from o1nano.envs.vocab import ID, VOCAB_SIZE
 from o1nano.policies.blocks import BlockCache
+from o1nano.policies.coordinates import coordinates, further_coordinates
 from o1nano.policies.decoding import Decoder
 from o1nano.policies.kernels import attend_blocks, banded, causal_mask, masked
 from o1nano.policies.long_decoding import LongDecoder
@@ -77,6 +80,23 @@ def test_prefill_and_decoding_are_the_plain_forward(changes: dict[str, Any], chu
         shown[:, length:] = 0
         for ours, plain in zip(decoder.step(shown), full_pass(network, shown), strict=True):
             assert th.allclose(ours, plain, atol=2e-5)
+
+
+@pytest.mark.parametrize("text", ["recall", "ledger"])
+@pytest.mark.parametrize("length", [200, 700, 3000])
+def test_coordinates_behind_a_long_prompt_need_its_end_only(text: str, length: int) -> None:
+    tokens = th.tensor([demonstrate(draw(Level(text, 2, length), np.random.default_rng(0), "all"))[0].tokens])
+    whole = th.cat(coordinates(tokens))
+    prompt = tokens[0].tolist().index(ID["="])
+    for known in (prompt + 1, prompt + 2, prompt + 9, prompt + 30, tokens.shape[1] - 1):
+        found = further_coordinates(tokens, whole[:, :known], prompt)
+        assert found.tolist() == whole.tolist()
+
+
+def test_a_prompt_of_few_long_numbers_is_gone_through_again() -> None:
+    tokens = th.tensor([[ID["<problem>"], *[2] * 400, ID["+"], *[3] * 300, *ids("= <think> 1 2 ; <call> 4 + 5")]])
+    whole = th.cat(coordinates(tokens))
+    assert further_coordinates(tokens, whole[:, :703], 702).tolist() == whole.tolist()
 
 
 @th.no_grad()
