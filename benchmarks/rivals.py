@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ class Reencoding(ReasoningPolicy):
 
 def stock_ppo(env: Any, policy_kwargs: dict[str, Any], n_steps: int, batch_size: int) -> PPO:
     """Stable-Baselines3's PPO with its own buffer of rows, on the same policy class."""
+    warnings.filterwarnings("ignore", "You have specified a mini-batch size")  # the last one is smaller
     model = PPO(
         ReasoningPolicy,
         env,
