@@ -18,14 +18,10 @@ from o1nano.policies.positions import Rotation, rotate
 class Cache(Protocol):
     """Keys and values of earlier tokens."""
 
-    @property
-    def start(self) -> th.Tensor:
-        """``[B]`` tokens already cached."""
-
     def attend(self, layer: int, window: int, queries: th.Tensor, keys: th.Tensor, values: th.Tensor) -> th.Tensor:
-        """Stores keys and values of new tokens and attends to all that each query ``[B, H, T, K]`` may see.
+        """Stores keys and values ``[1, H, T, K]`` of new tokens and attends to all that each query may see.
 
-        The queries are those of all new tokens, or of the last one.
+        The queries are those of all new tokens, or of the last ones.
         """
 
 
@@ -73,14 +69,14 @@ class Attention(nn.Module):
         self.inputs = nn.Linear(width, 3 * width, bias=False)
         self.output = nn.Linear(width, width, bias=False)
 
-    def forward(self, x: th.Tensor, groups: Sequence[Group], last: bool = False) -> th.Tensor:
-        """Mixes ``x [M, D]`` within the frames of each group; ``last``: for the last token of each frame only."""
+    def forward(self, x: th.Tensor, groups: Sequence[Group], last: int = 0) -> th.Tensor:
+        """Mixes ``x [M, D]`` within the frames of each group; ``last``: for so many last tokens of a group only."""
         qkv = self.inputs(x)
         mixed = [self._attend(qkv[group.tokens], group, last) for group in groups]
         out: th.Tensor = self.output(stack(mixed))
         return out
 
-    def _attend(self, qkv: th.Tensor, group: Group, last: bool) -> th.Tensor:
+    def _attend(self, qkv: th.Tensor, group: Group, last: int) -> th.Tensor:
         width = qkv.shape[1] // 3
         # In float32 even under autocast: the products are too small for bfloat16 to pay on a CPU.
         qkv = qkv.float().view(group.batch, group.length, 3, self.heads, width // self.heads)
@@ -90,8 +86,7 @@ class Attention(nn.Module):
             queries, keys = rotate(qkv.permute(2, 0, 3, 1, 4)[:2], turn)
         if group.sharpness is not None and not self.window:
             queries = queries * group.sharpness
-        if last:
-            queries = queries[:, :, -1:]
+        queries = queries[:, :, -last:]
         with th.autocast(qkv.device.type, enabled=False):
             queries = queries * (width // self.heads) ** -0.5
             mixed = self._mix(queries, keys, values, group)

@@ -33,11 +33,6 @@ class BlockCache:
         self._kept = 0  # the length that they reach to
 
     @property
-    def start(self) -> th.Tensor:
-        """``[1]`` tokens already stored."""
-        return th.tensor([self.length], device=self.device)
-
-    @property
     def bytes(self) -> int:
         """Memory of all keys and values."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors())

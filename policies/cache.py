@@ -38,10 +38,8 @@ class FrameCache:
 
     def __init__(self, config: TransformerConfig, rows: int, capacity: int, device: th.device) -> None:
         width = config.embedding // config.heads
-        # One place more than the longest frame: what is written for padding lands there.
-        shape = (config.layers, rows, config.heads, capacity + 1, 2, width)
+        shape = (config.layers, rows, config.heads, capacity, 2, width)
         self.keys_values = th.zeros(shape, device=device)
-        self.capacity = capacity
         self.length = np.zeros(rows, dtype=np.intp)
         self.suspended: list[list[Suspended]] = [[] for _ in range(rows)]
 
@@ -61,39 +59,82 @@ class FrameCache:
         self.length[row] = len(frame.tokens)
         self.keys_values[:, row, :, : len(frame.tokens)] = frame.keys_values
 
-    def view(self, rows: npt.NDArray[np.intp] | None, lengths: npt.NDArray[np.intp]) -> CacheView:
-        """Returns the cache as the transformer sees it while some rows take ``lengths`` further tokens."""
-        return CacheView(self, rows, lengths)
+    def view(
+        self, rows: npt.NDArray[np.intp], counts: npt.NDArray[np.intp], last: npt.NDArray[np.intp] | None = None
+    ) -> CacheView:
+        """Returns the cache as the transformer sees it while new tokens are computed.
+
+        Args:
+            rows: ``[B]`` rows that take some tokens behind those that they have.
+            counts: ``[B]`` how many.
+            last: ``[N]`` where every row takes one more token, behind those; None: no row does.
+        """
+        return CacheView(self, rows, counts, last)
 
 
 class CacheView:
-    """Some rows of a cache during one pass; all rows (``rows`` None) are used in place, without a copy."""
+    """The new tokens of one pass, flat: those of some rows, one row after the other, then the last one of every row.
 
-    def __init__(self, cache: FrameCache, rows: npt.NDArray[np.intp] | None, lengths: npt.NDArray[np.intp]) -> None:
+    The last tokens of all rows attend in place, without a copy of the cache; only queries of the others are padded.
+
+    Attributes:
+        row, time: ``[M]`` the row of each new token, and where in its frame it is.
+    """
+
+    def __init__(
+        self,
+        cache: FrameCache,
+        rows: npt.NDArray[np.intp],
+        counts: npt.NDArray[np.intp],
+        last: npt.NDArray[np.intp] | None,
+    ) -> None:
         device = cache.keys_values.device
-        start = cache.length.copy() if rows is None else cache.length[rows]
-        offset = np.arange(lengths.max())
-        position = np.where(offset < lengths[:, None], start[:, None] + offset, cache.capacity)
+        which = np.repeat(np.arange(len(rows)), counts)  # of the rows, that of each token
+        offset = np.arange(len(which)) - (np.cumsum(counts) - counts)[which]
+        row, place = rows[which], cache.length[rows][which] + offset
         self._cache = cache.keys_values
-        self._rows = None if rows is None else th.from_numpy(rows).to(device)
-        self._where = th.arange(len(start), device=device) if self._rows is None else self._rows
-        self._position = th.from_numpy(position).to(device)
-        self._span = int((start + lengths).max())
-        self._masks: dict[int, th.Tensor] = {}  # by the window of a layer
-        self.start = th.from_numpy(start).to(device)
+        self._behind = self._last = None
+        if len(rows):
+            padded = np.zeros((len(rows), counts.max()), dtype=np.intp)  # the token of each query; of padding, any
+            padded[which, offset] = np.arange(len(which))
+            self._behind = _Queries(place[padded], device, rows)
+            self._padded = th.from_numpy(padded).to(device)
+            self._real = th.from_numpy(which * padded.shape[1] + offset).to(device)
+        if last is not None:
+            self._last = _Queries(last[:, None], device)
+            row, place = np.concatenate((row, np.arange(len(last)))), np.concatenate((place, last))
+        self.row, self.time = th.from_numpy(row).to(device), th.from_numpy(place).to(device)
 
     def attend(self, layer: int, window: int, queries: th.Tensor, keys: th.Tensor, values: th.Tensor) -> th.Tensor:
-        """See ``transformer.Cache``."""
+        """See ``attention.Cache``."""
         stored = self._cache[layer]
-        stored[self._where[:, None], :, self._position] = th.stack((keys, values), 3).transpose(1, 2)
+        stored[self.row, :, self.time] = th.stack((keys[0], values[0]), 2).transpose(0, 1)
+        queries, mixed = queries[0].transpose(0, 1), []  # [M, H, K]
+        ready = 0 if self._last is None else stored.shape[0]
+        if self._behind is not None and len(queries) > ready:
+            out = self._behind.attend(queries[self._padded].transpose(1, 2), stored, window)
+            mixed.append(out.transpose(1, 2).flatten(0, 1)[self._real])
+        if self._last is not None:
+            mixed.append(self._last.attend(queries[-ready:, :, None], stored, window)[:, :, 0])
+        return th.cat(mixed).transpose(0, 1)[None]
+
+
+class _Queries:
+    """Queries ``[B, T]`` at some places of their rows; of all rows (``rows`` None) in place."""
+
+    def __init__(
+        self, place: npt.NDArray[np.intp], device: th.device, rows: npt.NDArray[np.intp] | None = None
+    ) -> None:
+        self._place = th.from_numpy(place).to(device)
+        self._rows = None if rows is None else th.from_numpy(rows).to(device)
+        self._span = int(place.max()) + 1
+        self._masks: dict[int, th.Tensor] = {}  # by the window of a layer
+
+    def attend(self, queries: th.Tensor, stored: th.Tensor, window: int) -> th.Tensor:
+        """Attends with ``[B, H, T, K]`` to what is stored of a layer, ``[N, H, C, 2, K]``."""
         seen = stored[:, :, : self._span] if self._rows is None else stored[self._rows, :, : self._span]
         if window not in self._masks:
-            self._masks[window] = self._mask(queries.shape[2], window)
+            key, query = th.arange(self._span, device=stored.device), self._place[:, :, None]
+            hidden = (key > query) | (key <= query - window) if window else key > query
+            self._masks[window] = th.zeros(hidden.shape, device=key.device).masked_fill_(hidden, -th.inf)[:, None]
         return masked(queries, seen[:, :, :, 0], seen[:, :, :, 1], self._masks[window])
-
-    def _mask(self, length: int, window: int) -> th.Tensor:
-        """Returns the additive mask ``[B, 1, T, S]`` of the next T tokens."""
-        key = th.arange(self._span, device=self.start.device)
-        query = (self.start[:, None] + th.arange(length, device=self.start.device))[:, :, None]
-        hidden = (key > query) | (key <= query - window) if window else key > query
-        return th.zeros(hidden.shape, device=key.device).masked_fill_(hidden, -th.inf)[:, None]

@@ -13,11 +13,12 @@ import torch as th
 
 from o1nano.envs.grammar import State
 from o1nano.envs.vocab import PAD, PROBLEM
-from o1nano.policies.attention import Cache
-from o1nano.policies.cache import FrameCache
+from o1nano.policies.cache import CacheView, FrameCache
 from o1nano.policies.coordinates import coordinates
 from o1nano.policies.network import ReasoningNetwork
 from o1nano.policies.transformer import Coordinates
+
+Inputs = tuple[th.Tensor, Coordinates, th.Tensor, CacheView]
 
 SCORES = 2**26
 """Attention scores that are held at the same time; of longer prompts one part is computed after the other."""
@@ -61,16 +62,26 @@ class Decoder:
         shown = observations.astype(np.uint8, copy=False)
         length = np.maximum((shown != PAD).sum(1), 1)
         self._align(shown, length)
+        self._read(shown, length)
         span = int(length.max())
         tokens = self._tensor(shown[:, :span])
-        coords = coordinates(tokens)
-        parts = self._behind(shown, length, coords)
-        self.state = self.network.grammar.successor[self.state, shown[np.arange(self.rows), length - 1]]
-        last = self._tensor(length - 1)[:, None]
-        view = self.cache.view(None, np.ones(self.rows, dtype=np.intp))
-        parts.append((tokens.gather(1, last), (coords[0].gather(1, last), coords[1].gather(1, last)), view))
+        place, role = coordinates(tokens)
+
+        def inputs(view: CacheView) -> Inputs:
+            at = view.row, view.time
+            return tokens[at], (place[at], role[at]), view.time, view
+
+        rows = np.flatnonzero(length - self.cache.length > 1)  # prompts and injected answers
+        behind = (length - self.cache.length)[rows] - 1
+        width = max(SCORES // (max(len(rows), 1) * self.network.config.heads * span), 1)
         with th.autocast(self.device.type, th.bfloat16, enabled=self.bf16):
-            out = self.network.advance(parts, self._tensor(self.state))
+            while behind.max(initial=0) > width:
+                taken = np.minimum(behind, width)
+                self.network.trunk.cached(*inputs(self.cache.view(rows, taken)))
+                self.cache.length[rows] += taken
+                rows, behind = rows[behind > taken], (behind - taken)[behind > taken]
+            view = self.cache.view(rows, behind, length - 1)
+            out = self.network.advance(*inputs(view), self._tensor(self.state))
         self.tokens = shown.copy()
         self.cache.length = length
         return out
@@ -105,31 +116,14 @@ class Decoder:
         self.cache.length[row] = 0
         self.state[row] = State.EMPTY
 
-    def _behind(
-        self, shown: npt.NDArray[np.uint8], length: npt.NDArray[np.intp], coords: Coordinates
-    ) -> list[tuple[th.Tensor, Coordinates, Cache]]:
-        """All but the last of the new tokens, of the rows that have several: prompts and injected answers."""
-        rows = np.flatnonzero(length - self.cache.length > 1)
-        if not len(rows):
-            return []
-        new = length[rows] - 1 - self.cache.length[rows]
-        offset = np.arange(new.max())
-        column = np.minimum(self.cache.length[rows][:, None] + offset, length[rows][:, None] - 1)
-        fresh = shown[rows[:, None], column]
-        index, at = self._tensor(rows)[:, None], self._tensor(column)
-        for step in offset:
-            inside = rows[step < new]
-            self.state[inside] = self.network.grammar.successor[self.state[inside], fresh[step < new, step]]
-        parts: list[tuple[th.Tensor, Coordinates, Cache]] = []
-        width = max(SCORES // (len(rows) * self.network.config.heads * int(length.max())), 1)
-        for first in range(0, len(offset), width):
-            taken = np.clip(new - first, 0, width)
-            there = at[:, first : first + width]
-            view = self.cache.view(rows, taken)
-            place, role = (coord[index, there] for coord in coords)
-            parts.append((self._tensor(fresh[:, first : first + width]), (place, role), view))
-            self.cache.length[rows] += taken
-        return parts
+    def _read(self, shown: npt.NDArray[np.uint8], length: npt.NDArray[np.intp]) -> None:
+        """Takes the grammar over all new tokens."""
+        successor, at = self.network.grammar.successor, self.cache.length.copy()
+        rows = np.arange(self.rows)
+        while len(rows):
+            self.state[rows] = successor[self.state[rows], shown[rows, at[rows]]]
+            at[rows] += 1
+            rows = rows[at[rows] < length[rows]]
 
     def _tensor(self, array: npt.NDArray[np.integer]) -> th.Tensor:
         return th.from_numpy(array.astype(np.int64)).to(self.device)

@@ -94,11 +94,9 @@ class LongDecoder:
             frame.cache.shorten(min(known, len(tokens) - 1))
             first = frame.cache.length
             frame.state, known = State.EMPTY, 0
-        hidden = self._compute(frame.cache, shown[:, first:])
         frame.state = self.network.grammar.run(tokens[known:].tolist(), frame.state)
         frame.inputs = shown
-        state = th.tensor([frame.state], device=self.device)
-        return self.network.heads.log_probs(hidden, state), self.network.heads.values(hidden)
+        return self._compute(frame.cache, shown[:, first:].to(self.device), frame.state)
 
     def forget(self, row: int) -> None:
         """Forgets nothing: what another problem has in common with this one need not be computed again."""
@@ -129,10 +127,11 @@ class LongDecoder:
         self.frames.append(OpenFrame(shared or BlockCache(self.network.config, self.device, self.block)))
         return self.frames[-1], 0
 
-    def _compute(self, cache: BlockCache, fresh: th.Tensor) -> th.Tensor:
-        """Runs tokens that are not known yet; returns ``[1, D]``, the hidden state of the last one."""
-        hidden = th.empty(0)
-        for part in th.split(fresh.to(self.device), self.chunk, 1):
-            hidden = self.network.trunk.cached([(part[:1], (part[1:2], part[2:]), cache)], last=True)[0]
-            cache.advance(part.shape[1])
-        return hidden[:, -1]
+    def _compute(self, cache: BlockCache, fresh: th.Tensor, state: int) -> tuple[th.Tensor, th.Tensor]:
+        """Runs tokens that are not known yet; returns what follows the last one."""
+        states = th.tensor([state], device=self.device)
+        for tokens, place, role in th.split(fresh, self.chunk, 1):
+            time = th.arange(cache.length, cache.length + len(tokens), device=self.device)
+            out = self.network.advance(tokens, (place, role), time, cache, states)
+            cache.advance(len(tokens))
+        return out

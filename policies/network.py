@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch as th
@@ -62,16 +61,19 @@ class ReasoningNetwork(nn.Module):
         return rows, th.cat([batch.states[batch.rows, batch.columns] for batch in batches])
 
     def advance(
-        self, parts: Sequence[tuple[th.Tensor, Coordinates, Cache]], states: th.Tensor
+        self, tokens: th.Tensor, coords: Coordinates, time: th.Tensor, cache: Cache, states: th.Tensor
     ) -> tuple[th.Tensor, th.Tensor]:
-        """Runs further tokens against a cache.
+        """Runs further tokens against a cache: see ``Transformer.cached``.
 
         Args:
-            parts: See ``Transformer.cached``; the last part has one token of every frame.
-            states: ``[B]`` grammar states behind those tokens.
+            tokens: ``[M]``, the last B of which are the last ones of B frames.
+            coords: Places and roles, ``[M]`` each.
+            time: ``[M]`` where in their frames they are.
+            cache: Of all that came before.
+            states: ``[B]`` grammar states behind the frames.
 
         Returns:
             ``[B, V]`` log-probabilities and ``[B]`` values of what follows them.
         """
-        hidden = self.trunk.cached(parts)[-1][:, -1]
+        hidden = self.trunk.cached(tokens, coords, time, cache, last=len(states))
         return self.heads.log_probs(hidden, states), self.heads.values(hidden)

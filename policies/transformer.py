@@ -104,11 +104,11 @@ class Block(nn.Module):
         )
         self.dropout = config.dropout
 
-    def forward(self, x: th.Tensor, groups: Sequence[Group], last: bool = False) -> th.Tensor:
-        """``[M, D]`` to ``[M, D]``; ``last``: to the last token of each frame, of which there are fewer."""
+    def forward(self, x: th.Tensor, groups: Sequence[Group], last: int = 0) -> th.Tensor:
+        """``[M, D]`` to ``[M, D]``; ``last``: to so many last tokens of the only group."""
         mixed = self.attention(self.norm_attention(x), groups, last)
         if last:
-            x = stack([x[group.tokens].view(group.batch, group.length, -1)[:, -1] for group in groups])
+            x = stack([x[groups[0].tokens][-last:]])
         x = x + F.dropout(mixed, self.dropout, self.training)
         x = x + F.dropout(self.feed_forward(self.norm_feed_forward(x)), self.dropout, self.training)
         return x
@@ -152,6 +152,11 @@ class Transformer(nn.Module):
         Returns:
             ``[B, T, D]`` of each batch.
         """
+        longest = max(tokens.shape[1] for tokens in batches)
+        if longest > self.config.max_context:
+            raise ConfigurationError(
+                f"a frame of {longest} tokens; accepted: at most max_context={self.config.max_context}"
+            )
         groups, embedded, start = [], [], 0
         for tokens in batches:
             time = th.arange(tokens.shape[1], device=tokens.device)
@@ -161,25 +166,24 @@ class Transformer(nn.Module):
             start += tokens.numel()
         return self._run(embedded, groups)
 
-    def cached(self, parts: Sequence[tuple[th.Tensor, Coordinates, Cache]], last: bool = False) -> list[th.Tensor]:
-        """Computes the hidden states of further tokens of frames whose earlier ones are cached, in one pass.
+    def cached(self, tokens: th.Tensor, coords: Coordinates, time: th.Tensor, cache: Cache, last: int = 0) -> th.Tensor:
+        """Computes the hidden states of further tokens of frames whose earlier ones are cached.
+
+        The tokens are flat, whichever frames they belong to: the cache knows.
 
         Args:
-            parts: Groups of ``[B, T]`` tokens with their coordinates (which depend on the whole frame) and their view
-                of the cache. A group sees what those before it have just written.
-            last: Whether nothing but the last token of each frame is asked for. The last layer then computes no other:
-                of a long prompt it needs keys and values only.
+            tokens: ``[M]``.
+            coords: Their places and roles, ``[M]`` each, which depend on the whole frame.
+            time: ``[M]`` where in their frames they are.
+            cache: Where their keys and values go, and those of earlier tokens are.
+            last: How many tokens at the end are asked for; 0: all. The last layer then computes no other: of a prompt
+                it needs keys and values only.
 
         Returns:
-            ``[B, T, D]`` of each group, ``[B, 1, D]`` with ``last``.
+            ``[M, D]``, or ``[last, D]``.
         """
-        groups, embedded, start = [], [], 0
-        for tokens, coords, cache in parts:
-            time = th.arange(tokens.shape[1], device=tokens.device) + cache.start[:, None]
-            groups.append(self._group(start, tokens, coords[0], time, cache))
-            embedded.append(self._embed(tokens, coords[1], time))
-            start += tokens.numel()
-        return self._run(embedded, groups, last)
+        group = self._group(0, tokens[None], coords[0][None], time[None], cache)
+        return self._run([self._embed(tokens[None], coords[1][None], time[None])], [group], last)[0][0]
 
     def _group(
         self, start: int, tokens: th.Tensor, place: th.Tensor, time: th.Tensor, cache: Cache | None = None
@@ -213,16 +217,11 @@ class Transformer(nn.Module):
         out: th.Tensor = x.flatten(0, 1)
         return out
 
-    def _run(self, embedded: Sequence[th.Tensor], groups: Sequence[Group], last: bool = False) -> list[th.Tensor]:
-        longest = max(group.length for group in groups)
-        if longest > self.config.max_context:
-            raise ConfigurationError(
-                f"a frame of {longest} tokens; accepted: at most max_context={self.config.max_context}"
-            )
+    def _run(self, embedded: Sequence[th.Tensor], groups: Sequence[Group], last: int = 0) -> list[th.Tensor]:
         x = F.dropout(stack(embedded), self.config.dropout, self.training)
         for index, block in enumerate(self.blocks, start=1):
-            x = block(x, groups, last and index == len(self.blocks))
-        lengths = [1 if last else group.length for group in groups]
+            x = block(x, groups, last if index == len(self.blocks) else 0)
+        lengths = [last or group.length for group in groups]
         sizes = [group.batch * length for group, length in zip(groups, lengths, strict=True)]
         parts = self.norm(x)[: sum(sizes)].split(sizes)
         return [part.view(-1, length, part.shape[1]) for part, length in zip(parts, lengths, strict=True)]

@@ -16,6 +16,7 @@ from o1nano.envs.rules import CallStacks, Limits, Outcome
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.policies import decoding
 from o1nano.policies.actor_critic import ReasoningPolicy
+from o1nano.policies.cache import FrameCache
 from o1nano.policies.decoding import Decoder
 from o1nano.policies.network import ReasoningNetwork
 from tests.tiny import SMALL_ENV, TINY, full_pass, ids, padded, random_legal, shake, tiny_network
@@ -66,16 +67,15 @@ def test_cached_is_uncached_with_windows() -> None:
 def test_long_prompts_are_computed_in_parts(monkeypatch: pytest.MonkeyPatch, scores: int) -> None:
     monkeypatch.setattr(decoding, "SCORES", scores)
     network = tiny_network(windows=(20, 0), positions="local", grammar=Grammar(functions=True))
-    behind, most = decoding.Decoder._behind, [0]
+    view, parts = FrameCache.view, [0]
 
     def counted(*args: Any) -> Any:
-        parts = behind(*args)
-        most[0] = max(most[0], len(parts))
-        return parts
+        parts[0] += len(args) == 3  # without the last tokens of the rows
+        return view(*args)
 
-    monkeypatch.setattr(decoding.Decoder, "_behind", counted)
+    monkeypatch.setattr(FrameCache, "view", counted)
     play(network, 40, operations=("recall",), digits=1, frame_length=140)
-    assert most[0] > 1
+    assert parts[0] > 6
 
 
 def test_cached_is_uncached_without_thinking() -> None:
