@@ -98,10 +98,11 @@ def test_reference_frames(reference: str) -> None:
 
 
 def test_a_demonstrated_mistake_is_found_and_revised() -> None:
-    scripts = [write_frame(prompt_of(REVISED), np.random.default_rng(seed), slip_rate=1.0) for seed in range(10)]
+    scripts = [write_frame(prompt_of(REVISED), np.random.default_rng(seed), slip_rate=0.5) for seed in range(40)]
     frames = {marked(script.tokens, script.emitted) for script in scripts}
     assert REVISED in frames
-    assert all("<wrong> <revise> 7" in frame and frame.endswith("7 R 7 5 <eos>") for frame in frames)
+    assert all("<revise> 7" in frame for frame in frames if "<revise>" in frame)
+    assert all(frame.endswith("7 R 7 5 <eos>") for frame in frames)
 
 
 def test_without_a_generator_there_are_no_mistakes() -> None:

@@ -8,6 +8,8 @@ from o1nano.envs.expression import Binary, answer
 from o1nano.envs.problems.base import Script, TwoOperands, draw_number
 from o1nano.envs.vocab import DIVIDE, MINUS, OK, QUOTIENT_DIGIT, REVISE, TIMES, WRONG, ZERO
 
+_WRONG_GUESSES = 2  # at most, for the sake of the frame's length
+
 
 class Division(TwoOperands):
     """``a / b`` of non-negative integers, answered by quotient and remainder."""
@@ -45,15 +47,23 @@ class Division(TwoOperands):
         return answer(expr, least_first=True)
 
     def _quotient_digit(self, left: int, right: int, script: Script) -> None:
-        """Guesses the digit, multiplies, subtracts: a remainder below 0 or not below the divisor is ``<wrong>``."""
+        """Guesses the digit, multiplies, subtracts: a remainder below 0 or not below the divisor is ``<wrong>``.
+
+        A second guess can be wrong like the first: whoever has only seen right ones accepts it unread (docs/log.md).
+        """
         if len(str(left)) < len(str(right)):
             script.write(ZERO, OK)
             return
-        if script.slips():
+        digit, low, high = left // right, 0, 9
+        for _ in range(_WRONG_GUESSES):
+            if low == high or not script.slips():
+                break
             script.slipped.append(len(script.tokens))
-            self._try_digit(self._wrong_digit(left // right, script), left, right, script)
+            wrong = self._wrong_digit(digit, low, high, script)
+            self._try_digit(wrong, left, right, script)
             script.write(WRONG, REVISE)
-        self._try_digit(left // right, left, right, script)
+            low, high = (wrong + 1, high) if wrong < digit else (low, wrong - 1)
+        self._try_digit(digit, left, right, script)
         script.write(OK)
 
     @staticmethod
@@ -63,10 +73,9 @@ class Division(TwoOperands):
         script.call(Binary(MINUS, left, right * digit))
 
     @staticmethod
-    def _wrong_digit(digit: int, script: Script) -> int:
-        """Mostly off by one, as a model's own wrong guesses are."""
+    def _wrong_digit(digit: int, low: int, high: int, script: Script) -> int:
+        """Among those that earlier guesses have left, mostly off by one, as a model's own wrong guesses are."""
         assert script.rng is not None
-        near = [other for other in (digit - 1, digit + 1) if 0 <= other <= 9]
-        if script.rng.random() < 0.8:
-            return near[int(script.rng.integers(len(near)))]
-        return int(digit + script.rng.integers(1, 10)) % 10
+        left = [other for other in range(low, high + 1) if other != digit]
+        near = [other for other in left if abs(other - digit) == 1]
+        return int(script.rng.choice(near if script.rng.random() < 0.8 else left))
