@@ -8,7 +8,7 @@ from o1nano.envs.expression import Binary, answer
 from o1nano.envs.problems.base import Script, TwoOperands, draw_number
 from o1nano.envs.vocab import DIVIDE, MINUS, OK, QUOTIENT_DIGIT, REVISE, TIMES, WRONG, ZERO
 
-_WRONG_GUESSES = 2  # at most, for the sake of the frame's length
+_WRONG_GUESSES = 3  # at most, for the sake of the frame's length
 
 
 class Division(TwoOperands):
