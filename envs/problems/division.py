@@ -8,7 +8,7 @@ from o1nano.envs.expression import Binary, answer
 from o1nano.envs.problems.base import Script, TwoOperands, draw_number
 from o1nano.envs.vocab import DIVIDE, MINUS, OK, QUOTIENT_DIGIT, REVISE, TIMES, WRONG, ZERO
 
-_WRONG_GUESSES = 3  # at most, for the sake of the frame's length
+_WRONG_GUESSES = 2  # at most, for the sake of the frame's length
 
 
 class Division(TwoOperands):
@@ -68,9 +68,13 @@ class Division(TwoOperands):
 
     @staticmethod
     def _try_digit(digit: int, left: int, right: int, script: Script) -> None:
+        """Two signs tell whether the digit is right: the remainder has none, the remainder less the divisor has one."""
         script.write(ZERO + digit)
         script.call(Binary(TIMES, right, digit))
+        remainder = left - right * digit
         script.call(Binary(MINUS, left, right * digit))
+        if remainder >= 0:
+            script.call(Binary(MINUS, remainder, right))
 
     @staticmethod
     def _wrong_digit(digit: int, low: int, high: int, script: Script) -> int:
