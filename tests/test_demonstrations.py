@@ -99,7 +99,7 @@ def test_slips_are_rejected_and_revised() -> None:
         slipped = frame.tokens[frame.positions[~frame.imitate] + 1].tolist()
         assert slipped == guesses[-1][:-1]  # wrong guesses are there to be repaired, not to be imitated
     # With right second guesses only, models learn to accept the second one whatever its remainder is.
-    assert {len(tried) for tried in guesses} == {2, 3}
+    assert max(map(len, guesses)) == 3
 
 
 def test_a_guess_agrees_with_what_the_guesses_before_it_have_shown() -> None:

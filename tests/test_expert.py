@@ -34,8 +34,8 @@ REFERENCE = [
     r"<call> 4 9 5 \ 4 6 </call> «9 R 8 1» </think> 9 3 1 R 8 1 <eos>",
     r"<subtask> 8 / 4 6 = <think> <call> 8 \ 4 6 </call> «0 R 8» </think> 0 R 8 <eos>",
     r"<subtask> 8 \ 4 6 = <think> 0 <ok> </think> 0 R 8 <eos>",
-    r"<subtask> 5 0 5 \ 4 6 = <think> 7 <call> 4 6 * 7 </call> «8 4 4» <call> 5 0 5 - 8 4 4 </call> «7 5» <ok> "
-    "</think> 7 R 7 5 <eos>",
+    r"<subtask> 5 0 5 \ 4 6 = <think> 7 <call> 4 6 * 7 </call> «8 4 4» <call> 5 0 5 - 8 4 4 </call> «7 5» "
+    "<call> 7 5 - 4 6 </call> «- 7» <ok> </think> 7 R 7 5 <eos>",
     "<subtask> ( 2 1 + 7 ) * 5 - 8 / 2 = <think> <call> 2 1 + 7 </call> «9 1» ; <goto> 9 1 * 5 - 8 / 2 =",
     "<subtask> 9 1 * 5 - 8 / 2 = <think> <call> 9 1 * 5 </call> «5 9» ; <goto> 5 9 - 8 / 2 =",
     "<subtask> 5 9 - 8 / 2 = <think> <call> 8 / 2 </call> «4 R 0» ; <goto> 5 9 - 4 =",
@@ -72,7 +72,8 @@ REFERENCE = [
 ]
 REVISED = (
     r"<subtask> 5 0 5 \ 4 6 = <think> 8 <call> 4 6 * 8 </call> «2 1 5» <call> 5 0 5 - 2 1 5 </call> «- 7» <wrong> "
-    "<revise> 7 <call> 4 6 * 7 </call> «8 4 4» <call> 5 0 5 - 8 4 4 </call> «7 5» <ok> </think> 7 R 7 5 <eos>"
+    "<revise> 7 <call> 4 6 * 7 </call> «8 4 4» <call> 5 0 5 - 8 4 4 </call> «7 5» <call> 7 5 - 4 6 </call> «- 7» <ok> "
+    "</think> 7 R 7 5 <eos>"
 )
 
 
