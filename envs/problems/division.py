@@ -8,8 +8,6 @@ from o1nano.envs.expression import Binary, answer
 from o1nano.envs.problems.base import Script, TwoOperands, draw_number
 from o1nano.envs.vocab import DIVIDE, MINUS, OK, QUOTIENT_DIGIT, REVISE, TIMES, WRONG, ZERO
 
-_WRONG_GUESSES = 2  # at most, for the sake of the frame's length
-
 
 class Division(TwoOperands):
     """``a / b`` of non-negative integers, answered by quotient and remainder."""
@@ -47,39 +45,40 @@ class Division(TwoOperands):
         return answer(expr, least_first=True)
 
     def _quotient_digit(self, left: int, right: int, script: Script) -> None:
-        """Guesses the digit, multiplies, subtracts: a remainder below 0 or not below the divisor is ``<wrong>``.
+        """Guesses the digit, multiplies, subtracts, and subtracts the divisor once more: two signs judge the guess.
 
-        A second guess can be wrong like the first: whoever has only seen right ones accepts it unread (docs/log.md).
+        One that is too large is ``<wrong>`` and revised. One that is too small leaves the same problem with a smaller
+        number, for a frame of its own: what is tried again and again in one frame is soon accepted unread (docs/log.md).
         """
         if len(str(left)) < len(str(right)):
             script.write(ZERO, OK)
             return
-        digit, low, high = left // right, 0, 9
-        for _ in range(_WRONG_GUESSES):
-            if low == high or not script.slips():
-                break
-            script.slipped.append(len(script.tokens))
-            wrong = self._wrong_digit(digit, low, high, script)
-            self._try_digit(wrong, left, right, script)
-            script.write(WRONG, REVISE)
-            low, high = (wrong + 1, high) if wrong < digit else (low, wrong - 1)
-        self._try_digit(digit, left, right, script)
-        script.write(OK)
+        guess = digit = left // right
+        if script.slips():
+            guess = self._slip(range(10), digit, script)
+            if guess > digit:
+                self._try_digit(guess, left, right, script)
+                script.write(WRONG, REVISE)
+                guess = self._slip(range(digit), digit, script) if digit and script.slips() else digit
+        remainder = self._try_digit(guess, left, right, script)
+        script.call(Binary(MINUS, remainder, right))
+        if guess == digit:
+            script.write(OK)
+        else:
+            script.call(Binary(QUOTIENT_DIGIT, remainder - right, right))
 
     @staticmethod
-    def _try_digit(digit: int, left: int, right: int, script: Script) -> None:
-        """Two signs tell whether the digit is right: the remainder has none, the remainder less the divisor has one."""
+    def _try_digit(digit: int, left: int, right: int, script: Script) -> int:
         script.write(ZERO + digit)
         script.call(Binary(TIMES, right, digit))
-        remainder = left - right * digit
         script.call(Binary(MINUS, left, right * digit))
-        if remainder >= 0:
-            script.call(Binary(MINUS, remainder, right))
+        return left - right * digit
 
     @staticmethod
-    def _wrong_digit(digit: int, low: int, high: int, script: Script) -> int:
-        """Among those that earlier guesses have left, mostly off by one, as a model's own wrong guesses are."""
+    def _slip(among: range, digit: int, script: Script) -> int:
+        """Returns a wrong guess, mostly off by one, as a model's own wrong guesses are."""
         assert script.rng is not None
-        left = [other for other in range(low, high + 1) if other != digit]
-        near = [other for other in left if abs(other - digit) == 1]
-        return int(script.rng.choice(near if script.rng.random() < 0.8 else left))
+        script.slipped.append(len(script.tokens))
+        wrong = [other for other in among if other != digit]
+        near = [other for other in wrong if abs(other - digit) == 1]
+        return int(script.rng.choice(near if script.rng.random() < 0.8 else wrong))
