@@ -70,6 +70,10 @@ REFERENCE = [
     "<revise> <call> 3 * 2 </call> «6» <wrong> </think> _ <eos>",
     "<subtask> make 4 2 , 3 , 3 , 8 , 8 = <think> </think> 8 / ( 3 - 8 / 3 ) <eos>",
 ]
+TOO_SMALL = (
+    r"<subtask> 5 0 5 \ 4 6 = <think> 6 <call> 4 6 * 6 </call> «4 8 3» <call> 5 0 5 - 4 8 3 </call> «1 2 1» "
+    r"<call> 1 2 1 - 4 6 </call> «7 5» <call> 7 5 \ 4 6 </call> «0 R 7 5» </think> 7 R 7 5 <eos>"
+)
 REVISED = (
     r"<subtask> 5 0 5 \ 4 6 = <think> 8 <call> 4 6 * 8 </call> «2 1 5» <call> 5 0 5 - 2 1 5 </call> «- 7» <wrong> "
     "<revise> 7 <call> 4 6 * 7 </call> «8 4 4» <call> 5 0 5 - 8 4 4 </call> «7 5» <call> 7 5 - 4 6 </call> «- 7» <ok> "
@@ -98,11 +102,10 @@ def test_reference_frames(reference: str) -> None:
     assert marked(script.tokens, script.emitted) == reference
 
 
-def test_a_demonstrated_mistake_is_found_and_revised() -> None:
+def test_demonstrated_mistakes_are_found_and_repaired() -> None:
     scripts = [write_frame(prompt_of(REVISED), np.random.default_rng(seed), slip_rate=0.5) for seed in range(40)]
     frames = {marked(script.tokens, script.emitted) for script in scripts}
-    assert REVISED in frames
-    assert all("<revise> 7" in frame for frame in frames if "<revise>" in frame)
+    assert {REVISED, TOO_SMALL} <= frames
     assert all(frame.endswith("7 R 7 5 <eos>") for frame in frames)
 
 

@@ -47,8 +47,8 @@ class Division(TwoOperands):
     def _quotient_digit(self, left: int, right: int, script: Script) -> None:
         """Guesses the digit, multiplies, subtracts, and subtracts the divisor once more: two signs judge the guess.
 
-        One that is too large is ``<wrong>`` and revised. One that is too small leaves the same problem with a smaller
-        number, for a frame of its own: what is tried again and again in one frame is soon accepted unread (docs/log.md).
+        One that is too large is ``<wrong>`` and revised. One that is too small leaves a smaller problem of the same kind
+        for a frame of its own: what is tried again and again in one frame is soon accepted unread (docs/log.md).
         """
         if len(str(left)) < len(str(right)):
             script.write(ZERO, OK)
