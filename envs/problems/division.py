@@ -47,7 +47,7 @@ class Division(TwoOperands):
     def _quotient_digit(self, left: int, right: int, script: Script) -> None:
         """Guesses the digit, multiplies, subtracts, and subtracts the divisor once more: two signs judge the guess.
 
-        One that is too large is ``<wrong>`` and revised. One that is too small leaves a smaller problem of the same kind
+        One that is too large is ``<wrong>`` and revised. One that is too small leaves a smaller problem of that kind
         for a frame of its own: what is tried again and again in one frame is soon accepted unread (docs/log.md).
         """
         if len(str(left)) < len(str(right)):
