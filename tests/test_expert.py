@@ -72,7 +72,8 @@ REFERENCE = [
 ]
 TOO_SMALL = (
     r"<subtask> 5 0 5 \ 4 6 = <think> 6 <call> 4 6 * 6 </call> «4 8 3» <call> 5 0 5 - 4 8 3 </call> «1 2 1» "
-    r"<call> 1 2 1 - 4 6 </call> «7 5» <call> 7 5 \ 4 6 </call> «0 R 7 5» </think> 7 R 7 5 <eos>"
+    r"<call> 1 2 1 - 4 6 </call> «7 5» <call> 1 2 1 \ 4 6 </call> «1 R 7 5» <call> 6 + 1 </call> «7» "
+    "</think> 7 R 7 5 <eos>"
 )
 REVISED = (
     r"<subtask> 5 0 5 \ 4 6 = <think> 8 <call> 4 6 * 8 </call> «2 1 5» <call> 5 0 5 - 2 1 5 </call> «- 7» <wrong> "

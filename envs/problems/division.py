@@ -6,14 +6,16 @@ import numpy as np
 
 from o1nano.envs.expression import Binary, answer
 from o1nano.envs.problems.base import Script, TwoOperands, draw_number
-from o1nano.envs.vocab import DIVIDE, MINUS, OK, QUOTIENT_DIGIT, REVISE, TIMES, WRONG, ZERO
+from o1nano.envs.vocab import DIVIDE, MINUS, OK, PLUS, QUOTIENT_DIGIT, REVISE, TIMES, WRONG, ZERO
+
+_REVISIONS = 2  # in a frame, at most
 
 
 class Division(TwoOperands):
     """``a / b`` of non-negative integers, answered by quotient and remainder."""
 
     name, op = "division", DIVIDE
-    asks = ("division", "multiplication", "subtraction")
+    asks = ("division", "multiplication", "subtraction", "addition")
     phrasings = (
         "calculate the quotient of {a} and {b}",
         "what is the quotient of {a} and {b} ?",
@@ -53,19 +55,22 @@ class Division(TwoOperands):
         if len(str(left)) < len(str(right)):
             script.write(ZERO, OK)
             return
-        guess = digit = left // right
-        if script.slips():
-            guess = self._slip(range(10), digit, script)
-            if guess > digit:
-                self._try_digit(guess, left, right, script)
-                script.write(WRONG, REVISE)
-                guess = self._slip(range(digit), digit, script) if digit and script.slips() else digit
+        digit = left // right
+        guess = self._guess(digit, 10, script)
+        for _ in range(_REVISIONS):
+            if guess <= digit:
+                break
+            self._try_digit(guess, left, right, script)
+            script.write(WRONG, REVISE)
+            guess = self._guess(digit, guess, script)
+        guess = min(guess, digit)
         remainder = self._try_digit(guess, left, right, script)
         script.call(Binary(MINUS, remainder, right))
         if guess == digit:
             script.write(OK)
         else:
-            script.call(Binary(QUOTIENT_DIGIT, remainder - right, right))
+            script.call(Binary(QUOTIENT_DIGIT, remainder, right))
+            script.call(Binary(PLUS, guess, remainder // right))
 
     @staticmethod
     def _try_digit(digit: int, left: int, right: int, script: Script) -> int:
@@ -75,10 +80,12 @@ class Division(TwoOperands):
         return left - right * digit
 
     @staticmethod
-    def _slip(among: range, digit: int, script: Script) -> int:
-        """Returns a wrong guess, mostly off by one, as a model's own wrong guesses are."""
+    def _guess(digit: int, below: int, script: Script) -> int:
+        """Returns the digit or, where the expert slips, another one: mostly off by one, as a model's own guesses are."""
+        wrong = [other for other in range(1, below) if other != digit]
+        if not wrong or not script.slips():
+            return digit
         assert script.rng is not None
         script.slipped.append(len(script.tokens))
-        wrong = [other for other in among if other != digit]
         near = [other for other in wrong if abs(other - digit) == 1]
         return int(script.rng.choice(near if script.rng.random() < 0.8 else wrong))
