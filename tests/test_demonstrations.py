@@ -86,7 +86,7 @@ def test_the_share_of_spoiled_frames(rate: float) -> None:
 
 
 def test_slips_are_repaired_and_not_imitated() -> None:
-    frames = [frame for frame in demonstrations(("division",), slip=1.0) if not frame.imitate.all()]
+    frames = [frame for frame in demonstrations(("division",), slip=0.5, batches=12) if not frame.imitate.all()]
     revised = [frame for frame in frames if REVISE in frame.tokens]
     assert len(frames) > len(revised) > 5
     for frame in frames:
