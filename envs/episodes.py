@@ -16,7 +16,8 @@ from o1nano.envs.pose import Level, Phrasing, Problem, Split, check_choice, chec
 from o1nano.envs.problems import FAMILIES, FOUR_OPERATIONS
 from o1nano.envs.problems.base import FunctionFamily
 from o1nano.envs.rewards import RewardSum, Transition
-from o1nano.envs.rules import CallStacks, Limits, Outcome
+from o1nano.envs.rules import CallStacks, Outcome
+from o1nano.envs.stacks import Limits
 from o1nano.envs.vocab import VOCAB_SIZE, answer_text
 
 

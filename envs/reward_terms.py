@@ -178,8 +178,7 @@ def _calls(frame: bytes) -> Iterator[bytes]:
 
 def _last_call(stacks: CallStacks, index: int) -> tuple[bytes, bytes]:
     """Returns the question of the call that has just returned to a top frame, and the answer that was injected."""
-    row = stacks.top[index]
-    frame = stacks.tokens[row, : stacks.length[row]].tobytes()
+    frame = stacks.frame(index).tobytes()
     end = frame.rindex(END_CALL)
     return frame[frame.rindex(CALL, 0, end) + 1 : end], frame[end + 1 :]
 

@@ -12,7 +12,8 @@ import torch as th
 from o1nano.envs.expert import ExpertPolicy, demonstrate
 from o1nano.envs.grammar import Grammar
 from o1nano.envs.pose import read
-from o1nano.envs.rules import CallStacks, Limits, Outcome
+from o1nano.envs.rules import CallStacks, Outcome
+from o1nano.envs.stacks import Limits
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.policies import decoding
 from o1nano.policies.actor_critic import ReasoningPolicy

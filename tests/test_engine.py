@@ -16,7 +16,8 @@ from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.expert import ExpertPolicy, demonstrate
 from o1nano.envs.grammar import Grammar
 from o1nano.envs.pose import Level, Problem, draw, read, stream
-from o1nano.envs.rules import CallStacks, Ended, Limits
+from o1nano.envs.rules import CallStacks, Ended
+from o1nano.envs.stacks import Limits
 from o1nano.envs.vocab import spell
 from o1nano.policies import engine
 from o1nano.policies.answers import Answer, solve

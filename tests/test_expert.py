@@ -14,7 +14,8 @@ from o1nano.envs.expression import answer
 from o1nano.envs.grammar import Grammar
 from o1nano.envs.language import parse
 from o1nano.envs.pose import Problem, frame_answer, read
-from o1nano.envs.rules import CallStacks, Limits, Outcome
+from o1nano.envs.rules import CallStacks, Outcome
+from o1nano.envs.stacks import Limits
 from o1nano.envs.vocab import EOS, EQUALS, REVISE, SUBTASK, spell
 from tests.helpers import ids, problems
 

@@ -48,7 +48,7 @@ def soak(name: str, seed: int, masked: bool, actions: int, num_envs: int, share:
         assert (rewards <= terminated).all()
         assert (~was_legal <= terminated).all()
         length = (observations > 0).sum(1)
-        assert (length == stacks.length[stacks.top]).all() and (length < limits.frame_length).all()
+        assert (length == stacks.length).all() and (length < limits.frame_length).all()
         assert (observations[np.arange(num_envs), length - 1] > 0).all()  # no holes in a frame
         assert (stacks.depth < limits.depth).all() and (stacks.depth >= 0).all()
         assert (spent <= limits.tokens).all()
