@@ -107,7 +107,7 @@ def count(problem: Problem, config: EnvConfig) -> Cost:
     """Plays the expert's solution and counts."""
     episodes, expert = Episodes(1, config), ExpertPolicy()
     stacks = episodes.stacks
-    episodes.pose(0, problem)
+    episodes.pose([0], [problem])
     lengths = np.zeros(config.depth, dtype=np.intp)  # of the frames as they were seen last
     depth = -1
     held = flat = attended = attended_flat = 0

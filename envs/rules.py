@@ -71,7 +71,7 @@ class CallStacks(Stacks):
             next step.
         """
         code = self.state * VOCAB_SIZE + actions
-        self.tokens.reshape(-1)[self.top * self.limits.frame_length + self.length] = actions
+        self.tokens.reshape(-1)[self.top * self.limits.frame_length + self.length] = actions.astype(np.uint8)
         self.state[:] = self._successor.take(code)
         self.length += 1
         np.maximum(self.longest, self.length, out=self.longest)

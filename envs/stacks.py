@@ -89,22 +89,19 @@ class Stacks:
         """``[N]`` revisions."""
         return self.usage[:, len(Channel) + 1]
 
-    def pose(self, stack: int, prompt: Sequence[int]) -> None:
-        """``pose_all`` for one."""
-        self.pose_all([stack], [bytes(prompt)])
-
-    def pose_all(self, stacks: Sequence[int], prompts: Sequence[bytes]) -> None:
+    def pose(self, stacks: Sequence[int] | Ints, prompts: Sequence[Sequence[int]]) -> None:
         """Clears some call stacks and opens the first frame of each: ``<problem> ... =``, or a ``<subtask>``'s.
 
         Raises:
             ConfigurationError: If a prompt leaves no room in the frame.
         """
-        size, room = np.array([len(prompt) for prompt in prompts], dtype=np.intp), self.limits.frame_length
+        stacks, size = np.asarray(stacks), np.array([*map(len, prompts)], dtype=np.intp)
+        room, written = self.limits.frame_length, b"".join(map(bytes, prompts))
         if size.max() >= room:
             raise ConfigurationError(f"a problem of {size.max()} tokens; accepted: fewer than frame_length={room}")
         rows = self.base[stacks]
         self.tokens[rows] = 0
-        self.tokens.reshape(-1)[spans(size, rows * room)[0]] = np.frombuffer(b"".join(prompts), dtype=np.uint8)
+        self.tokens.reshape(-1)[spans(size, rows * room)[0]] = np.frombuffer(written, dtype=np.uint8)
         self.top[stacks], self.depth[stacks], self.deepest[stacks] = rows, 0, 1
         self.length[stacks] = self.mark[stacks] = self.longest[stacks] = size
         self.state[stacks] = np.where(self.tokens[rows, 0] == SUBTASK, State.CHILD_START, State.ROOT_START)
@@ -113,7 +110,7 @@ class Stacks:
 
     def continue_at(self, stack: int, frame: bytes) -> None:
         """Clears one call stack and goes on with a frame that is under way, as tokens so far."""
-        self.pose(stack, frame)
+        self.pose([stack], [frame])
         self.state[stack] = self.grammar.run(frame)
 
     def rewind(self, stack: int, length: int) -> None:
@@ -123,7 +120,7 @@ class Stacks:
         self.length[stack] = length
         self.state[stack] = self.grammar.run(self.tokens[row, :length].tolist())
 
-    def park(self, stacks: int | Sequence[int]) -> None:
+    def park(self, stacks: int | Ints) -> None:
         """Closes call stacks whose episodes have ended: until they are posed problems, their steps mean nothing."""
         self.tokens[self.top[stacks]] = 0
         self.length[stacks], self.state[stacks] = 0, State.EMPTY

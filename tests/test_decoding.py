@@ -146,7 +146,7 @@ class Ledger:
 def expert_steps(text: str) -> list[tuple[npt.NDArray[np.uint8], int]]:
     """The observation and the depth before every step of the expert on a problem."""
     stacks, expert = CallStacks(1, Limits(96, 8, 4096), Grammar()), ExpertPolicy()
-    stacks.pose(0, read(text).prompt)
+    stacks.pose([0], [read(text).prompt])
     steps, outcome = [], Outcome.RUNNING
     while outcome == Outcome.RUNNING:
         steps.append((stacks.observe(), int(stacks.depth[0])))

@@ -162,7 +162,7 @@ def ended_frames(text: str) -> list[Ended]:
     """The expert's frames in the order in which they end."""
     stacks, expert = CallStacks(1, Limits(96, 8, 4096), Grammar()), ExpertPolicy()
     stacks.trace = []
-    stacks.pose(0, read(text).prompt)
+    stacks.pose([0], [read(text).prompt])
     while not stacks.step(expert.predict(stacks.observe()))[0]:
         pass
     return stacks.trace

@@ -23,7 +23,7 @@ CHILD = "<think> 3 1 4 1 </think> 3 4 1 <eos>"
 def stacks_of(prompt: str = ROOT, count: int = 1, limits: Limits | None = None) -> CallStacks:
     stacks = CallStacks(count, limits or Limits(), Grammar())
     for index in range(count):
-        stacks.pose(index, ids(prompt))
+        stacks.pose([index], [ids(prompt)])
     return stacks
 
 
@@ -104,7 +104,7 @@ def test_revisions_are_counted() -> None:
 def test_posing_clears_everything() -> None:
     stacks = stacks_of()
     feed(stacks, f"{CALL} <think> <revise>")
-    stacks.pose(0, ids("<problem> 1 + 1 ="))
+    stacks.pose([0], [ids("<problem> 1 + 1 =")])
     assert drawn(stacks) == ["<problem> 1 + 1 ="]
     assert stacks.channel_tokens.sum() == stacks.calls[0] == stacks.revisions[0] == stacks.depth[0] == 0
     assert (stacks.deepest[0], stacks.longest[0]) == (1, 5)
@@ -122,7 +122,7 @@ def test_a_parked_stack_waits_for_a_problem() -> None:
     assert not stacks.masks()[0].any()
     assert drawn(stacks) == [""]
     stacks.step(np.array(ids("3 3")))
-    stacks.pose(0, ids(ROOT))
+    stacks.pose([0], [ids(ROOT)])
     assert drawn(stacks, 0) == [ROOT]
     assert drawn(stacks, 1) == [f"{ROOT} 3"]
 
@@ -227,8 +227,8 @@ def test_stacks_that_advance_together_are_as_stacks_that_advance_alone(seed: int
             assert drawn(single) == drawn(together, index)
             assert single.channel_tokens[:, 0].tolist() == together.channel_tokens[:, index].tolist()
             if outcomes[index] != Outcome.RUNNING:
-                single.pose(0, ids(ROOT))
-                together.pose(index, ids(ROOT))
+                single.pose([0], [ids(ROOT)])
+                together.pose([index], [ids(ROOT)])
 
 
 def test_states_follow_the_frame_across_call_and_return() -> None:

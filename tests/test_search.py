@@ -230,7 +230,7 @@ def test_thoughts_last_as_long_as_they_must() -> None:
 def test_rewinding_takes_back_the_end_of_a_frame() -> None:
     stacks = CallStacks(2, Limits(48, 4, 99), Grammar())
     for stack in (0, 1):
-        stacks.pose(stack, ids("<problem> 9 8 + 4 5 ="))
+        stacks.pose([stack], [ids("<problem> 9 8 + 4 5 =")])
     for token in ids("<think> 1 ; 2 3"):
         stacks.step(np.array([token, token]))
     stacks.rewind(1, 10)

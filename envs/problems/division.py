@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from o1nano.envs.expression import Binary, answer
-from o1nano.envs.problems.base import Script, TwoOperands, draw_number
+from o1nano.envs.problems.base import Script, TwoOperands, below, draw_number
 from o1nano.envs.vocab import DIVIDE, MINUS, OK, QUOTIENT_DIGIT, REVISE, TIMES, WRONG, ZERO
 
 
@@ -23,12 +23,12 @@ class Division(TwoOperands):
 
     def sample(self, rng: np.random.Generator, size: int, other: int | None = None) -> Binary:
         """The dividend is the longer operand: the other way round every quotient is 0."""
-        return self.of_digits(rng, size, int(rng.integers(1, size + 1)) if other is None else other)
+        return self.of_digits(rng, size, 1 + below(rng, size) if other is None else other)
 
     def of_digits(self, rng: np.random.Generator, left: int, right: int) -> Binary:
         """Draws a problem with exactly these numbers of digits and a divisor other than 0."""
         dividend = draw_number(rng, left)
-        return Binary(DIVIDE, dividend, draw_number(rng, right) if right > 1 else int(rng.integers(1, 10)))
+        return Binary(DIVIDE, dividend, draw_number(rng, right) if right > 1 else 1 + below(rng, 9))
 
     def think(self, expr: Binary, script: Script) -> list[int]:
         """Divides all but the units first, then the remainder with the units brought down."""
@@ -68,5 +68,5 @@ class Division(TwoOperands):
         assert script.rng is not None
         near = [other for other in (digit - 1, digit + 1) if 0 <= other <= 9]
         if script.rng.random() < 0.8:
-            return near[int(script.rng.integers(len(near)))]
-        return int(digit + script.rng.integers(1, 10)) % 10
+            return near[below(script.rng, len(near))]
+        return (digit + 1 + below(script.rng, 9)) % 10
