@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.grammar import Channel, Grammar, State
 from o1nano.envs.rules import CallStacks, Ended, Outcome
-from o1nano.envs.stacks import Limits
+from o1nano.envs.stacks import Limits, spans
 from o1nano.envs.vocab import spell
 from tests.helpers import ids
 
@@ -245,3 +245,23 @@ def test_ended_frames_name_their_stack() -> None:
     for tokens in (("<think>", "3"), ("1", "<eos>")):
         stacks.step(np.array(ids(" ".join(tokens))))
     assert stacks.trace == [Ended(1, 0, bytes(ids(f"{ROOT} 3 <eos>")))]
+
+
+def test_spans_stand_one_behind_the_other() -> None:
+    first, second = spans(np.array([2, 0, 3]), np.array([5, 9, 20]), np.array([0, 0, 7]))
+    assert first.tolist() == [5, 6, 20, 21, 22]
+    assert second.tolist() == [0, 1, 7, 8, 9]
+
+
+def test_stacks_are_posed_together_as_one_by_one() -> None:
+    together, alone = (CallStacks(3, Limits(), Grammar()) for _ in range(2))
+    prompts = {2: ids(ROOT), 0: ids("<subtask> 1 + 1 =")}
+    for stacks in (together, alone):
+        stacks.pose([0, 1, 2], [ids("<problem> 7 * 8 =")] * 3)
+        stacks.step(np.array(ids("<think> <think> 5")))
+    together.pose([*prompts], [*prompts.values()])
+    for stack, prompt in prompts.items():
+        alone.pose([stack], [prompt])
+    for name, array in alone.state_dict().items():
+        np.testing.assert_array_equal(together.state_dict()[name], array)
+    assert drawn(together, 0) == ["<subtask> 1 + 1 ="] and drawn(together, 1) == ["<problem> 7 * 8 = <think>"]
