@@ -12,7 +12,7 @@ from gymnasium import spaces
 from o1nano.envs.episodes import EnvConfig, Episodes
 from o1nano.envs.errors import ConfigurationError, RenderModeError
 from o1nano.envs.render import Window, draw_picture, draw_stack
-from o1nano.envs.rules import Outcome
+from o1nano.envs.rules import RUNNING
 from o1nano.envs.vocab import VOCAB_SIZE
 
 OBSERVATION_DTYPES = ("float32", "uint8", "int16", "int64")
@@ -101,7 +101,7 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
     def step(self, action: np.int64) -> tuple[npt.NDArray[Any], float, bool, bool, dict[str, Any]]:
         """Emits one token."""
         reward, outcome = self.episodes.step(np.array([action]))
-        terminated = bool(outcome[0] != Outcome.RUNNING)
+        terminated = bool(outcome[0] != RUNNING)
         info = _only(self.episodes.finish([0], outcome)) if terminated else {}
         self._show()
         return self._observe(), float(reward[0]), terminated, False, info

@@ -16,7 +16,7 @@ from o1nano.envs.pose import Level, Phrasing, Problem, Split, check_choice, chec
 from o1nano.envs.problems import FAMILIES, FOUR_OPERATIONS
 from o1nano.envs.problems.base import FunctionFamily
 from o1nano.envs.rewards import RewardSum, Transition
-from o1nano.envs.rules import CallStacks, Outcome
+from o1nano.envs.rules import ANSWERED, CallStacks, Outcome
 from o1nano.envs.stacks import Ints, Limits
 from o1nano.envs.vocab import VOCAB_SIZE, answer_text
 
@@ -211,7 +211,7 @@ class Episodes:
         outcome = self.stacks.step(actions)
         self.success[:] = False
         self._given.clear()
-        for index in np.flatnonzero(outcome == Outcome.ANSWERED).tolist():
+        for index in np.flatnonzero(outcome == ANSWERED).tolist():
             problem = self.problems[index]
             assert problem is not None
             self._given[index] = self.stacks.answer(index)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.pose import Problem
-from o1nano.envs.rules import CallStacks, Outcome
+from o1nano.envs.rules import ANSWERED, CallStacks
 from o1nano.envs.stacks import Ints
 
 Floats = npt.NDArray[np.float64]
@@ -60,7 +60,7 @@ class AnswerTerm(RewardTerm):
     def __call__(self, step: Transition) -> Floats:
         """Returns ``[N]``: what the step is paid."""
         reward = np.zeros(len(step.outcome))
-        for index in np.flatnonzero(step.outcome == Outcome.ANSWERED).tolist():
+        for index in np.flatnonzero(step.outcome == ANSWERED).tolist():
             problem = step.problems[index]
             assert problem is not None
             reward[index] = self.judge(step.stacks, index, problem, bool(step.success[index]))

@@ -32,15 +32,18 @@ class Outcome(IntEnum):
     OUT_OF_TOKENS = 6
 
 
+# Plain integers: to compare an array with a member of an enumeration takes NumPy several times as long.
+RUNNING, ANSWERED, _ILLEGAL_TOKEN, _FRAME_FULL, _TOO_DEEP, _SELF_CALL, _OUT_OF_TOKENS = map(int, Outcome)
+_CALL, _TAIL_CALL, _RETURN, _CHILD_START = map(int, (Event.CALL, Event.TAIL_CALL, Event.RETURN, State.CHILD_START))
+_ILLEGAL = len(Event)  # beside the events of the grammar: what a token does that is not legal
+
+
 class Ended(NamedTuple):
     """A frame that has ended: its stack, its depth, all its tokens."""
 
     stack: int
     depth: int
     tokens: bytes
-
-
-_ILLEGAL = len(Event)  # beside the events of the grammar: what a token does that is not legal
 
 
 class CallStacks(Stacks):
@@ -83,25 +86,25 @@ class CallStacks(Stacks):
         if len(eventful):
             self._happen(eventful, self._event[code[eventful]], outcome)
         full, spent = self.length >= self.limits.frame_length, self.emitted >= self.limits.tokens
-        for over, why in ((full, Outcome.FRAME_FULL), (spent, Outcome.OUT_OF_TOKENS)):
+        for over, why in ((full, _FRAME_FULL), (spent, _OUT_OF_TOKENS)):
             if over.any():
-                outcome[over & (outcome == Outcome.RUNNING)] = why
+                outcome[over & (outcome == RUNNING)] = why
         return outcome
 
     def _happen(self, stacks: Ints, event: npt.NDArray[np.uint8], outcome: npt.NDArray[np.uint8]) -> None:
         """Does what some tokens ask for besides being written."""
-        outcome[stacks[event == _ILLEGAL]] = Outcome.ILLEGAL_TOKEN
-        returns = stacks[event == Event.RETURN]
-        asks = event <= Event.TAIL_CALL
-        self._record(stacks[(event == Event.TAIL_CALL) | (event == Event.RETURN)])
-        self._ask(stacks[asks], event[asks] == Event.CALL, outcome)
+        outcome[stacks[event == _ILLEGAL]] = _ILLEGAL_TOKEN
+        returns = stacks[event == _RETURN]
+        asks = event <= _TAIL_CALL
+        self._record(stacks[(event == _TAIL_CALL) | (event == _RETURN)])
+        self._ask(stacks[asks], event[asks] == _CALL, outcome)
         self._return(returns, outcome)
 
     def _ask(self, stacks: Ints, keeps: npt.NDArray[np.bool_], outcome: npt.NDArray[np.uint8]) -> None:
         """Opens frames on the questions that top frames have just ended; a call keeps the asker."""
-        outcome[stacks[self._is_own_prompt(stacks)]] = Outcome.SELF_CALL
-        outcome[stacks[keeps & (self.depth[stacks] + 1 >= self.limits.depth)]] = Outcome.TOO_DEEP
-        asked = outcome[stacks] == Outcome.RUNNING
+        outcome[stacks[self._is_own_prompt(stacks)]] = _SELF_CALL
+        outcome[stacks[keeps & (self.depth[stacks] + 1 >= self.limits.depth)]] = _TOO_DEEP
+        asked = outcome[stacks] == RUNNING
         stacks, keeps = stacks[asked], keeps[asked]
         if not len(stacks):
             return
@@ -119,7 +122,7 @@ class CallStacks(Stacks):
         self.depth[stacks] += keeps
         self.deepest[stacks] = np.maximum(self.deepest[stacks], self.depth[stacks] + 1)
         self.length[stacks] = self.mark[stacks] = size + 2
-        self.state[stacks] = State.CHILD_START
+        self.state[stacks] = _CHILD_START
 
     def _is_own_prompt(self, stacks: Ints) -> npt.NDArray[np.bool_]:
         """Tells whether the question that a top frame has just ended is the one that it was opened on itself."""
@@ -134,11 +137,11 @@ class CallStacks(Stacks):
     def _return(self, stacks: Ints, outcome: npt.NDArray[np.uint8]) -> None:
         """Discards top frames that have answered, and writes the answer behind the call below."""
         root = self.depth[stacks] == 0
-        outcome[stacks[root]] = Outcome.ANSWERED
+        outcome[stacks[root]] = ANSWERED
         child = self.top[stacks]
         at, size = self.suspended_length[child - 1], self.length[stacks] - 1 - self.mark[stacks]
         over = ~root & (at + size > self.limits.frame_length)
-        outcome[stacks[over]] = Outcome.FRAME_FULL
+        outcome[stacks[over]] = _FRAME_FULL
         goes_on = ~(root | over)
         stacks, child, at, size = stacks[goes_on], child[goes_on], at[goes_on], size[goes_on]
         if not len(stacks):
@@ -161,6 +164,6 @@ def _usage(grammar: Grammar) -> npt.NDArray[np.int64]:
     table = np.zeros((*grammar.event.shape, len(Channel) + 2), dtype=np.int64)
     for channel in Channel:
         table[grammar.channel == channel, :, channel] = 1
-    table[..., len(Channel)] = grammar.event == Event.CALL
+    table[..., len(Channel)] = grammar.event == _CALL
     table[:, REVISE, len(Channel) + 1] = 1
     return table.reshape(-1, len(Channel) + 2)

@@ -25,6 +25,10 @@ _STATE = (
 )
 
 
+_START = np.array([State.ROOT_START, State.CHILD_START])  # of the frame of a problem, of a subtask
+_EMPTY = int(State.EMPTY)  # see ``rules`` on plain integers
+
+
 @dataclass(frozen=True)
 class Limits:
     """What one answer may cost.
@@ -104,7 +108,7 @@ class Stacks:
         self.tokens.reshape(-1)[spans(size, rows * room)[0]] = np.frombuffer(written, dtype=np.uint8)
         self.top[stacks], self.depth[stacks], self.deepest[stacks] = rows, 0, 1
         self.length[stacks] = self.mark[stacks] = self.longest[stacks] = size
-        self.state[stacks] = np.where(self.tokens[rows, 0] == SUBTASK, State.CHILD_START, State.ROOT_START)
+        self.state[stacks] = _START[(self.tokens[rows, 0] == SUBTASK).astype(np.intp)]
         self.usage[stacks] = 0
         self.emitted[stacks] = 0
 
@@ -123,7 +127,7 @@ class Stacks:
     def park(self, stacks: int | Ints) -> None:
         """Closes call stacks whose episodes have ended: until they are posed problems, their steps mean nothing."""
         self.tokens[self.top[stacks]] = 0
-        self.length[stacks], self.state[stacks] = 0, State.EMPTY
+        self.length[stacks], self.state[stacks] = 0, _EMPTY
 
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:
         """Returns the state as arrays."""

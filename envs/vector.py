@@ -15,7 +15,7 @@ from gymnasium.vector.utils import batch_space
 from o1nano.envs.arithmetic import observation_space
 from o1nano.envs.episodes import EnvConfig, Episodes
 from o1nano.envs.errors import ConfigurationError
-from o1nano.envs.rules import Outcome
+from o1nano.envs.rules import RUNNING
 from o1nano.envs.stacks import Ints
 from o1nano.envs.vocab import VOCAB_SIZE
 
@@ -90,10 +90,10 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
         """Emits one token in every environment."""
         resting = np.flatnonzero(self._ended)  # NEXT_STEP: for these, this step is the reset
         reward, outcome = self.episodes.step(np.asarray(actions))
-        reward[resting], outcome[resting] = 0.0, Outcome.RUNNING
+        reward[resting], outcome[resting] = 0.0, RUNNING
         self._steps += 1
         infos = self._start({}, resting)
-        terminated = outcome != Outcome.RUNNING
+        terminated = outcome != RUNNING
         truncated = np.zeros_like(terminated)
         if self.max_episode_steps is not None:
             truncated = ~terminated & (self._steps >= self.max_episode_steps)
@@ -129,7 +129,7 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
         A truncated episode has no terminal info, as a single one under a ``TimeLimit`` has none.
         """
         stacks = self.episodes.stacks
-        finished = ended[outcome[ended] != Outcome.RUNNING]
+        finished = ended[outcome[ended] != RUNNING]
         finals = self.episodes.finish(finished, outcome[finished]) if len(finished) else {}
         if not self._same_step:
             self._ended[ended] = True
