@@ -58,13 +58,13 @@ def probe(solver: Solver, problems: Sequence[Problem]) -> dict[str, float]:
             root[:first] + thought + bytes([END_THINK])
             for (_, root), (first, _), thought in zip(roots, cuts, changed, strict=True)
         ]
-        said = conclude(solver, frames, [len(problem.prompt) for problem, _ in roots])
+        said = conclude(solver, frames)
         right = [problem.accepts(answer) for (problem, _), answer in zip(roots, said, strict=True)]
         found[name] = float(np.mean(right)) if right else 0.0
     return found
 
 
-def conclude(solver: Solver, frames: Sequence[bytes], prompt_lengths: Sequence[int]) -> list[bytes]:
+def conclude(solver: Solver, frames: Sequence[bytes]) -> list[bytes]:
     """Has the model go on from frames that are under way; returns the visible answers, empty where there is none."""
     said = [b""] * len(frames)
 
@@ -72,7 +72,7 @@ def conclude(solver: Solver, frames: Sequence[bytes], prompt_lengths: Sequence[i
         def done(thread: Thread) -> None:
             said[index] = thread.answer
 
-        return Thread(frames[index], prompt_lengths[index], 0, Path(), done)
+        return Thread(frames[index], 0, Path(), done)
 
     fitting = [index for index, frame in enumerate(frames) if len(frame) < solver.config.frame_length]
     if fitting:
@@ -113,8 +113,7 @@ def revise(solver: Solver, problems: Sequence[Problem]) -> dict[str, float | int
         wrong.append(prompt + bytes([THINK, other]))
 
     def share_right(frames: list[bytes]) -> float:
-        lengths = [len(frame) - 2 for frame in frames]
-        said = conclude(solver, frames, lengths)
+        said = conclude(solver, frames)
         judged = [bool(frame_accepts(frame[:-2], answer)) for frame, answer in zip(frames, said, strict=True)]
         return float(np.mean(judged)) if judged else 0.0
 

@@ -19,7 +19,7 @@ from o1nano.agents.plain import restore
 from o1nano.envs.errors import CheckpointError
 from o1nano.envs.vocab import TOKENS
 
-KIND, FORMAT = "o1nano run", 1
+KIND, FORMAT = "o1nano run", 2
 
 
 class Snapshots:

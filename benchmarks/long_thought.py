@@ -107,18 +107,18 @@ def count(problem: Problem, config: EnvConfig) -> Cost:
     """Plays the expert's solution and counts."""
     episodes, expert = Episodes(1, config), ExpertPolicy()
     stacks = episodes.stacks
-    episodes.pose(0, problem)
+    episodes.pose([0], [problem])
     lengths = np.zeros(config.depth, dtype=np.intp)  # of the frames as they were seen last
     depth = -1
     held = flat = attended = attended_flat = 0
     outcome = Outcome.RUNNING
     while outcome == Outcome.RUNNING:
         now = int(stacks.depth[0])
-        replaced = now == depth and stacks.length[now] < lengths[now]  # a tail call
+        replaced = now == depth and stacks.length[0] < lengths[now]  # a tail call
         if now > depth or replaced:
             lengths[now] = 0
         before, depth = int(lengths[now]), now
-        lengths[now] = stacks.length[now]
+        lengths[now] = stacks.length[0]
         new = int(lengths[now]) - before  # an action, a prompt, or an injected answer with what was before it
         attended += sum(range(before + 1, before + new + 1))
         attended_flat += sum(range(flat + 1, flat + new + 1))

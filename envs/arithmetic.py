@@ -12,7 +12,7 @@ from gymnasium import spaces
 from o1nano.envs.episodes import EnvConfig, Episodes
 from o1nano.envs.errors import ConfigurationError, RenderModeError
 from o1nano.envs.render import Window, draw_picture, draw_stack
-from o1nano.envs.rules import Outcome
+from o1nano.envs.rules import RUNNING
 from o1nano.envs.vocab import VOCAB_SIZE
 
 OBSERVATION_DTYPES = ("float32", "uint8", "int16", "int64")
@@ -94,15 +94,15 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
     ) -> tuple[npt.NDArray[Any], dict[str, Any]]:
         """Poses a new problem; see the class for ``options``."""
         super().reset(seed=seed)
-        info = self.episodes.start(0, self.np_random, options)
+        info = self.episodes.start([0], [self.np_random], options)
         self._show()
-        return self._observe(), info
+        return self._observe(), _only(info)
 
     def step(self, action: np.int64) -> tuple[npt.NDArray[Any], float, bool, bool, dict[str, Any]]:
         """Emits one token."""
         reward, outcome = self.episodes.step(np.array([action]))
-        terminated = bool(outcome[0] != Outcome.RUNNING)
-        info = self.episodes.finish(0, outcome[0], bool(self.episodes.success[0])) if terminated else {}
+        terminated = bool(outcome[0] != RUNNING)
+        info = _only(self.episodes.finish([0], outcome)) if terminated else {}
         self._show()
         return self._observe(), float(reward[0]), terminated, False, info
 
@@ -129,3 +129,7 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
     def _observe(self) -> npt.NDArray[Any]:
         observation: npt.NDArray[Any] = self.episodes.stacks.observe()[0].astype(self.observation_space.dtype)
         return observation
+
+
+def _only(columns: dict[str, list[Any]]) -> dict[str, Any]:
+    return {name: column[0] for name, column in columns.items()}

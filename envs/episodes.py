@@ -16,8 +16,11 @@ from o1nano.envs.pose import Level, Phrasing, Problem, Split, check_choice, chec
 from o1nano.envs.problems import FAMILIES, FOUR_OPERATIONS
 from o1nano.envs.problems.base import FunctionFamily
 from o1nano.envs.rewards import RewardSum, Transition
-from o1nano.envs.rules import CallStacks, Limits, Outcome
+from o1nano.envs.rules import ANSWERED, CallStacks, Outcome
+from o1nano.envs.stacks import Ints, Limits
 from o1nano.envs.vocab import VOCAB_SIZE, answer_text
+
+_ENDS = [outcome.name.lower() for outcome in Outcome]
 
 
 @dataclass(frozen=True)
@@ -119,32 +122,37 @@ class Episodes:
         self.levels: LevelSource = UniformLevels(config.levels)
         self.rewards = RewardSum(num_episodes)
         self.success = np.zeros(num_episodes, dtype=bool)
+        self._given: dict[int, bytes] = {}  # the visible answers of the roots that the last step returned
         self._reported = np.ones(num_episodes, dtype=bool)
 
-    def start(self, index: int, rng: np.random.Generator, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Begins an episode and returns its info.
+    def start(
+        self,
+        indices: Sequence[int] | Ints,
+        rngs: Sequence[np.random.Generator],
+        options: Mapping[str, Any] | None = None,
+    ) -> dict[str, list[Any]]:
+        """Begins episodes, one after the other, and returns their infos as columns.
 
         One that is left unfinished, by a time limit or by a reset, is a failure to the source of levels.
 
         Args:
-            index: Which episode.
-            rng: The episode's own generator.
+            indices: Which episodes.
+            rngs: The generator of each.
             options: ``{"problem": text}`` poses a given problem, ``{"level": Level}`` draws one of a level.
         """
         options = options or {}
         unknown = set(options) - {"problem", "level"}
         if unknown:
             raise ConfigurationError(f"reset option {sorted(unknown)[0]!r}; accepted: 'problem', 'level'")
-        if not self._reported[index] and self.stacks.emitted[index]:
-            self._report(index, False)
-        if "problem" in options:
-            problem = read(options["problem"])
-        elif options.get("level") is not None:
-            problem = self._draw(options["level"], rng)
-        else:
-            problem = self._next(rng)
-        self.pose(index, problem)
-        return {"problem": problem.text}
+        given = read(options["problem"]) if "problem" in options else None
+        level = options.get("level")
+        problems = []
+        for index, rng in zip(np.asarray(indices).tolist(), rngs, strict=True):
+            if not self._reported[index] and self.stacks.emitted[index]:
+                self._report(index, False)
+            problems.append(given or (self._next(rng) if level is None else self._draw(level, rng)))
+        self.pose(indices, problems)
+        return {"problem": [problem.text for problem in problems]}
 
     def part(self) -> None:
         """Has the next episode begin a new group."""
@@ -163,12 +171,13 @@ class Episodes:
     def _draw(self, level: Level, rng: np.random.Generator) -> Problem:
         return draw(level, rng, self.config.split, self.config.phrasing)
 
-    def pose(self, index: int, problem: Problem) -> None:
-        """Begins an episode on a problem."""
-        self.stacks.pose(index, problem.prompt)
-        self.problems[index] = problem
-        self.rewards.reset(index)
-        self._reported[index] = False
+    def pose(self, indices: Sequence[int] | Ints, problems: Sequence[Problem]) -> None:
+        """Begins episodes on problems."""
+        self.stacks.pose(indices, [problem.prompt for problem in problems])
+        for index, problem in zip(np.asarray(indices).tolist(), problems, strict=True):
+            self.problems[index] = problem
+            self.rewards.reset(index)
+        self._reported[indices] = False
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the running episodes as plain containers and arrays; the source of levels has a state of its own."""
@@ -201,42 +210,50 @@ class Episodes:
             raise ActionError(f"actions {actions}; accepted: {len(self.problems)} integers from 0 to {VOCAB_SIZE - 1}")
         outcome = self.stacks.step(actions)
         self.success[:] = False
-        for index in np.flatnonzero(outcome == Outcome.ANSWERED).tolist():
+        self._given.clear()
+        for index in np.flatnonzero(outcome == ANSWERED).tolist():
             problem = self.problems[index]
             assert problem is not None
-            self.success[index] = problem.accepts(self.stacks.answer(index))
+            self._given[index] = self.stacks.answer(index)
+            self.success[index] = problem.accepts(self._given[index])
         return self.rewards.pay(Transition(self.stacks, self.problems, outcome, self.success)), outcome
 
-    def finish(self, index: int, outcome: int, success: bool) -> dict[str, Any]:
-        """Reports a finished episode to the source of levels and returns its terminal info."""
-        problem, stacks = self.problems[index], self.stacks
-        assert problem is not None
-        self._report(index, success)
-        reasoning, completion, subtask = stacks.channel_tokens[:, index].tolist()
+    def finish(self, indices: Sequence[int] | Ints, outcomes: npt.NDArray[np.uint8]) -> dict[str, list[Any]]:
+        """Reports episodes that the last step finished to the source of levels; returns terminal infos as columns.
+
+        Args:
+            indices: Which episodes.
+            outcomes: How each of them ended.
+        """
+        stacks, rows = self.stacks, np.asarray(indices).tolist()
+        successes, ends = self.success[indices].tolist(), outcomes.tolist()
+        problems = [self._report(index, success) for index, success in zip(rows, successes, strict=True)]
+        reasoning, completion, subtask, calls, revisions = stacks.usage[indices].T.tolist()
         return {
-            "is_success": bool(success),
-            "outcome": Outcome(outcome).name.lower(),
-            "level": str(problem.level or "posed"),
-            "problem": problem.text,
-            "expected": problem.answer_text,
-            "answer": answer_text(stacks.answer(index)) if outcome == Outcome.ANSWERED else "",
+            "is_success": successes,
+            "outcome": [_ENDS[end] for end in ends],
+            "level": [str(problem.level or "posed") for problem in problems],
+            "problem": [problem.text for problem in problems],
+            "expected": [problem.answer_text for problem in problems],
+            "answer": [answer_text(self._given.get(row, b"")) for row in rows],
             "reasoning_tokens": reasoning,
             "completion_tokens": completion,
             "subtask_tokens": subtask,
-            "subtasks": int(stacks.calls[index]),
-            "depth": int(stacks.deepest[index]),
-            "longest_context": int(stacks.longest[index]),
-            "revisions": int(stacks.revisions[index]),
-            **self.rewards.info(index, success),
+            "subtasks": calls,
+            "depth": stacks.deepest[indices].tolist(),
+            "longest_context": stacks.longest[indices].tolist(),
+            "revisions": revisions,
+            **self.rewards.infos(indices, successes),
         }
 
-    def _report(self, index: int, success: bool) -> None:
+    def _report(self, index: int, success: bool) -> Problem:
         """Tells the source of levels how an episode went; a user's own problem has no level."""
         problem = self.problems[index]
         assert problem is not None
         self._reported[index] = True
         if problem.level is not None:
             self.levels.record(problem.level, success)
+        return problem
 
 
 def _saved(problem: Problem | None) -> list[Any] | None:

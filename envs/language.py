@@ -119,12 +119,15 @@ def say(template: str, task: Task) -> list[int]:
     return tokens
 
 
-def fits(template: str, task: Task) -> bool:
-    """Tells whether a template has a place for every argument."""
-    if isinstance(task, Binary):
-        return True
-    spare = len(task.args) - _slots(template)
-    return spare > 0 if "{list}" in template or "{pairs}" in template else spare == 0
+@cache
+def fitting(templates: tuple[str, ...], arguments: int) -> tuple[str, ...]:
+    """Returns the templates that have a place for every argument, or operand."""
+    return tuple(template for template in templates if _fits(template, arguments))
+
+
+def _fits(template: str, arguments: int) -> bool:
+    spare = arguments - _slots(template)
+    return spare > 0 if "{list}" in template or "{pairs}" in template else spare == 0 or "{expr}" in template
 
 
 @cache

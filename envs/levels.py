@@ -10,6 +10,7 @@ import numpy as np
 
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.pose import Level, check_family
+from o1nano.envs.problems.base import below
 
 
 class LevelSource(Protocol):
@@ -34,7 +35,7 @@ class UniformLevels:
 
     def draw(self, rng: np.random.Generator) -> Level:
         """Returns one of the levels."""
-        return self.levels[int(rng.integers(len(self.levels)))]
+        return self.levels[below(rng, len(self.levels))]
 
     def record(self, level: Level, success: bool) -> None:
         """Does nothing."""

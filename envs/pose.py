@@ -12,8 +12,9 @@ import numpy as np
 
 from o1nano.envs.errors import ConfigurationError, ProblemError
 from o1nano.envs.expression import Function, Task, accepts, answer, canonical, evaluate
-from o1nano.envs.language import fits, parse, say
+from o1nano.envs.language import fitting, parse, say
 from o1nano.envs.problems import FAMILIES, family_of
+from o1nano.envs.problems.base import below
 from o1nano.envs.vocab import ACCEPTED, EQUALS, PROBLEM, SUBTASK, answer_text, problem_text, tokenize
 
 Split = Literal["train", "test", "all"]
@@ -116,8 +117,8 @@ def draw(level: Level, rng: np.random.Generator, split: Split = "train", phrasin
 
 
 def _choose(expr: Task, phrasings: tuple[str, ...], rng: np.random.Generator) -> str:
-    fitting = [template for template in phrasings if fits(template, expr)]
-    return fitting[int(rng.integers(len(fitting)))]
+    possible = fitting(phrasings, len(expr.args) if isinstance(expr, Function) else 2)
+    return possible[below(rng, len(possible))]
 
 
 def split_of(expr: Task) -> Split:

@@ -14,7 +14,7 @@ from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.expert import demonstrate
 from o1nano.envs.pose import Problem, frame_accepts
 from o1nano.envs.rewards import AnswerTerm, Floats, RewardTerm, Transition
-from o1nano.envs.rules import CallStacks, Outcome
+from o1nano.envs.rules import RUNNING, CallStacks
 from o1nano.envs.vocab import CALL, END_CALL, END_THINK, EQUALS, REMAINDER, SUBTASK, answer_text
 
 _NEEDLESS = re.compile(r"\b0\d|^-0\b|R 0$")
@@ -63,7 +63,7 @@ class SubAnswers(RewardTerm):
 
     def __call__(self, step: Transition) -> Floats:
         """Returns ``[N]``: what the step is paid."""
-        before, depth, running = self._potential.copy(), step.stacks.depth, step.outcome == Outcome.RUNNING
+        before, depth, running = self._potential.copy(), step.stacks.depth, step.outcome == RUNNING
         for index in np.flatnonzero((depth < self._depth) & running).tolist():
             problem = step.problems[index]
             assert problem is not None
@@ -178,8 +178,7 @@ def _calls(frame: bytes) -> Iterator[bytes]:
 
 def _last_call(stacks: CallStacks, index: int) -> tuple[bytes, bytes]:
     """Returns the question of the call that has just returned to a top frame, and the answer that was injected."""
-    row = stacks.top[index]
-    frame = stacks.tokens[row, : stacks.length[row]].tobytes()
+    frame = stacks.frame(index).tobytes()
     end = frame.rindex(END_CALL)
     return frame[frame.rindex(CALL, 0, end) + 1 : end], frame[end + 1 :]
 

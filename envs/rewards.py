@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.pose import Problem
-from o1nano.envs.rules import CallStacks, Outcome
+from o1nano.envs.rules import ANSWERED, CallStacks
+from o1nano.envs.stacks import Ints
 
 Floats = npt.NDArray[np.float64]
 
@@ -59,7 +60,7 @@ class AnswerTerm(RewardTerm):
     def __call__(self, step: Transition) -> Floats:
         """Returns ``[N]``: what the step is paid."""
         reward = np.zeros(len(step.outcome))
-        for index in np.flatnonzero(step.outcome == Outcome.ANSWERED).tolist():
+        for index in np.flatnonzero(step.outcome == ANSWERED).tolist():
             problem = step.problems[index]
             assert problem is not None
             reward[index] = self.judge(step.stacks, index, problem, bool(step.success[index]))
@@ -121,12 +122,14 @@ class RewardSum:
             self.sums[name][...] = state[name][0]
             term.load_state_dict(state[name][1])
 
-    def info(self, index: int, success: bool) -> dict[str, float]:
-        """Returns what an episode was paid, term by term, with the true reward and the sum; empty without terms."""
+    def infos(self, indices: Sequence[int] | Ints, successes: Sequence[bool]) -> dict[str, list[float]]:
+        """Returns columns of what episodes were paid: by each term, the true reward, the sum; none without terms."""
         if not self.terms:
             return {}
-        paid = {f"reward/{name}": float(values[index]) for name, values in self.sums.items()}
-        return {**paid, "reward/true": float(success), "reward/total": float(success) + sum(paid.values())}
+        true = np.array(successes, dtype=np.float64)
+        paid = {f"reward/{name}": values[indices] for name, values in self.sums.items()}
+        columns = {**paid, "reward/true": true, "reward/total": true + sum(paid.values())}
+        return {name: column.tolist() for name, column in columns.items()}
 
 
 def hack_rate(returns: Sequence[float], successes: Sequence[bool]) -> float:

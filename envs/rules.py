@@ -4,30 +4,20 @@ One frame is one context: a prompt, thinking, an answer. The rules only push, po
 child frame, ``<eos>`` discards a frame and injects its answer into the parent, a tail call replaces the current frame;
 every digit is written by the agent.
 
-Shapes: N call stacks, D frames deep at most, L tokens long at most. Frames live in flat arrays ``[N * D, L]``; the
-frame at depth d of stack n is row ``n * D + d``, so the top frames are one index array.
+A step is a fixed number of operations on all stacks, and some more on those few where a frame opens or returns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.grammar import Channel, Event, Grammar, State
-from o1nano.envs.vocab import CALL, END_CALL, END_THINK, EQUALS, GOTO, REVISE, SUBTASK, VOCAB_SIZE
-
-Ints = npt.NDArray[np.intp]
-# Everything about a call stack that its past decides.
-_STATE = (
-    *("tokens", "length", "state", "prompt_length", "mark", "depth", "top"),
-    *("channel_tokens", "emitted", "calls", "revisions", "deepest", "longest"),
-)
+from o1nano.envs.stacks import Ints, Limits, Stacks, spans
+from o1nano.envs.vocab import CALL, END_THINK, EQUALS, GOTO, REVISE, SUBTASK, VOCAB_SIZE
 
 
 class Outcome(IntEnum):
@@ -42,24 +32,10 @@ class Outcome(IntEnum):
     OUT_OF_TOKENS = 6
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What one answer may cost.
-
-    Attributes:
-        frame_length: Tokens in one frame, prompt and injected answers included; also the length of an observation.
-        depth: Frames open at the same time, the root included.
-        tokens: Tokens emitted for one root problem, over all its frames.
-    """
-
-    frame_length: int = 128
-    depth: int = 32
-    tokens: int = 4096
-
-    def __post_init__(self) -> None:
-        for name, least in (("frame_length", 8), ("depth", 1), ("tokens", 1)):
-            if getattr(self, name) < least:
-                raise ConfigurationError(f"{name}={getattr(self, name)!r}; accepted: an integer of at least {least}")
+# Plain integers: to compare an array with a member of an enumeration takes NumPy several times as long.
+RUNNING, ANSWERED, _ILLEGAL_TOKEN, _FRAME_FULL, _TOO_DEEP, _SELF_CALL, _OUT_OF_TOKENS = map(int, Outcome)
+_CALL, _TAIL_CALL, _RETURN, _CHILD_START = map(int, (Event.CALL, Event.TAIL_CALL, Event.RETURN, State.CHILD_START))
+_ILLEGAL = len(Event)  # beside the events of the grammar: what a token does that is not legal
 
 
 class Ended(NamedTuple):
@@ -70,111 +46,22 @@ class Ended(NamedTuple):
     tokens: bytes
 
 
-# What a token does besides being written: an Event in the lowest bits, and these.
-_EVENT, _ILLEGAL, _MARKS, _REVISES = 3, 4, 8, 16
-
-
-def _happening(grammar: Grammar) -> npt.NDArray[np.uint8]:
-    """``[NUM_STATES, VOCAB_SIZE]``: everything about a token that most tokens have nothing of."""
-    table = grammar.event | np.where(grammar.legal, 0, _ILLEGAL)
-    table[:, [CALL, GOTO, END_THINK]] |= _MARKS
-    table[:, REVISE] |= _REVISES
-    return table.astype(np.uint8)
-
-
-class CallStacks:
+class CallStacks(Stacks):
     """N independent call stacks that advance by one token each.
 
     Attributes:
-        tokens: ``[N * D, L]`` uint8, zero-padded frames.
-        length: ``[N * D]`` tokens in each frame.
-        state: ``[N * D]`` grammar state of each frame.
-        depth: ``[N]`` index of the top frame.
-        channel_tokens: ``[3, N]`` emitted tokens by ``Channel``.
-        emitted: ``[N]`` all of them.
-        calls, revisions, deepest, longest: ``[N]`` usage of the current problem.
         trace: Set to a list to have every frame that returns or tail-calls appended to it, children before parents.
     """
 
     def __init__(self, num_stacks: int, limits: Limits, grammar: Grammar) -> None:
-        self.num_stacks, self.limits, self.grammar = num_stacks, limits, grammar
-        frames = num_stacks * limits.depth
-        self.tokens = np.zeros((frames, limits.frame_length), dtype=np.uint8)
-        self.length = np.zeros(frames, dtype=np.intp)
-        self.state = np.zeros(frames, dtype=np.uint8)
-        self.prompt_length = np.zeros(frames, dtype=np.intp)
-        self.mark = np.zeros(frames, dtype=np.intp)  # where the open call, tail call or answer begins
-        self.depth = np.zeros(num_stacks, dtype=np.intp)
-        self.base = np.arange(num_stacks, dtype=np.intp) * limits.depth
-        self.top = self.base.copy()
-        self.channel_tokens = np.zeros((len(Channel), num_stacks), dtype=np.int64)
-        self.emitted = np.zeros(num_stacks, dtype=np.int64)
-        self.calls, self.revisions, self.deepest, self.longest = np.zeros((4, num_stacks), dtype=np.int64)
+        super().__init__(num_stacks, limits, grammar)
         self.trace: list[Ended] | None = None
-        # Tables of the grammar, flat: taking from them is the cheapest look-up that NumPy has.
-        self._successor, self._happening = grammar.successor.ravel(), _happening(grammar).ravel()
-        self._row_start = np.arange(frames, dtype=np.intp) * limits.frame_length
-
-    def pose(self, stack: int, prompt: Sequence[int]) -> None:
-        """Clears one call stack and opens its first frame on a prompt: ``<problem> ... =``, or a ``<subtask>``'s.
-
-        Raises:
-            ConfigurationError: If the prompt leaves no room in the frame.
-        """
-        if len(prompt) >= self.limits.frame_length:
-            raise ConfigurationError(
-                f"a problem of {len(prompt)} tokens; accepted: fewer than frame_length={self.limits.frame_length}"
-            )
-        row = self.base[stack]
-        self.depth[stack], self.top[stack] = 0, row
-        self.tokens[row] = 0
-        self.tokens[row, : len(prompt)] = prompt
-        self._open(row, len(prompt), State.CHILD_START if prompt[0] == SUBTASK else State.ROOT_START)
-        self.channel_tokens[:, stack] = self.emitted[stack] = 0
-        self.calls[stack] = self.revisions[stack] = 0
-        self.deepest[stack], self.longest[stack] = 1, len(prompt)
-
-    def continue_at(self, stack: int, frame: Sequence[int], prompt_length: int) -> None:
-        """Clears one call stack and goes on with a frame that is under way.
-
-        Args:
-            stack: Which stack.
-            frame: Its tokens so far.
-            prompt_length: How many of them are its prompt.
-        """
-        self.pose(stack, frame)
-        row = self.top[stack]
-        self.prompt_length[row] = prompt_length
-        self.state[row] = self.grammar.run(frame)
-
-    def rewind(self, stack: int, length: int) -> None:
-        """Takes back what the top frame holds beyond some length; what it cost stays spent."""
-        row = self.top[stack]
-        self.tokens[row, length:] = 0
-        self.length[row] = length
-        self.state[row] = self.grammar.run(self.tokens[row, :length].tolist())
-
-    def park(self, stack: int) -> None:
-        """Closes a call stack whose episode has ended: until it is posed a problem, its steps mean nothing."""
-        self.tokens[self.top[stack]] = 0
-        self._open(self.top[stack], 0, State.EMPTY)
-
-    def state_dict(self) -> dict[str, npt.NDArray[Any]]:
-        """Returns the state as arrays."""
-        return {name: getattr(self, name).copy() for name in _STATE}
-
-    def load_state_dict(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Restores what ``state_dict`` of as many call stacks with the same limits returned."""
-        for name in _STATE:
-            getattr(self, name)[...] = state[name]
-
-    def observe(self) -> npt.NDArray[np.uint8]:
-        """Returns a copy of the top frames, ``[N, L]``."""
-        return self.tokens.take(self.top, axis=0)
-
-    def masks(self) -> npt.NDArray[np.bool_]:
-        """Returns the legal next tokens of the top frames, ``[N, V]``."""
-        return self.grammar.legal[self.state[self.top]]
+        # Tables by state * VOCAB_SIZE + token: one look-up a step tells everything about all tokens.
+        self._successor = grammar.successor.ravel().astype(np.intp)
+        self._event = np.where(grammar.legal, grammar.event, _ILLEGAL).ravel()
+        self._eventful = self._event > 0
+        self._marks = np.isin(np.arange(len(self._event)) % VOCAB_SIZE, (CALL, GOTO, END_THINK))
+        self._usage = _usage(grammar)
 
     def step(self, actions: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
         """Appends one token to every top frame and does what it asks for.
@@ -186,136 +73,97 @@ class CallStacks:
             ``[N]`` the ``Outcome`` of each stack. A stack that has ended must be posed a new problem before its
             next step.
         """
-        top = self.top
-        state, at = self.state.take(top), self.length.take(top)
-        code = state * np.intp(VOCAB_SIZE) + actions
-        self.tokens.reshape(-1)[self._row_start.take(top) + at] = actions
-        self.length[top] = at + 1
-        np.maximum(self.longest, at + 1, out=self.longest)
-        self.state[top] = self._successor.take(code)
-        channel = self.grammar.channel.take(state)
-        for index, counts in enumerate(self.channel_tokens):
-            counts += channel == index
+        code = self.state * VOCAB_SIZE + actions
+        self.tokens.reshape(-1)[self.top * self.limits.frame_length + self.length] = actions.astype(np.uint8)
+        self.state[:] = self._successor.take(code)
+        self.length += 1
+        np.maximum(self.longest, self.length, out=self.longest)
+        np.copyto(self.mark, self.length, where=self._marks.take(code))
+        self.usage += self._usage.take(code, axis=0)
         self.emitted += 1
         outcome = np.zeros(self.num_stacks, dtype=np.uint8)
-        happening = self._happening.take(code)
-        rows = happening.nonzero()[0]
-        if len(rows):
-            self._happen(rows, happening[rows], at[rows], outcome)
-        length = self.length.take(self.top)
-        full, spent = length >= self.limits.frame_length, self.emitted >= self.limits.tokens
-        if full.any():
-            outcome[full & (outcome == Outcome.RUNNING)] = Outcome.FRAME_FULL
-        if spent.any():
-            outcome[spent & (outcome == Outcome.RUNNING)] = Outcome.OUT_OF_TOKENS
+        eventful = self._eventful.take(code).nonzero()[0]
+        if len(eventful):
+            self._happen(eventful, self._event[code[eventful]], outcome)
+        full, spent = self.length >= self.limits.frame_length, self.emitted >= self.limits.tokens
+        for over, why in ((full, _FRAME_FULL), (spent, _OUT_OF_TOKENS)):
+            if over.any():
+                outcome[over & (outcome == RUNNING)] = why
         return outcome
 
-    def _happen(self, stacks: Ints, what: npt.NDArray[np.uint8], at: Ints, outcome: npt.NDArray[np.uint8]) -> None:
+    def _happen(self, stacks: Ints, event: npt.NDArray[np.uint8], outcome: npt.NDArray[np.uint8]) -> None:
         """Does what some tokens ask for besides being written."""
-        outcome[stacks[(what & _ILLEGAL) > 0]] = Outcome.ILLEGAL_TOKEN
-        self.revisions[stacks[(what & _REVISES) > 0]] += 1
-        marks = (what & _MARKS) > 0
-        self.mark[self.top[stacks[marks]]] = at[marks] + 1
-        event = what & _EVENT
-        for kind, method in (
-            (Event.CALL, self._call),
-            (Event.TAIL_CALL, self._tail_call),
-            (Event.RETURN, self._return),
-        ):
-            those = stacks[event == kind]
-            if len(those):
-                method(those, outcome)
+        outcome[stacks[event == _ILLEGAL]] = _ILLEGAL_TOKEN
+        returns = stacks[event == _RETURN]
+        asks = event <= _TAIL_CALL
+        self._record(stacks[(event == _TAIL_CALL) | (event == _RETURN)])
+        self._ask(stacks[asks], event[asks] == _CALL, outcome)
+        self._return(returns, outcome)
 
-    def answer(self, stack: int) -> bytes:
-        """Returns the visible answer of a stack whose root has returned: completion tokens only, without ``<eos>``."""
-        row = self.top[stack]
-        return self.tokens[row, self.mark[row] : self.length[row] - 1].tobytes()
-
-    def open_frames(self, stack: int) -> list[npt.NDArray[np.uint8]]:
-        """Returns the tokens of every open frame of a stack, root first."""
-        first = self.base[stack]
-        return [self.tokens[row, : self.length[row]] for row in range(first, first + self.depth[stack] + 1)]
-
-    def _open(self, row: npt.ArrayLike, length: npt.ArrayLike, state: int) -> None:
-        rows = np.asarray(row)
-        self.length[rows] = self.prompt_length[rows] = self.mark[rows] = length
-        self.state[rows] = state
-
-    def _call(self, stacks: Ints, outcome: npt.NDArray[np.uint8]) -> None:
-        self.calls[stacks] += 1
-        deep = self.depth[stacks] + 1 >= self.limits.depth
-        outcome[stacks[deep]] = Outcome.TOO_DEEP
-        stacks = stacks[~deep]
-        parent = self.top[stacks]
-        child = parent + 1
-        self._write_subtask(parent, child, END_CALL)
-        outcome[stacks[self._same_prompt(parent, child)]] = Outcome.SELF_CALL
-        pushed = outcome[stacks] == Outcome.RUNNING
-        self.depth[stacks[pushed]] += 1
-        self.top[stacks[pushed]] += 1
-        np.maximum(self.deepest, self.depth + 1, out=self.deepest)
-
-    def _tail_call(self, stacks: Ints, outcome: npt.NDArray[np.uint8]) -> None:
-        self._record(stacks)
-        row = self.top[stacks]
-        frames, lengths = self.tokens[row], self.prompt_length[row]
-        self._write_subtask(row, row, EQUALS)
-        same = (lengths == self.length[row]) & (
-            (frames == self.tokens[row]) | (np.arange(self.limits.frame_length) >= lengths[:, None])
-        ).all(1)
-        outcome[stacks[same]] = Outcome.SELF_CALL
-
-    def _write_subtask(self, source: Ints, target: Ints, end: int) -> None:
-        """Writes ``<subtask> expr =`` into the target rows, from the expressions that the source rows just ended."""
-        if not len(source):
+    def _ask(self, stacks: Ints, keeps: npt.NDArray[np.bool_], outcome: npt.NDArray[np.uint8]) -> None:
+        """Opens frames on the questions that top frames have just ended; a call keeps the asker."""
+        outcome[stacks[self._is_own_prompt(stacks)]] = _SELF_CALL
+        outcome[stacks[keeps & (self.depth[stacks] + 1 >= self.limits.depth)]] = _TOO_DEEP
+        asked = outcome[stacks] == RUNNING
+        stacks, keeps = stacks[asked], keeps[asked]
+        if not len(stacks):
             return
-        start, size = self.mark[source], self.length[source] - 1 - self.mark[source]
-        offset, inside = self._ragged(size)
-        # A gathered copy, because a tail call reads and writes the same row.
-        expression = self.tokens[source[:, None], np.where(inside, start[:, None] + offset, 0)]
-        self.tokens[target] = 0
-        self.tokens[target, 0] = SUBTASK
-        rows, columns = np.nonzero(inside)
-        self.tokens[target[rows], 1 + columns] = expression[rows, columns]
-        self.tokens[target, 1 + size] = EQUALS
-        self._open(target, size + 2, State.CHILD_START)
+        asker, start = self.top[stacks], self.mark[stacks]
+        child, size = asker + keeps, self.length[stacks] - 1 - start
+        self.suspended_length[asker], self.suspended_state[asker] = self.length[stacks], self.state[stacks]
+        width, tokens = self.limits.frame_length, self.tokens.reshape(-1)
+        source, target = spans(size, asker * width + start, child * width + 1)
+        question = tokens[source]  # a copy: a tail call reads and writes the same row
+        self.tokens[child] = 0
+        self.tokens[child, 0] = SUBTASK
+        tokens[target] = question
+        self.tokens[child, size + 1] = EQUALS
+        self.top[stacks] = child
+        self.depth[stacks] += keeps
+        self.deepest[stacks] = np.maximum(self.deepest[stacks], self.depth[stacks] + 1)
+        self.length[stacks] = self.mark[stacks] = size + 2
+        self.state[stacks] = _CHILD_START
 
-    def _same_prompt(self, parent: Ints, child: Ints) -> npt.NDArray[np.bool_]:
-        same: npt.NDArray[np.bool_] = self.prompt_length[parent] == self.length[child]
-        for index in np.flatnonzero(same):
-            length = self.length[child[index]]
-            same[index] = (self.tokens[parent[index], :length] == self.tokens[child[index], :length]).all()
+    def _is_own_prompt(self, stacks: Ints) -> npt.NDArray[np.bool_]:
+        """Tells whether the question that a top frame has just ended is the one that it was opened on itself."""
+        row, start, end = self.top[stacks], self.mark[stacks], self.length[stacks] - 1
+        # A prompt ends with its only "=": few are of the question's length, so the rest is looked at one by one.
+        same: npt.NDArray[np.bool_] = (self.tokens[row, end - start + 1] == EQUALS) & (self.tokens[row, 0] == SUBTASK)
+        for index in same.nonzero()[0].tolist():
+            frame = self.tokens[row[index]].tobytes()
+            same[index] = frame.startswith(frame[start[index] : end[index]], 1)
         return same
 
     def _return(self, stacks: Ints, outcome: npt.NDArray[np.uint8]) -> None:
-        self._record(stacks)
+        """Discards top frames that have answered, and writes the answer behind the call below."""
         root = self.depth[stacks] == 0
-        outcome[stacks[root]] = Outcome.ANSWERED
-        stacks = stacks[~root]
+        outcome[stacks[root]] = ANSWERED
+        child = self.top[stacks]
+        at, size = self.suspended_length[child - 1], self.length[stacks] - 1 - self.mark[stacks]
+        over = ~root & (at + size > self.limits.frame_length)
+        outcome[stacks[over]] = _FRAME_FULL
+        goes_on = ~(root | over)
+        stacks, child, at, size = stacks[goes_on], child[goes_on], at[goes_on], size[goes_on]
         if not len(stacks):
             return
-        child = self.top[stacks]
-        parent = child - 1
-        start, at = self.mark[child], self.length[parent]
-        size = self.length[child] - 1 - start
-        fits = at + size <= self.limits.frame_length
-        outcome[stacks[~fits]] = Outcome.FRAME_FULL
-        stacks, child, parent, start, at, size = (x[fits] for x in (stacks, child, parent, start, at, size))
-        _, inside = self._ragged(size)
-        rows, columns = np.nonzero(inside)
-        self.tokens[parent[rows], at[rows] + columns] = self.tokens[child[rows], start[rows] + columns]
-        self.length[parent] = at + size
-        self.depth[stacks] -= 1
+        parent, width, tokens = child - 1, self.limits.frame_length, self.tokens.reshape(-1)
+        source, target = spans(size, child * width + self.mark[stacks], parent * width + at)
+        tokens[target] = tokens[source]
+        self.length[stacks], self.state[stacks] = at + size, self.suspended_state[parent]
         self.top[stacks] = parent
+        self.depth[stacks] -= 1
 
     def _record(self, stacks: Ints) -> None:
         if self.trace is not None:
-            for stack in stacks:
-                row = self.top[stack]
-                frame = self.tokens[row, : self.length[row]].tobytes()
-                self.trace.append(Ended(int(stack), int(self.depth[stack]), frame))
+            for stack in stacks.tolist():
+                self.trace.append(Ended(stack, int(self.depth[stack]), self.frame(stack).tobytes()))
 
-    def _ragged(self, size: Ints) -> tuple[Ints, npt.NDArray[np.bool_]]:
-        """Returns column offsets ``[W]`` and which of them lie inside each row, ``[len(size), W]``."""
-        offset = np.arange(size.max(initial=0))
-        return offset, offset < size[:, None]
+
+def _usage(grammar: Grammar) -> npt.NDArray[np.int64]:
+    """``[NUM_STATES * VOCAB_SIZE, 5]``: what a token adds to ``usage``."""
+    table = np.zeros((*grammar.event.shape, len(Channel) + 2), dtype=np.int64)
+    for channel in Channel:
+        table[grammar.channel == channel, :, channel] = 1
+    table[..., len(Channel)] = grammar.event == _CALL
+    table[:, REVISE, len(Channel) + 1] = 1
+    return table.reshape(-1, len(Channel) + 2)

@@ -15,7 +15,8 @@ from gymnasium.vector.utils import batch_space
 from o1nano.envs.arithmetic import observation_space
 from o1nano.envs.episodes import EnvConfig, Episodes
 from o1nano.envs.errors import ConfigurationError
-from o1nano.envs.rules import Outcome
+from o1nano.envs.rules import RUNNING
+from o1nano.envs.stacks import Ints
 from o1nano.envs.vocab import VOCAB_SIZE
 
 Array = npt.NDArray[Any]
@@ -82,23 +83,23 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
             if own is not None:
                 self.generators[i] = seeding.np_random(own)[0]
         self.episodes.part()
-        infos = self._start({}, np.flatnonzero(mask).tolist(), options)
+        infos = self._start({}, np.flatnonzero(mask), options)
         return self._observe(), infos
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         """Emits one token in every environment."""
         resting = np.flatnonzero(self._ended)  # NEXT_STEP: for these, this step is the reset
         reward, outcome = self.episodes.step(np.asarray(actions))
-        reward[resting], outcome[resting] = 0.0, Outcome.RUNNING
+        reward[resting], outcome[resting] = 0.0, RUNNING
         self._steps += 1
-        infos = self._start({}, resting.tolist()) if len(resting) else {}
-        terminated = outcome != Outcome.RUNNING
+        infos = self._start({}, resting)
+        terminated = outcome != RUNNING
         truncated = np.zeros_like(terminated)
         if self.max_episode_steps is not None:
             truncated = ~terminated & (self._steps >= self.max_episode_steps)
         observations = self._observe()
-        ended = np.flatnonzero(terminated | truncated).tolist()
-        if ended:
+        ended = (terminated | truncated).nonzero()[0]
+        if len(ended):
             infos = self._end(ended, outcome, observations, infos)
         return observations, reward, terminated, truncated, infos
 
@@ -122,52 +123,52 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
         """Returns ``[N, V]``: which tokens are legal next."""
         return self.episodes.stacks.masks()
 
-    def _end(self, ended: list[int], outcome: Array, observations: Array, infos: dict[str, Any]) -> dict[str, Any]:
+    def _end(self, ended: Ints, outcome: Array, observations: Array, infos: dict[str, Any]) -> dict[str, Any]:
         """Reports episodes; under SAME_STEP also begins the next ones, whose first observations take their rows.
 
         A truncated episode has no terminal info, as a single one under a ``TimeLimit`` has none.
         """
-        episodes = self.episodes
-        finals = [
-            episodes.finish(i, int(outcome[i]), bool(episodes.success[i])) if outcome[i] != Outcome.RUNNING else {}
-            for i in ended
-        ]
+        stacks = self.episodes.stacks
+        finished = ended[outcome[ended] != RUNNING]
+        finals = self.episodes.finish(finished, outcome[finished]) if len(finished) else {}
         if not self._same_step:
             self._ended[ended] = True
-            for i in ended:
-                episodes.stacks.park(i)
-            return self._gather(infos, ended, finals)
-        infos["final_obs"], infos["_final_obs"] = np.full(self.num_envs, None), np.zeros(self.num_envs, dtype=bool)
-        infos["final_info"], infos["_final_info"] = self._gather({}, ended, finals), infos["_final_obs"].copy()
-        for mask in (infos["_final_obs"], infos["_final_info"]):
-            mask[ended] = True
-        for i in ended:
-            infos["final_obs"][i] = observations[i].copy()
-        infos = self._start(infos, ended)
-        stacks = episodes.stacks
+            stacks.park(ended)
+            return self._gather(infos, finished, finals)
+        self._gather(infos, ended, {"final_obs": list(observations[ended])})
+        infos["final_info"], infos["_final_info"] = self._gather({}, finished, finals), infos["_final_obs"].copy()
+        self._start(infos, ended)
         observations[ended] = stacks.tokens[stacks.top[ended]]
         return infos
 
-    def _start(self, infos: dict[str, Any], rows: list[int], options: dict[str, Any] | None = None) -> dict[str, Any]:
+    def _start(self, infos: dict[str, Any], rows: Ints, options: dict[str, Any] | None = None) -> dict[str, Any]:
+        if not len(rows):
+            return infos
         self._steps[rows], self._ended[rows] = 0, False
-        return self._gather(infos, rows, [self.episodes.start(i, self.generators[i], options) for i in rows])
+        generators = [self.generators[row] for row in rows.tolist()]
+        return self._gather(infos, rows, self.episodes.start(rows, generators, options))
 
-    def _gather(self, infos: dict[str, Any], rows: list[int], parts: list[dict[str, Any]]) -> dict[str, Any]:
-        """Adds the infos of some environments, one key after the other.
+    def _gather(self, infos: dict[str, Any], rows: Ints, columns: dict[str, list[Any]]) -> dict[str, Any]:
+        """Adds the infos of some environments, which are columns.
 
         ``VectorEnv._add_info`` adds one environment after the other and took most of the time of a step.
         """
-        for key in dict.fromkeys(key for part in parts for key in part):
-            own = [(row, part[key]) for row, part in zip(rows, parts, strict=True) if key in part]
+        mask = np.zeros(self.num_envs, dtype=bool)
+        mask[rows] = True
+        places = rows.tolist()
+        for key, column in columns.items():
             if key not in infos:
-                kind = type(own[0][1])
-                infos[key] = np.zeros(self.num_envs, kind if kind in (int, float, bool) else object)
+                kind = type(column[0])
+                plain = kind in (int, float, bool)
+                infos[key] = np.zeros(self.num_envs, kind) if plain else np.empty(self.num_envs, object)  # of None
                 infos[f"_{key}"] = np.zeros(self.num_envs, dtype=bool)
-                if infos[key].dtype == object:
-                    infos[key][:] = None
-            array, mask = infos[key], infos[f"_{key}"]
-            for row, value in own:
-                array[row], mask[row] = value, True
+            infos[f"_{key}"] |= mask
+            array = infos[key]
+            if array.dtype == object:
+                for place, value in zip(places, column, strict=True):
+                    array[place] = value
+            else:
+                array[rows] = column
         return infos
 
     def _observe(self) -> Array:

@@ -51,6 +51,7 @@ THINK, END_THINK, CALL, END_CALL, GOTO = ID["<think>"], ID["</think>"], ID["<cal
 OK, WRONG, REVISE, CHECK, EOS = ID["<ok>"], ID["<wrong>"], ID["<revise>"], ID["%"], ID["<eos>"]
 
 ACCEPTED = '"98+45", "(4-7)*3", "What is 98 plus 45?", "Calculate the quotient of 98 and 45", "gcd(48, 36)"'
+_DIGIT_TOKENS = bytes.maketrans(b"0123456789", bytes(range(ZERO, NINE + 1)))
 _PIECES = re.compile(r"\d|[a-z]+|\S")
 _IN_PROBLEMS = frozenset((*DIGITS, *"+-*/()=,:x", *WORDS, *FUNCTIONS, *MORE_WORDS))
 _FUNCTIONS = frozenset(ID[name] for name in (*FUNCTIONS, *ROOT_FUNCTIONS))
@@ -86,8 +87,8 @@ def tokenize(text: str) -> list[int]:
 
 def digits_of(value: int, least_first: bool) -> list[int]:
     """Returns the digit tokens of a non-negative integer."""
-    text = str(value)
-    return [ZERO + int(digit) for digit in (reversed(text) if least_first else text)]
+    digits = str(value).encode().translate(_DIGIT_TOKENS)
+    return [*reversed(digits)] if least_first else [*digits]
 
 
 def is_digit(token: int) -> bool:

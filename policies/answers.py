@@ -124,7 +124,7 @@ def explore(
 
         prompt = bytes(problems[problem].prompt)
         stream = key(seed, problem, path)
-        return Thread(prompt, len(prompt), stream, Path(stream, temperature), done, temperature)
+        return Thread(prompt, stream, Path(stream, temperature), done, temperature)
 
     # Long problems first: at the end the batch is not kept waiting for one of them.
     order = sorted(range(len(problems)), key=lambda index: -len(problems[index].prompt))

@@ -70,7 +70,7 @@ class Engine:
         while self._fill():
             log_probs, values = self.decoder.step(self.stacks.observe())
             self._hold(values)
-            state = self.stacks.state[self.stacks.top]
+            state = self.stacks.state.copy()
             self._constrain(log_probs, state)
             actions = choose(log_probs, self._temperature, uniforms(self._key, self._drawn))
             chance = log_probs.gather(1, th.from_numpy(actions).to(log_probs.device)[:, None])[:, 0].cpu().numpy()
@@ -97,7 +97,7 @@ class Engine:
         return any(thread is not None for thread in self.threads)
 
     def _enter(self, row: int, thread: Thread) -> None:
-        self.stacks.continue_at(row, list(thread.frame), thread.prompt_length)
+        self.stacks.continue_at(row, thread.frame)
         self.stacks.emitted[row] = thread.spent
         self.decoder.forget(row)
         self.threads[row] = thread
@@ -170,7 +170,7 @@ class Engine:
         for vote in range(max(thinking.vote, thinking.beam)):
             asked = commuted(prompt) if vote % 2 else prompt
             temperature = own if vote == 0 else own or 1.0
-            voter = Thread(asked, len(asked), key(*stream, vote), path, lambda _: self._count(ballot), temperature)
+            voter = Thread(asked, key(*stream, vote), path, lambda _: self._count(ballot), temperature)
             voter.depth, voter.candidacy = asker.depth + 1, ballot
             ballot.voters.append(voter)
         path.open[prompt] = ballot
@@ -216,7 +216,7 @@ class Engine:
             thread.candidacy.hold(thread, float(values[row]))
             self._count(thread.candidacy)
 
-    def _constrain(self, log_probs: th.Tensor, state: npt.NDArray[np.uint8]) -> None:
+    def _constrain(self, log_probs: th.Tensor, state: npt.NDArray[np.intp]) -> None:
         """Takes away what a path may not say while it must think on, or once it must answer."""
         thinking, emitted = self.thinking, self.stacks.emitted
         if thinking.min_tokens:
@@ -224,7 +224,7 @@ class Engine:
             log_probs[th.from_numpy(early), END_THINK] = -th.inf
         if thinking.max_tokens:
             late = th.from_numpy(np.flatnonzero(emitted >= thinking.max_tokens)).to(log_probs.device)
-            forbidden = self._hasty[th.from_numpy(state).long().to(log_probs.device)[late]]
+            forbidden = self._hasty[th.from_numpy(state).to(log_probs.device)[late]]
             log_probs[late] = log_probs[late].masked_fill(forbidden, -th.inf)
 
     def _retry(self, eligible: npt.NDArray[np.bool_], actions: npt.NDArray[np.int64], chance: np.ndarray) -> None:

@@ -91,7 +91,6 @@ class Thread:
 
     Attributes:
         frame: Its tokens so far.
-        prompt_length: How many of them are the prompt.
         key: Its stream of random numbers.
         path: What it is a part of.
         done: Called once it has ended.
@@ -110,7 +109,6 @@ class Thread:
     """
 
     frame: bytes
-    prompt_length: int
     key: int
     path: Path
     done: Callable[[Thread], None]

@@ -12,7 +12,8 @@ import torch as th
 from o1nano.envs.expert import ExpertPolicy, demonstrate
 from o1nano.envs.grammar import Grammar
 from o1nano.envs.pose import read
-from o1nano.envs.rules import CallStacks, Limits, Outcome
+from o1nano.envs.rules import CallStacks, Outcome
+from o1nano.envs.stacks import Limits
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.policies import decoding
 from o1nano.policies.actor_critic import ReasoningPolicy
@@ -145,7 +146,7 @@ class Ledger:
 def expert_steps(text: str) -> list[tuple[npt.NDArray[np.uint8], int]]:
     """The observation and the depth before every step of the expert on a problem."""
     stacks, expert = CallStacks(1, Limits(96, 8, 4096), Grammar()), ExpertPolicy()
-    stacks.pose(0, read(text).prompt)
+    stacks.pose([0], [read(text).prompt])
     steps, outcome = [], Outcome.RUNNING
     while outcome == Outcome.RUNNING:
         steps.append((stacks.observe(), int(stacks.depth[0])))

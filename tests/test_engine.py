@@ -16,7 +16,8 @@ from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.expert import ExpertPolicy, demonstrate
 from o1nano.envs.grammar import Grammar
 from o1nano.envs.pose import Level, Problem, draw, read, stream
-from o1nano.envs.rules import CallStacks, Ended, Limits
+from o1nano.envs.rules import CallStacks, Ended
+from o1nano.envs.stacks import Limits
 from o1nano.envs.vocab import spell
 from o1nano.policies import engine
 from o1nano.policies.answers import Answer, solve
@@ -161,7 +162,7 @@ def ended_frames(text: str) -> list[Ended]:
     """The expert's frames in the order in which they end."""
     stacks, expert = CallStacks(1, Limits(96, 8, 4096), Grammar()), ExpertPolicy()
     stacks.trace = []
-    stacks.pose(0, read(text).prompt)
+    stacks.pose([0], [read(text).prompt])
     while not stacks.step(expert.predict(stacks.observe()))[0]:
         pass
     return stacks.trace

@@ -14,7 +14,8 @@ from o1nano.envs.expression import answer
 from o1nano.envs.grammar import Grammar
 from o1nano.envs.language import parse
 from o1nano.envs.pose import Problem, frame_answer, read
-from o1nano.envs.rules import CallStacks, Limits, Outcome
+from o1nano.envs.rules import CallStacks, Outcome
+from o1nano.envs.stacks import Limits
 from o1nano.envs.vocab import EOS, EQUALS, REVISE, SUBTASK, spell
 from tests.helpers import ids, problems
 
@@ -163,7 +164,7 @@ def test_demonstrations_replayed_through_the_rules_are_what_the_rules_make(
 ) -> None:
     frames = demonstrate(problem, np.random.default_rng(seed), slips)
     stacks = CallStacks(1, Limits(frame_length=256, tokens=10**6), Grammar(functions=True))
-    stacks.pose(0, problem.prompt)
+    stacks.pose([0], [problem.prompt])
     stacks.trace = []
     scripts = {bytes(frame.tokens[: frame.tokens.index(EQUALS) + 1]): frame.tokens for frame in frames}
     outcome, steps = Outcome.RUNNING, 0
@@ -185,7 +186,7 @@ def test_the_expert_policy_solves_every_problem_from_observations_alone(problem:
     assert problem.level is not None
     env = ArithmeticEnv(operations=(problem.level.family,), thinking=thinking, call_stack=thinking)
     observation, _ = env.reset(seed=0)
-    env.episodes.pose(0, problem)
+    env.episodes.pose([0], [problem])
     observation, expert, terminated = env.episodes.stacks.observe()[0], ExpertPolicy(thinking), False
     while not terminated:
         observation, reward, terminated, _, info = env.step(expert.predict(observation[None])[0])

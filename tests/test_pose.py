@@ -23,7 +23,7 @@ from o1nano.envs.pose import (
     stream,
 )
 from o1nano.envs.problems import FAMILIES, FOUR_OPERATIONS
-from o1nano.envs.problems.base import draw_number
+from o1nano.envs.problems.base import below, draw_number
 from o1nano.envs.vocab import DIVIDE, MINUS, PLUS, TIMES, spell
 from tests.helpers import ids, problems
 
@@ -287,3 +287,35 @@ def test_what_is_handed_on_must_be_smaller_and_have_the_same_answer(prompt: str,
 
 def test_level_names() -> None:
     assert (str(Level("addition", 3)), str(Level("division", 4, 2))) == ("addition/3", "division/4x2")
+
+
+class Extreme(np.random.Generator):
+    """Draws the same number between 0 and 1, 1 excluded, all the time."""
+
+    def __init__(self, drawn: float) -> None:
+        super().__init__(np.random.PCG64(0))
+        self.drawn = drawn
+
+    def random(self, *args: object, **kwargs: object) -> float:  # type: ignore[override]
+        return self.drawn
+
+
+@pytest.mark.parametrize("bound", [1, 2, 3, 9, 10, 2**31 + 1, 2**49 + 1, 9 * 10**14])
+def test_a_drawn_integer_stays_below_its_bound(bound: int) -> None:
+    assert below(Extreme(0.0), bound) == 0
+    assert below(Extreme(1 - 2**-53), bound) == bound - 1
+
+
+def test_every_integer_below_a_bound_is_as_likely() -> None:
+    rng = np.random.default_rng(0)
+    counts = np.bincount([below(rng, 7) for _ in range(7_000)], minlength=7)
+    assert len(counts) == 7 and ((counts - 1_000) ** 2 / 1_000).sum() < 22.5  # chi-square, 6 degrees: 1 in 1,000
+
+
+@pytest.mark.parametrize("digits", [1, 2, 15, 16, 40])
+def test_drawn_numbers_have_exactly_so_many_digits(digits: int) -> None:
+    rng = np.random.default_rng(0)
+    assert {len(str(draw_number(rng, digits))) for _ in range(50)} == {digits}
+    if digits in (2, 15):
+        assert draw_number(Extreme(0.0), digits) == 10 ** (digits - 1)
+        assert draw_number(Extreme(1 - 2**-53), digits) == 10**digits - 1

@@ -56,7 +56,7 @@ def test_nothing_answered_is_no_evidence(scripted: Faults) -> None:
 
 def test_frames_under_way_are_concluded(scripted: Faults) -> None:
     begun = "<problem> 9 8 + 4 5 = <think> <call> 8 9 + 5 4 </call> 7 7 </think>"
-    said = conclude(solver(), [bytes(ids(begun)), bytes(ids(begun)) + b"\x01" * 200], [7, 7])
+    said = conclude(solver(), [bytes(ids(begun)), bytes(ids(begun)) + b"\x01" * 200])
     assert [spell(answer) for answer in said] == ["7 7", ""]
 
 

@@ -144,7 +144,7 @@ class PayPerDigit(RewardTerm):
     name = "digits_written"
 
     def __call__(self, step: Transition) -> npt.NDArray[np.float64]:
-        last = step.stacks.tokens[step.stacks.top, step.stacks.length[step.stacks.top] - 1]
+        last = step.stacks.tokens[step.stacks.top, step.stacks.length - 1]
         return np.array([0.05 * is_digit(int(token)) for token in last])
 
 

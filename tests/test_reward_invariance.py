@@ -74,7 +74,7 @@ def replay(tokens: npt.NDArray[np.int64]) -> tuple[Episodes, npt.NDArray[np.bool
     for term in terms():
         episodes.rewards.add(term)
     for row in range(len(tokens)):
-        episodes.pose(row, PROBLEM)
+        episodes.pose([row], [PROBLEM])
     for column in tokens.T:
         before = {name: paid.copy() for name, paid in episodes.rewards.sums.items()}
         _, outcome = episodes.step(column)
@@ -86,7 +86,7 @@ def layers() -> list[Layer]:
     """Every sequence over the alphabet, layer by layer, until all have ended."""
     found: list[Layer] = []
     start = Episodes(1, CONFIG)
-    start.pose(0, PROBLEM)
+    start.pose([0], [PROBLEM])
     prefixes, rows_of, legal = np.zeros((1, 0), dtype=np.int64), np.zeros(1, dtype=np.intp), start.stacks.masks()
     while len(prefixes):
         rows, columns = np.nonzero(legal[:, ALPHABET] | (ALPHABET == ILLEGAL))

@@ -15,7 +15,8 @@ from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.expert import ExpertPolicy
 from o1nano.envs.grammar import Grammar
 from o1nano.envs.pose import Problem, read
-from o1nano.envs.rules import CallStacks, Limits, Outcome
+from o1nano.envs.rules import CallStacks, Outcome
+from o1nano.envs.stacks import Limits
 from o1nano.envs.vocab import END_CALL, END_THINK, EOS, PROBLEM, REMAINDER, spell
 from o1nano.policies.answers import Answer, explore, solve
 from o1nano.policies.beam import Beam
@@ -229,7 +230,7 @@ def test_thoughts_last_as_long_as_they_must() -> None:
 def test_rewinding_takes_back_the_end_of_a_frame() -> None:
     stacks = CallStacks(2, Limits(48, 4, 99), Grammar())
     for stack in (0, 1):
-        stacks.pose(stack, ids("<problem> 9 8 + 4 5 ="))
+        stacks.pose([stack], [ids("<problem> 9 8 + 4 5 =")])
     for token in ids("<think> 1 ; 2 3"):
         stacks.step(np.array([token, token]))
     stacks.rewind(1, 10)
@@ -237,11 +238,11 @@ def test_rewinding_takes_back_the_end_of_a_frame() -> None:
     assert spell(stacks.open_frames(0)[0]).endswith("; 2 3")
     assert stacks.emitted.tolist() == [5, 5]
     stacks.step(np.array(ids("</think> </think>")))
-    assert stacks.state[stacks.top[0]] == stacks.state[stacks.top[1]]
+    assert stacks.state[0] == stacks.state[1]
 
 
 def voter(answer: str = "", outcome: Outcome = Outcome.RUNNING) -> Thread:
-    thread = Thread(b"", 0, 0, Path(), lambda _: None)
+    thread = Thread(b"", 0, Path(), lambda _: None)
     thread.answer, thread.outcome = bytes(ids(answer)), Outcome.ANSWERED if answer else outcome
     return thread
 

@@ -13,6 +13,7 @@ from o1nano.envs.expression import Binary, Function, Task, answer, evaluate, ren
 from o1nano.envs.vocab import CALL, END_CALL, END_THINK, EOS, EQUALS, GOTO, STEP, THINK, TOKENS
 
 T = TypeVar("T", Binary, Function)
+_EXACT_DIGITS = 15  # so many can be drawn at once: see ``below``
 
 
 class Script:
@@ -117,7 +118,7 @@ class TwoOperands(Family[Binary]):
     def sample(self, rng: np.random.Generator, size: int, other: int | None = None) -> Binary:
         """Draws both operands by their numbers of digits."""
         if other is None:
-            other = size if rng.random() < 0.5 else int(rng.integers(1, size + 1))
+            other = size if rng.random() < 0.5 else 1 + below(rng, size)
             if rng.random() < 0.5:
                 return self.of_digits(rng, other, size)
         return self.of_digits(rng, size, other)
@@ -190,13 +191,23 @@ class FunctionFamily(Family[Function]):
         """Writes the expert's thinking for numbers; returns as ``think`` does."""
 
 
+def below(rng: np.random.Generator, bound: int) -> int:
+    """Draws an integer from 0 to ``bound - 1``, which must be less than 2 to the 53.
+
+    A scalar draw of ``rng.integers`` takes several times as long, and was the largest part of drawing a problem.
+    """
+    drawn: float = rng.random()
+    return int(drawn * bound)
+
+
 def draw_number(rng: np.random.Generator, digits: int) -> int:
     """Draws a number uniformly among those of exactly so many digits; 0 counts as one digit."""
     if digits == 1:
-        return int(rng.integers(10))
-    if digits <= 18:
-        return int(rng.integers(10 ** (digits - 1), 10**digits))
-    return int("".join(map(str, (int(rng.integers(1, 10)), *rng.integers(0, 10, digits - 1)))))
+        return below(rng, 10)
+    if digits <= _EXACT_DIGITS:
+        least: int = 10 ** (digits - 1)
+        return least + below(rng, 9 * least)
+    return int("".join(map(str, (1 + below(rng, 9), *rng.integers(0, 10, digits - 1)))))
 
 
 def digits_least_first(value: int) -> list[int]:

@@ -7,7 +7,7 @@ from itertools import zip_longest
 import numpy as np
 
 from o1nano.envs.expression import Function
-from o1nano.envs.problems.base import FunctionFamily, Script, digits_least_first, draw_number
+from o1nano.envs.problems.base import FunctionFamily, Script, below, digits_least_first, draw_number
 from o1nano.envs.vocab import GREATER, ID, LESS, SAME
 
 
@@ -31,10 +31,10 @@ class Comparison(FunctionFamily):
         """
         left = draw_number(rng, size)
         if other is None and rng.random() < 0.5:
-            alike = 10 ** int(rng.integers(0, size + 1))
-            right = left - left % alike + int(rng.integers(min(alike, 10**18)))
+            alike = 10 ** below(rng, size + 1)
+            right = left - left % alike + below(rng, min(alike, 10**15))
         else:
-            right = draw_number(rng, int(rng.integers(1, size + 1)) if other is None else other)
+            right = draw_number(rng, 1 + below(rng, size) if other is None else other)
         return self.of(left, right) if rng.random() < 0.5 else self.of(right, left)
 
     def answer(self, numbers: tuple[int, ...], least_first: bool) -> list[int]:

@@ -14,7 +14,7 @@ import numpy as np
 from o1nano.envs.errors import ProblemError
 from o1nano.envs.expression import Function, render
 from o1nano.envs.language import parse
-from o1nano.envs.problems.base import FunctionFamily, Script, draw_number
+from o1nano.envs.problems.base import FunctionFamily, Script, below, draw_number
 from o1nano.envs.problems.formulas import Number, Step, exact_value, first_step, formula, leaves, solvable, steps_from
 from o1nano.envs.vocab import ID, NOTHING, OK, REVISE, WRONG
 
@@ -40,9 +40,9 @@ class Countdown(FunctionFamily):
         if other is None:
             numbers = [int(number) for number in rng.integers(1, 11, count)]
             if rng.random() < 0.5:
-                numbers[int(rng.integers(count))] = int(rng.choice((25, 50, 75, 100)))
+                numbers[below(rng, count)] = (25, 50, 75, 100)[below(rng, 4)]
         else:
-            numbers = [max(draw_number(rng, int(rng.integers(1, other + 1))), 1) for _ in range(count)]
+            numbers = [max(draw_number(rng, 1 + below(rng, other)), 1) for _ in range(count)]
         return self.of(_walk(numbers, rng, 10 ** max(3, (other or 1) + 2) - 1), *numbers)
 
     def check(self, numbers: tuple[int, ...]) -> None:
@@ -135,5 +135,5 @@ def _walk(numbers: Sequence[int], rng: np.random.Generator, largest: int) -> int
     left: tuple[Number, ...] = tuple(numbers)
     while len(left) > 1:
         steps = [step for step in steps_from(left) if 0 < step.value <= largest]
-        left = steps[int(rng.integers(len(steps)))].left_over
+        left = steps[below(rng, len(steps))].left_over
     return cast(int, left[0])

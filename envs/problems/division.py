@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from o1nano.envs.expression import Binary, answer
-from o1nano.envs.problems.base import Script, TwoOperands, draw_number
+from o1nano.envs.problems.base import Script, TwoOperands, below, draw_number
 from o1nano.envs.vocab import DIVIDE, MINUS, OK, PLUS, QUOTIENT_DIGIT, REVISE, TIMES, WRONG, ZERO
 
 _REVISIONS = 2  # in a frame, at most
@@ -25,12 +25,12 @@ class Division(TwoOperands):
 
     def sample(self, rng: np.random.Generator, size: int, other: int | None = None) -> Binary:
         """The dividend is the longer operand: the other way round every quotient is 0."""
-        return self.of_digits(rng, size, int(rng.integers(1, size + 1)) if other is None else other)
+        return self.of_digits(rng, size, 1 + below(rng, size) if other is None else other)
 
     def of_digits(self, rng: np.random.Generator, left: int, right: int) -> Binary:
         """Draws a problem with exactly these numbers of digits and a divisor other than 0."""
         dividend = draw_number(rng, left)
-        return Binary(DIVIDE, dividend, draw_number(rng, right) if right > 1 else int(rng.integers(1, 10)))
+        return Binary(DIVIDE, dividend, draw_number(rng, right) if right > 1 else 1 + below(rng, 9))
 
     def think(self, expr: Binary, script: Script) -> list[int]:
         """Divides all but the units first, then the remainder with the units brought down."""
@@ -80,12 +80,13 @@ class Division(TwoOperands):
         return left - right * digit
 
     @staticmethod
-    def _guess(digit: int, below: int, script: Script) -> int:
+    def _guess(digit: int, limit: int, script: Script) -> int:
         """Returns the digit or, where the expert slips, another one: mostly off by one, as a model's own guesses are."""
-        wrong = [other for other in range(1, below) if other != digit]
+        wrong = [other for other in range(1, limit) if other != digit]
         if not wrong or not script.slips():
             return digit
         assert script.rng is not None
         script.slipped.append(len(script.tokens))
         near = [other for other in wrong if abs(other - digit) == 1]
-        return int(script.rng.choice(near if script.rng.random() < 0.8 else wrong))
+        among = near if script.rng.random() < 0.8 else wrong
+        return among[below(script.rng, len(among))]

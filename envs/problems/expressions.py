@@ -8,7 +8,7 @@ import numpy as np
 
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.expression import PRECEDENCE, Binary, Expr, answer, evaluate
-from o1nano.envs.problems.base import Family, Script, draw_number
+from o1nano.envs.problems.base import Family, Script, below, draw_number
 from o1nano.envs.vocab import DIVIDE, MINUS, PLUS, TIMES
 
 
@@ -26,17 +26,17 @@ class Expressions(Family[Binary]):
             size: Most digits of an operand.
             other: The number of operands; 3 or 4 by default.
         """
-        expr = self._tree(rng, size, int(rng.integers(3, 5)) if other is None else other)
+        expr = self._tree(rng, size, 3 + below(rng, 2) if other is None else other)
         if isinstance(expr, int):
             raise ConfigurationError(f"an expression of {other} operands; accepted: at least 2")
         return replace(expr, parens=False)
 
     def _tree(self, rng: np.random.Generator, size: int, operands: int) -> Expr:
         if operands == 1:
-            return draw_number(rng, int(rng.integers(1, size + 1)))
-        first = int(rng.integers(1, operands))
+            return draw_number(rng, 1 + below(rng, size))
+        first = 1 + below(rng, operands - 1)
         left, right = self._tree(rng, size, first), self._tree(rng, size, operands - first)
-        op = int(rng.choice((PLUS, MINUS, TIMES, DIVIDE)))
+        op = (PLUS, MINUS, TIMES, DIVIDE)[below(rng, 4)]
         low, high = evaluate(left), evaluate(right)
         if op == DIVIDE and (high == 0 or low % high):
             op = MINUS  # only exact divisions are problems

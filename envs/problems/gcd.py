@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from o1nano.envs.expression import Binary, Function, render
-from o1nano.envs.problems.base import FunctionFamily, Script, draw_number
+from o1nano.envs.problems.base import FunctionFamily, Script, below, draw_number
 from o1nano.envs.vocab import DIVIDE, ID
 
 
@@ -26,9 +26,9 @@ class GreatestCommonDivisor(FunctionFamily):
     def sample(self, rng: np.random.Generator, size: int, other: int | None = None) -> Function:
         """Draws numbers of at most ``size`` and ``other`` digits; half of the time with a divisor put into both."""
         first = draw_number(rng, size)
-        second = draw_number(rng, int(rng.integers(1, size + 1)) if other is None else other)
+        second = draw_number(rng, 1 + below(rng, size) if other is None else other)
         if rng.random() < 0.5:
-            divisor = draw_number(rng, int(rng.integers(1, size + 1))) + 1
+            divisor = draw_number(rng, 1 + below(rng, size)) + 1
             first, second = (number - number % divisor or divisor for number in (first, second))
         return self.of(first, second) if rng.random() < 0.5 else self.of(second, first)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from o1nano.envs.expression import Binary, Function, render
-from o1nano.envs.problems.base import Script, draw_number
+from o1nano.envs.problems.base import Script, below, draw_number
 from o1nano.envs.problems.long import SHORT, LongFamily
 from o1nano.envs.vocab import ID, MINUS, PLUS
 
@@ -36,7 +36,7 @@ class Ledger(LongFamily):
         balance = draw_number(rng, size)
         entries, used = [balance], 2 * size
         while True:
-            entry = draw_number(rng, int(rng.integers(1, size + 1)))
+            entry = draw_number(rng, 1 + below(rng, size))
             if entry <= balance and rng.random() < 0.4:
                 entry = -entry
             length = len(render(entry, False))

@@ -6,7 +6,7 @@ import numpy as np
 
 from o1nano.envs.errors import ProblemError
 from o1nano.envs.expression import Binary, Function, render
-from o1nano.envs.problems.base import FunctionFamily, Script, draw_number
+from o1nano.envs.problems.base import FunctionFamily, Script, below, draw_number
 from o1nano.envs.vocab import DIVIDE, ID, MINUS
 
 
@@ -32,8 +32,8 @@ class LinearEquation(FunctionFamily):
     def sample(self, rng: np.random.Generator, size: int, other: int | None = None) -> Function:
         """Draws a, b and x of ``size`` digits (a of ``other``); b and x are negative half of the time."""
         factor = max(draw_number(rng, size if other is None else other), 2)
-        shift = max(draw_number(rng, size), 1) * int(rng.choice((1, -1)))
-        unknown = draw_number(rng, size) * int(rng.choice((1, -1)))
+        shift = max(draw_number(rng, size), 1) * (1, -1)[below(rng, 2)]
+        unknown = draw_number(rng, size) * (1, -1)[below(rng, 2)]
         return self.of(factor, shift, factor * unknown + shift)
 
     def check(self, numbers: tuple[int, ...]) -> None:

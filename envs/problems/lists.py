@@ -7,7 +7,7 @@ from abc import abstractmethod
 import numpy as np
 
 from o1nano.envs.expression import Function, Task, render
-from o1nano.envs.problems.base import FunctionFamily, Script, draw_number
+from o1nano.envs.problems.base import FunctionFamily, Script, below, draw_number
 
 
 class ListFamily(FunctionFamily):
@@ -18,7 +18,7 @@ class ListFamily(FunctionFamily):
 
     def sample(self, rng: np.random.Generator, size: int, other: int | None = None) -> Function:
         """Draws ``other`` numbers, by default 2 to 5: one of exactly ``size`` digits, the others of at most so many."""
-        count = int(rng.integers(2, 6)) if other is None else other
+        count = 2 + below(rng, 4) if other is None else other
         digits = [size, *rng.integers(1, size + 1, count - 1)]
         return self.of(*(draw_number(rng, int(digits[index])) for index in rng.permutation(count)))
 

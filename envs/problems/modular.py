@@ -6,7 +6,7 @@ import numpy as np
 
 from o1nano.envs.errors import ProblemError
 from o1nano.envs.expression import Binary, Function, render
-from o1nano.envs.problems.base import FunctionFamily, Script, draw_number
+from o1nano.envs.problems.base import FunctionFamily, Script, below, draw_number
 from o1nano.envs.vocab import DIVIDE, ID, MINUS, PLUS, TIMES
 
 
@@ -29,8 +29,8 @@ class Modular(FunctionFamily):
 
         By default the modulus has at most two digits, and not more than the numbers.
         """
-        op = int(rng.choice((PLUS, MINUS, TIMES)))
-        modulus = draw_number(rng, int(rng.integers(1, min(size, 2) + 1)) if other is None else other)
+        op = (PLUS, MINUS, TIMES)[below(rng, 3)]
+        modulus = draw_number(rng, 1 + below(rng, min(size, 2)) if other is None else other)
         return Function(self.op, (Binary(op, draw_number(rng, size), draw_number(rng, size)), max(modulus, 2)))
 
     def check(self, numbers: tuple[int, ...]) -> None:
