@@ -36,7 +36,7 @@ REFERENCE = [
     r"<subtask> 8 / 4 6 = <think> <call> 8 \ 4 6 </call> «0 R 8» </think> 0 R 8 <eos>",
     r"<subtask> 8 \ 4 6 = <think> 0 <ok> </think> 0 R 8 <eos>",
     r"<subtask> 5 0 5 \ 4 6 = <think> 7 <call> 4 6 * 7 </call> «8 4 4» <call> 5 0 5 - 8 4 4 </call> «7 5» "
-    "<call> 7 5 - 4 6 </call> «- 7» <ok> </think> 7 R 7 5 <eos>",
+    "<ok> </think> 7 R 7 5 <eos>",
     "<subtask> ( 2 1 + 7 ) * 5 - 8 / 2 = <think> <call> 2 1 + 7 </call> «9 1» ; <goto> 9 1 * 5 - 8 / 2 =",
     "<subtask> 9 1 * 5 - 8 / 2 = <think> <call> 9 1 * 5 </call> «5 9» ; <goto> 5 9 - 8 / 2 =",
     "<subtask> 5 9 - 8 / 2 = <think> <call> 8 / 2 </call> «4 R 0» ; <goto> 5 9 - 4 =",
@@ -71,14 +71,9 @@ REFERENCE = [
     "<revise> <call> 3 * 2 </call> «6» <wrong> </think> _ <eos>",
     "<subtask> make 4 2 , 3 , 3 , 8 , 8 = <think> </think> 8 / ( 3 - 8 / 3 ) <eos>",
 ]
-TOO_SMALL = (
-    r"<subtask> 5 0 5 \ 4 6 = <think> 6 <call> 4 6 * 6 </call> «4 8 3» <call> 5 0 5 - 4 8 3 </call> «1 2 1» "
-    r"<call> 1 2 1 - 4 6 </call> «7 5» <call> 1 2 1 \ 4 6 </call> «1 R 7 5» <call> 6 + 1 </call> «7» "
-    "</think> 7 R 7 5 <eos>"
-)
 REVISED = (
     r"<subtask> 5 0 5 \ 4 6 = <think> 8 <call> 4 6 * 8 </call> «2 1 5» <call> 5 0 5 - 2 1 5 </call> «- 7» <wrong> "
-    "<revise> 7 <call> 4 6 * 7 </call> «8 4 4» <call> 5 0 5 - 8 4 4 </call> «7 5» <call> 7 5 - 4 6 </call> «- 7» <ok> "
+    "<revise> 7 <call> 4 6 * 7 </call> «8 4 4» <call> 5 0 5 - 8 4 4 </call> «7 5» <ok> "
     "</think> 7 R 7 5 <eos>"
 )
 
@@ -104,10 +99,10 @@ def test_reference_frames(reference: str) -> None:
     assert marked(script.tokens, script.emitted) == reference
 
 
-def test_demonstrated_mistakes_are_found_and_repaired() -> None:
+def test_demonstrated_mistakes_are_found_and_revised() -> None:
     scripts = [write_frame(prompt_of(REVISED), np.random.default_rng(seed), slip_rate=0.5) for seed in range(40)]
     frames = {marked(script.tokens, script.emitted) for script in scripts}
-    assert {REVISED, TOO_SMALL} <= frames
+    assert REVISED in frames
     assert all(frame.endswith("7 R 7 5 <eos>") for frame in frames)
 
 

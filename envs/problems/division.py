@@ -6,16 +6,16 @@ import numpy as np
 
 from o1nano.envs.expression import Binary, answer
 from o1nano.envs.problems.base import Script, TwoOperands, below, draw_number
-from o1nano.envs.vocab import DIVIDE, MINUS, OK, PLUS, QUOTIENT_DIGIT, REVISE, TIMES, WRONG, ZERO
+from o1nano.envs.vocab import DIVIDE, MINUS, OK, QUOTIENT_DIGIT, REVISE, TIMES, WRONG, ZERO
 
-_REVISIONS = 2  # in a frame, at most
+_WRONG_GUESSES = 3  # in a frame, at most
 
 
 class Division(TwoOperands):
     """``a / b`` of non-negative integers, answered by quotient and remainder."""
 
     name, op = "division", DIVIDE
-    asks = ("division", "multiplication", "subtraction", "addition")
+    asks = ("division", "multiplication", "subtraction")
     phrasings = (
         "calculate the quotient of {a} and {b}",
         "what is the quotient of {a} and {b} ?",
@@ -47,46 +47,36 @@ class Division(TwoOperands):
         return answer(expr, least_first=True)
 
     def _quotient_digit(self, left: int, right: int, script: Script) -> None:
-        """Guesses the digit, multiplies, subtracts, and subtracts the divisor once more: two signs judge the guess.
+        """Guesses the digit, multiplies, subtracts: a remainder below 0 or not below the divisor is ``<wrong>``.
 
-        One that is too large is ``<wrong>`` and revised. One that is too small leaves a smaller problem of that kind
-        for a frame of its own: what is tried again and again in one frame is soon accepted unread (docs/log.md).
+        Later guesses can be wrong like the first: whoever has only seen right ones accepts them unread (docs/log.md).
         """
         if len(str(left)) < len(str(right)):
             script.write(ZERO, OK)
             return
-        digit = left // right
-        guess = self._guess(digit, 10, script)
-        for _ in range(_REVISIONS):
-            if guess <= digit:
+        digit, low, high = left // right, 0, 9
+        for _ in range(_WRONG_GUESSES):
+            if low == high or not script.slips():
                 break
-            self._try_digit(guess, left, right, script)
+            script.slipped.append(len(script.tokens))
+            wrong = self._wrong_digit(digit, low, high, script)
+            self._try_digit(wrong, left, right, script)
             script.write(WRONG, REVISE)
-            guess = self._guess(digit, guess, script)
-        guess = min(guess, digit)
-        remainder = self._try_digit(guess, left, right, script)
-        script.call(Binary(MINUS, remainder, right))
-        if guess == digit:
-            script.write(OK)
-        else:
-            script.call(Binary(QUOTIENT_DIGIT, remainder, right))
-            script.call(Binary(PLUS, guess, remainder // right))
+            low, high = (wrong + 1, high) if wrong < digit else (low, wrong - 1)
+        self._try_digit(digit, left, right, script)
+        script.write(OK)
 
     @staticmethod
-    def _try_digit(digit: int, left: int, right: int, script: Script) -> int:
+    def _try_digit(digit: int, left: int, right: int, script: Script) -> None:
         script.write(ZERO + digit)
         script.call(Binary(TIMES, right, digit))
         script.call(Binary(MINUS, left, right * digit))
-        return left - right * digit
 
     @staticmethod
-    def _guess(digit: int, limit: int, script: Script) -> int:
-        """Returns the digit or, where the expert slips, another one: mostly off by one, as a model's own guesses are."""
-        wrong = [other for other in range(1, limit) if other != digit]
-        if not wrong or not script.slips():
-            return digit
+    def _wrong_digit(digit: int, low: int, high: int, script: Script) -> int:
+        """Among those that earlier guesses have left, mostly off by one, as a model's own wrong guesses are."""
         assert script.rng is not None
-        script.slipped.append(len(script.tokens))
-        near = [other for other in wrong if abs(other - digit) == 1]
-        among = near if script.rng.random() < 0.8 else wrong
+        left = [other for other in range(low, high + 1) if other != digit]
+        near = [other for other in left if abs(other - digit) == 1]
+        among = near if script.rng.random() < 0.8 else left
         return among[below(script.rng, len(among))]
