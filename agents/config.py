@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch as th
 
@@ -15,6 +15,8 @@ from o1nano.agents.warm_start import WarmStartConfig
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.levels import read_level
 from o1nano.policies.transformer import TransformerConfig
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -146,15 +148,20 @@ class TrainConfig:
         check_device(self.device)
 
     def small(self) -> TrainConfig:
-        """The same run, small: what ``--smoke`` does."""
+        """The same run, small: what ``--smoke`` does. What was asked to be smaller still stays as it is."""
         return replace(
-            self,
-            epochs=min(self.epochs, 4),
-            checkpoint_every=min(self.checkpoint_every, 15),
-            warm_start=replace(self.warm_start, steps=60, check_every=30),
-            ppo=replace(self.ppo, n_envs=16, n_steps=32, batch_size=256),
-            evaluation=replace(self.evaluation, problems=4, sums=2, products=1),
+            _at_most(self, epochs=4, checkpoint_every=15),
+            warm_start=_at_most(self.warm_start, steps=60, check_every=30, batch_tokens=512),
+            ppo=_at_most(self.ppo, n_envs=16, n_steps=32, batch_size=256),
+            evaluation=_at_most(self.evaluation, problems=4, sums=2, products=1),
         )
+
+
+def _at_most(config: T, **largest: int) -> T:
+    """Returns a configuration with none of these fields above its value here."""
+    given: Any = config  # a dataclass, which a type variable cannot say
+    smaller: T = replace(given, **{name: min(getattr(given, name), value) for name, value in largest.items()})
+    return smaller
 
 
 # The smallest and the largest value that makes sense, or is not a slip of the keyboard.
