@@ -52,7 +52,8 @@ class PPOConfig:
     advantage: Advantage = "critic"
     """What the reward is compared with: the critic, or the others of a group (GRPO, or RLOO without the own one)."""
     group_size: int = 1
-    """Environments that every drawn problem is posed to: at least 2 where groups are compared."""
+    """Episodes, one after the other as they begin, that every drawn problem is posed to: at least 2 where groups are
+    compared."""
 
 
 @dataclass(frozen=True)
