@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any, Literal, TypeVar
 
-import torch as th
-
 from o1nano.agents.credit import Advantage, Credit
 from o1nano.agents.demonstrations import check_demonstrable
+from o1nano.agents.machine import find_device
 from o1nano.agents.warm_start import WarmStartConfig
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.levels import read_level
@@ -146,7 +145,7 @@ class TrainConfig:
                 )
         for name in self.also:
             check_demonstrable(read_level(name), self.frame_length)
-        check_device(self.device)
+        find_device(self.device)
 
     def small(self) -> TrainConfig:
         """The same run, small: what ``--smoke`` does. What was asked to be smaller still stays as it is."""
@@ -220,11 +219,3 @@ _WORDS = 12
 
 def _kind(value: float) -> str:
     return "an integer" if isinstance(value, int) else "a number"
-
-
-def check_device(device: str) -> None:
-    """Raises ``ConfigurationError`` unless there is such a device."""
-    there = ["auto", "cpu", "cuda", *(f"cuda:{index}" for index in range(th.cuda.device_count()))]
-    there = there if th.cuda.is_available() else there[:2]
-    if device not in there:
-        raise ConfigurationError(f"device={device[:40]!r}; accepted here: {', '.join(there)}")

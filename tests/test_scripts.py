@@ -133,6 +133,18 @@ def test_a_missing_model_is_one_line_and_status_2(
     assert "no model under runs/" in capsys.readouterr().err
 
 
+def test_a_model_that_nobody_has_named_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(evaluate, "PRETRAINED", model)
+    for flags, said in (((), f"evaluate.py: the model is {model}\n"), (("--quiet",), "")):
+        assert run(monkeypatch, "--ask", "1+1", *flags) == 0
+        assert capsys.readouterr().err == said
+    assert run(monkeypatch, model, "--ask", "1+1", "--device", "auto") == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_interactive_never_dies_on_bad_input(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path
 ) -> None:
