@@ -44,21 +44,24 @@ def success(network: ReasoningNetwork, asked: Sequence[Problem], temperature: fl
 
 
 class Stages:
-    """A warm start when it solves about a third, and when it is done."""
+    """A warm start, stopped once when it is half done and once when it is done."""
 
     def __init__(self) -> None:
         th.manual_seed(0)
         self.done = ReasoningNetwork(SMALL, CONFIG.grammar)
         self.half: ReasoningNetwork | None = None
-        both = [problem for family in FAMILIES for problem in problems(family, 50)]
+        both = [problem for family in FAMILIES for problem in problems(family)]
 
         def check(step: int, _: dict[str, float]) -> bool:
-            if self.half is None and step >= 125 and step % 25 == 0 and success(self.done, both, 1.0) >= 0.3:
+            if step % 50:
+                return False
+            sampled = success(self.done, both, 1.0)
+            if self.half is None and sampled >= 0.3:
                 self.half = copy.deepcopy(self.done)
-            return False
+            return sampled >= 0.95
 
-        demonstrations = DemonstrationStream(UniformLevels(sizes(FAMILIES, (1, 1))), stream("demonstrations"), 768)
-        config = WarmStartConfig(steps=300, learning_rate=4e-3, matrix_learning_rate=6e-3)
+        demonstrations = DemonstrationStream(UniformLevels(sizes(FAMILIES, (1, 1))), stream("demonstrations"), 512)
+        config = WarmStartConfig(steps=1200, learning_rate=4e-3)
         WarmStart(self.done, config, False).run(iter(demonstrations), check)
 
 
