@@ -13,8 +13,8 @@ import tyro
 from rich.console import Console
 
 from o1nano.agents.command_line import guarded, parse
-from o1nano.agents.config import check_device
 from o1nano.agents.evaluation import held_out, levels, tabulate
+from o1nano.agents.machine import find_device
 from o1nano.agents.probes import probe
 from o1nano.agents.progress import Display
 from o1nano.agents.reports import check_writable, read_problems, records, table, usage
@@ -61,7 +61,7 @@ class Options:
     batch: int = 256
     """Call stacks that are decoded together."""
     device: str = "cpu"
-    """cpu or cuda."""
+    """cpu, cuda or auto."""
     quiet: bool = False
     """Show no progress."""
 
@@ -80,7 +80,7 @@ class Options:
         self.search.validate()
         if (self.ask is not None) + self.interactive + (self.problems is not None) + self.probe > 1:
             raise ConfigurationError("several of --ask, --interactive, --problems and --probe; accepted: one of them")
-        check_device(self.device)
+        find_device(self.device)
         if self.json is not None:
             check_writable("--json", self.json)
 
@@ -90,7 +90,9 @@ class Session:
 
     def __init__(self, options: Options) -> None:
         self.options, self.console = options, Console(highlight=False)
-        self.solver = Solver.load(find_model(options.model), options.device, options.batch, options.seed)
+        path = find_model(options.model)
+        self.solver = Solver.load(path, find_device(options.device), options.batch, options.seed)
+        self.chosen = path if options.model is None and not options.quiet else None  # by us: to be said
         # Beside the answers, not among them; a single question needs none.
         asking = options.ask is not None or options.interactive
         self.display = Display(console=Console(stderr=True, quiet=options.quiet or asking, highlight=False))
@@ -98,6 +100,9 @@ class Session:
     def solve(self, problems: list[Problem]) -> list[Answer]:
         """Answers problems as the options say."""
         how = self.options.search
+        if self.chosen is not None:
+            print(f"evaluate.py: the model is {self.chosen}", file=sys.stderr)
+            self.chosen = None
         self.display.begin("solving", len(problems) * how.paths)
         answers = self.solver.solve_all(problems, how, self.options.show_reasoning, self.display.update)
         self.display.end()

@@ -16,7 +16,7 @@ from o1nano.envs.curricula import UniformCurriculum
 from o1nano.envs.curriculum import AdaptiveCurriculum, Curriculum
 from o1nano.envs.episodes import EnvConfig
 from o1nano.envs.levels import LevelSource, UniformLevels, read_level
-from o1nano.envs.pose import Level, stream
+from o1nano.envs.pose import Level, Problem, draw, stream
 from o1nano.envs.problems import FOUR_OPERATIONS
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.policies.actor_critic import ReasoningPolicy
@@ -45,6 +45,22 @@ def build_curriculum(config: TrainConfig) -> Curriculum:
 def demonstrated(config: TrainConfig) -> list[Level]:
     """Returns the levels that the warm start imitates."""
     return levels(config.digits, config.product_digits) + [read_level(name) for name in config.also]
+
+
+def build_check_problems(config: TrainConfig, each: int = 16) -> list[Problem]:
+    """Returns the problems that decide when the warm start stops.
+
+    They are of the training split, so that the test split stays unseen, and the same in every process.
+
+    Args:
+        config: The run's.
+        each: Problems of each demonstrated level.
+    """
+    return [
+        draw(level, stream("check", level, config.seed, index))
+        for level in demonstrated(config)
+        for index in range(each)
+    ]
 
 
 def build_env_config(config: TrainConfig) -> EnvConfig:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from o1nano.envs.pose import Level, draw, stream
 from o1nano.envs.rewards import hack_rate
 from o1nano.policies.answers import solve
 
-_USAGE = ("reasoning_tokens", "completion_tokens", "subtask_tokens", "subtasks", "depth", "revisions")
+USAGE = ("reasoning_tokens", "completion_tokens", "subtask_tokens", "subtasks", "depth", "revisions")
 
 
 class RolloutCallback(BaseCallback):
@@ -42,11 +42,13 @@ class RolloutCallback(BaseCallback):
 class EpisodeStatistics(RolloutCallback):
     """Success by task and size, what answers cost, every term of the reward and the curriculum, of every rollout.
 
+    They are of the episodes of all processes.
+
     Args:
         curriculum: The curriculum that is in use.
 
     Attributes:
-        history: Tokens so far and success, of each rollout.
+        history: Tokens of all processes so far and success, of each rollout.
     """
 
     def __init__(self, curriculum: Curriculum) -> None:
@@ -70,7 +72,7 @@ class EpisodeStatistics(RolloutCallback):
             if "is_success" not in info:
                 continue
             self.success[info["level"]].append(info["is_success"])
-            for name in _USAGE:
+            for name in USAGE:
                 self.usage[name].append(info[name])
             self.usage["illegal_token"].append(info["outcome"] == "illegal_token")
             for name in info:
@@ -79,16 +81,18 @@ class EpisodeStatistics(RolloutCallback):
         return True
 
     def _on_rollout_end(self) -> None:
-        for level, results in self.success.items():
+        gathered = self.model.team.gather((self.success, self.usage, self.rewards))
+        success, usage, rewards = (_joined(parts) for parts in zip(*gathered, strict=True))
+        for level, results in success.items():
             self.logger.record(f"accuracy/{level}", float(np.mean(results)))
-        for name, values in self.usage.items():
+        for name, values in usage.items():
             self.logger.record(f"usage/{name}", float(np.mean(values)))
-        for name, values in self.rewards.items():
+        for name, values in rewards.items():
             self.logger.record(name, float(np.mean(values)))
-        if self.rewards:
-            solved = [reward == 1.0 for reward in self.rewards["reward/true"]]
-            self.logger.record("reward/hack_rate", hack_rate(self.rewards["reward/total"], solved))
-        self._record_success([results for results in self.success.values() if results])
+        if rewards:
+            solved = [reward == 1.0 for reward in rewards["reward/true"]]
+            self.logger.record("reward/hack_rate", hack_rate(rewards["reward/total"], solved))
+        self._record_success(list(success.values()))
         for family, size in self.curriculum.frontier.items():
             self.logger.record(f"curriculum/{family}", size)
         for family, size in self.curriculum.solved().items():
@@ -103,12 +107,21 @@ class EpisodeStatistics(RolloutCallback):
         if not groups:
             return
         success = float(np.mean(np.concatenate(groups)))
-        self.history.append([self.model.num_timesteps, success])
+        self.history.append([self.model.num_timesteps * self.model.team.size, success])
         self.logger.record("reward/true", success)
         # All right or all wrong: such a group says nothing about what to do better.
         alike = [len(set(results)) == 1 for results in groups if len(results) > 1]
         if alike:
             self.logger.record("reward/groups_without_variance", float(np.mean(alike)))
+
+
+def _joined(parts: Sequence[Mapping[str, list[Any]]]) -> dict[str, list[Any]]:
+    """Puts the lists of several mappings together by their keys, in the order of appearance."""
+    joined: dict[str, list[Any]] = {}
+    for part in parts:
+        for name, values in part.items():
+            joined.setdefault(name, []).extend(values)
+    return joined
 
 
 class FrameStatistics(RolloutCallback):

@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
-from typing import Literal
-
-import torch as th
+from typing import Any, Literal, TypeVar
 
 from o1nano.agents.credit import Advantage, Credit
 from o1nano.agents.demonstrations import check_demonstrable
+from o1nano.agents.machine import find_device
 from o1nano.agents.warm_start import WarmStartConfig
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.levels import read_level
 from o1nano.policies.transformer import TransformerConfig
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class PPOConfig:
     advantage: Advantage = "critic"
     """What the reward is compared with: the critic, or the others of a group (GRPO, or RLOO without the own one)."""
     group_size: int = 1
-    """Environments that every drawn problem is posed to: at least 2 where groups are compared."""
+    """Episodes, one after the other as they begin, that every drawn problem is posed to: at least 2 where groups are
+    compared."""
 
 
 @dataclass(frozen=True)
@@ -143,18 +145,23 @@ class TrainConfig:
                 )
         for name in self.also:
             check_demonstrable(read_level(name), self.frame_length)
-        check_device(self.device)
+        find_device(self.device)
 
     def small(self) -> TrainConfig:
-        """The same run, small: what ``--smoke`` does."""
+        """The same run, small: what ``--smoke`` does. What was asked to be smaller still stays as it is."""
         return replace(
-            self,
-            epochs=min(self.epochs, 4),
-            checkpoint_every=min(self.checkpoint_every, 15),
-            warm_start=replace(self.warm_start, steps=60, check_every=30),
-            ppo=replace(self.ppo, n_envs=16, n_steps=32, batch_size=256),
-            evaluation=replace(self.evaluation, problems=4, sums=2, products=1),
+            _at_most(self, epochs=4, checkpoint_every=15),
+            warm_start=_at_most(self.warm_start, steps=60, check_every=30, batch_tokens=512),
+            ppo=_at_most(self.ppo, n_envs=16, n_steps=32, batch_size=256),
+            evaluation=_at_most(self.evaluation, problems=4, sums=2, products=1),
         )
+
+
+def _at_most(config: T, **largest: int) -> T:
+    """Returns a configuration with none of these fields above its value here."""
+    given: Any = config  # a dataclass, which a type variable cannot say
+    smaller: T = replace(given, **{name: min(getattr(given, name), value) for name, value in largest.items()})
+    return smaller
 
 
 # The smallest and the largest value that makes sense, or is not a slip of the keyboard.
@@ -212,11 +219,3 @@ _WORDS = 12
 
 def _kind(value: float) -> str:
     return "an integer" if isinstance(value, int) else "a number"
-
-
-def check_device(device: str) -> None:
-    """Raises ``ConfigurationError`` unless there is such a device."""
-    there = ["auto", "cpu", "cuda", *(f"cuda:{index}" for index in range(th.cuda.device_count()))]
-    there = there if th.cuda.is_available() else there[:2]
-    if device not in there:
-        raise ConfigurationError(f"device={device[:40]!r}; accepted here: {', '.join(there)}")

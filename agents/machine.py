@@ -1,4 +1,4 @@
-"""What a result depends on beside its configuration: versions, the commit, the processor."""
+"""The machine: its devices, and what a result depends on beside its configuration (versions, commit, processor)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import ctypes
 import platform
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import gymnasium
 import numpy as np
-import stable_baselines3
 import torch as th
 
 import o1nano
+from o1nano.envs.errors import ConfigurationError
 
 
 def has_bf16(device: str) -> bool:
@@ -23,6 +24,21 @@ def has_bf16(device: str) -> bool:
     capabilities = getattr(th.backends.cpu, "get_cpu_capability", lambda: "")()
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
     return "AVX512" in capabilities and ("avx512_bf16" in flags or "amx_bf16" in flags)
+
+
+def find_device(device: str) -> str:
+    """Returns the device that a flag names; ``"auto"`` is the GPU, where there is one.
+
+    Raises:
+        ConfigurationError: If there is no such device.
+    """
+    there = ["auto", "cpu", "cuda", *(f"cuda:{index}" for index in range(th.cuda.device_count()))]
+    there = there if th.cuda.is_available() else there[:2]
+    if device not in there:
+        raise ConfigurationError(f"device={device[:40]!r}; accepted here: {', '.join(there)}")
+    if device == "auto":
+        return "cuda" if th.cuda.is_available() else "cpu"
+    return device
 
 
 def return_memory() -> None:
@@ -43,7 +59,7 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": str(th.__version__),  # a subclass of str, which is no plain value
         "gymnasium": gymnasium.__version__,
-        "stable_baselines3": stable_baselines3.__version__,
+        "stable_baselines3": version("stable_baselines3"),  # not imported: evaluate.py does without
         "numpy": np.__version__,
         "cpu": cpu(),
         "machine": f"{platform.machine()}, {th.get_num_threads()} threads",

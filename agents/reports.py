@@ -141,9 +141,9 @@ def usage(answer: Answer) -> str:
     """Returns what an answer has cost, as a line."""
     hidden = answer.reasoning_tokens + answer.subtask_tokens
     parts = [f"{hidden} reasoning tokens", f"{answer.completion_tokens} completion tokens"]
-    for name in ("subtasks", "shared", "revisions", "retries"):
+    for name, one in (("subtasks", "subtask"), ("shared", "shared"), ("revisions", "revision"), ("retries", "retry")):
         if count := getattr(answer, name):
-            parts.append(f"{count} {name}")
+            parts.append(f"{count} {one if count == 1 else name}")
     parts += [f"depth {answer.depth}", f"longest context {answer.longest_context}"]
     return ", ".join([*parts, *([f"{answer.paths} paths"] if answer.paths > 1 else []), f"{answer.seconds:.2f} s"])
 

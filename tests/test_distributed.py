@@ -16,6 +16,7 @@ import pytest
 import torch as th
 from stable_baselines3.common.logger import Logger
 
+from o1nano.agents.callbacks import USAGE, EpisodeStatistics
 from o1nano.agents.demonstrations import DemonstrationStream
 from o1nano.agents.distributed import JointThreshold, Team
 from o1nano.agents.frames import FrameRolloutBuffer
@@ -23,6 +24,7 @@ from o1nano.agents.ppo import FramePPO
 from o1nano.agents.progress import Display
 from o1nano.agents.training import Run, prepare
 from o1nano.agents.warm_start import WarmStart, WarmStartConfig
+from o1nano.envs.curriculum import AdaptiveCurriculum
 from o1nano.envs.errors import CheckpointError, ConfigurationError, TeamError
 from o1nano.envs.levels import UniformLevels, sizes
 from o1nano.envs.pose import stream
@@ -159,6 +161,7 @@ def whole_run(team: Team, folder: Path, stop: tuple[str, int] | None = None, res
         "results": run.results,
         "observations": run.model._last_obs,
         "demonstrations": run.demonstrations.state_dict(),
+        "history": run.statistics.history,
         "steps": run.logger.start,
     }
 
@@ -177,6 +180,7 @@ def test_a_run_of_two_processes_agrees_with_itself_and_resumes_exactly(tmp_path:
     first, second = together(tmp_path / "a", lambda team: whole_run(team, folder))
     for name in ("policy", "optimizer", "curriculum", "results"):
         assert same(first[name], second[name]), name
+    assert [tokens for tokens, _ in first["history"]] == [6 * 24 * (epoch + 1) for epoch in range(SMALL_RUN.epochs)]
     assert first["results"]["ppo"]["tokens"] == SMALL_RUN.epochs * 6 * 24
     assert sum(len(results) for _, _, results in first["curriculum"]["results"]) > 10
     for name in ("observations", "demonstrations"):
@@ -191,6 +195,28 @@ def test_a_run_of_two_processes_agrees_with_itself_and_resumes_exactly(tmp_path:
         for name in set(expected) - {"steps"}:
             assert same(expected[name], given[name]), name
     assert (folder / "results.json").read_bytes() == (cut / "results.json").read_bytes()
+
+
+def test_statistics_are_of_the_episodes_of_all_processes(tmp_path: Path) -> None:
+    ended = [("addition/1", "answered", True, 1.0), ("addition/1", "illegal_token", False, 0.0)]
+    ended.append(("division/2", "answered", False, 1.0))  # paid without having been solved
+    infos = [
+        {"level": level, "outcome": outcome, "is_success": solved, "reward/true": float(solved), "reward/total": paid}
+        for level, outcome, solved, paid in ended
+    ]
+
+    def recorded(team: Team) -> dict[str, float]:
+        statistics = EpisodeStatistics(AdaptiveCurriculum({"addition": 1}, {"addition": 2}))
+        model = ppo(team)
+        statistics.init_callback(model)
+        statistics.locals = {"infos": [{**dict.fromkeys(USAGE, 0), **info} for info in infos[team.rank :: 2]]}
+        statistics._on_step()
+        statistics._on_rollout_end()
+        return dict(model.logger.name_to_value)
+
+    for found in together(tmp_path, recorded):
+        assert found["accuracy/addition/1"] == 0.5 and found["accuracy/division/2"] == 0.0
+        assert found["reward/true"] == found["usage/illegal_token"] == found["reward/hack_rate"] == pytest.approx(1 / 3)
 
 
 def test_when_a_process_dies_the_others_say_so_and_a_checkpoint_is_there(tmp_path: Path) -> None:

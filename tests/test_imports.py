@@ -82,6 +82,12 @@ def test_the_environment_imports_neither_torch_nor_stable_baselines3() -> None:
     assert out.stdout.strip() == "[]"
 
 
+def test_who_only_asks_a_model_does_not_wait_for_what_trains_one() -> None:
+    code = "import sys, evaluate; print(sorted({'stable_baselines3', 'matplotlib', 'tensorboard'} & set(sys.modules)))"
+    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("path", MODULES, ids=[str(path.relative_to(ROOT)) for path in MODULES])
 def test_every_module_says_what_it_is(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))

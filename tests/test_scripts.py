@@ -14,6 +14,7 @@ import torch as th
 import evaluate
 import train_rl
 from o1nano.agents import checkpoint
+from o1nano.agents.config import PPOConfig, TrainConfig
 from o1nano.envs.episodes import EnvConfig
 from o1nano.policies.network import ReasoningNetwork
 from o1nano.policies.transformer import TransformerConfig
@@ -133,6 +134,18 @@ def test_a_missing_model_is_one_line_and_status_2(
     assert "no model under runs/" in capsys.readouterr().err
 
 
+def test_a_model_that_nobody_has_named_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(evaluate, "PRETRAINED", model)
+    for flags, said in (((), f"evaluate.py: the model is {model}\n"), (("--quiet",), "")):
+        assert run(monkeypatch, "--ask", "1+1", *flags) == 0
+        assert capsys.readouterr().err == said
+    assert run(monkeypatch, model, "--ask", "1+1", "--device", "auto") == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_interactive_never_dies_on_bad_input(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path
 ) -> None:
@@ -173,3 +186,10 @@ def test_the_smoke_run_writes_everything(tmp_path: Path) -> None:
     results = json.loads((folder / "results.json").read_text())
     assert {"before", "after", "average_before", "average_after", "warm_start", "ppo"} <= set(results)
     checkpoint.load(folder / "o1_model.pth")
+
+
+def test_a_smoke_run_is_never_larger_than_what_was_asked_for() -> None:
+    asked = TrainConfig(smoke=True, epochs=2, ppo=PPOConfig(n_envs=8))
+    small = asked.small()
+    assert (small.epochs, small.ppo.n_envs, small.ppo.n_steps, small.warm_start.steps) == (2, 8, 32, 60)
+    assert TrainConfig().small().ppo.n_envs == 16

@@ -171,11 +171,11 @@ def test_a_beam_drops_what_the_critic_expects_little_of(scripted: list[tuple[byt
     # The expert's frame of 57 / 8 asks for 5 / 8 and is told 0 R 5; then it usually goes astray.
     scripted.append(fault("<subtask> 7 5 / 8 = <think> <call> 5 / 8 </call> 0 R 5 ;", "1", 0.7))
     plain = explore_one("57/8", paths=40, temperature=1.0)
-    beam = explore_one("57/8", paths=40, temperature=1.0, beam=4)
-    rate = [np.mean([path.correct for path in paths]) for paths in (plain, beam)]
+    apart = explore_one("57/8", paths=10, temperature=1.0, beam=4)  # whose cost grows with the depth
+    shared = explore_one("57/8", paths=40, temperature=1.0, beam=4, share=True)
+    rate = [np.mean([path.correct for path in paths]) for paths in (plain, apart, shared)]
     assert rate[0] < 0.6
-    assert rate[1] > rate[0] + 0.25
-    assert explore_one("57/8", paths=40, temperature=1.0, beam=4, share=True) is not None
+    assert min(rate[1:]) > rate[0] + 0.25
 
 
 def test_the_better_half_of_a_beam_goes_on_twice() -> None:
