@@ -47,7 +47,7 @@ def same(one: list[Answer], other: list[Answer]) -> bool:
 
 
 def test_greedy_answers_do_not_depend_on_the_batch() -> None:
-    network, problems = caller(), some_problems()
+    network, problems = caller(2), some_problems()
     whole = solve(network, problems, CONFIG)
     assert len({(answer.text, answer.outcome, answer.tokens) for answer in whole}) >= 3
     for batch in (1, 5):
