@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from o1nano.agents.checkpoint import save
+from o1nano.agents.checkpoint import load, save
 from o1nano.agents.demonstrations import Demonstration
 from o1nano.agents.warm_start import WarmStart, WarmStartConfig
 from o1nano.envs.episodes import EnvConfig
@@ -59,6 +60,8 @@ class Train:
 
     out: Path = Path("runs/recall")
     """Folder of the model."""
+    start: Path | None = None
+    """A model of the same scheme to go on from, at the end of the curriculum."""
     scheme: str = "local"
     """Positions and windows: a key of SCHEMES."""
     log_length: int = 64
@@ -89,6 +92,8 @@ class Train:
         env = EnvConfig(operations=("recall",), digits=SIZE, frame_length=LONGEST, max_tokens=100_000)
         shape = {"layers": 3, "heads": self.heads, "feed_forward": 256, "dropout": 0.0, "log_length": self.log_length}
         network = ReasoningNetwork(TransformerConfig(**shape, **SCHEMES[self.scheme]), env.grammar)
+        if self.start is not None:
+            network.load_state_dict(load(self.start)[0].state_dict())
         config = WarmStartConfig(self.steps, self.batch_tokens, self.learning_rate, self.matrix_learning_rate)
         trainer = WarmStart(network, config, self.bf16)
         start, losses = time.process_time(), []
@@ -105,19 +110,21 @@ class Train:
             return False
 
         self.out.mkdir(parents=True, exist_ok=True)
-        trainer.run(batches(stream("recall training", self.seed), self.steps, self.batch_tokens), report)
+        rng = stream("recall training", self.seed)
+        first = 0 if self.start is None else self.steps
+        trainer.run(batches(rng, self.batch_tokens, self.steps, first), report)
         print(f"wrote {self.out / 'o1_model.pth'}")
 
 
-def batches(rng: np.random.Generator, steps: int, tokens: int) -> Iterator[list[Demonstration]]:
-    """Draws what each step learns from, sorted by length.
+def batches(rng: np.random.Generator, tokens: int, steps: int, first: int = 0) -> Iterator[list[Demonstration]]:
+    """Draws what each step from the first one on learns from, sorted by length; behind ``steps`` nothing changes.
 
     Sums come first: most of the tokens at the beginning, a tenth from a fifth of the steps on. Of what they leave, two
     thirds are drills and one third whole problems. Lists have up to four lines at first, up to ``LINES`` from half of
     the steps on.
     """
-    for step in range(steps):
-        done = step / steps
+    for step in count(first):
+        done = min(step / steps, 1)
         summed = int(tokens * max(0.7 - 3 * done, 0.1))
         most = 4 + int((LINES - 4) * min(2 * done, 1))
         batch = sums(rng, summed) + drills(rng, (tokens - summed) * 2 // 3, most, short=max(0.5 - done, 0))

@@ -27,6 +27,7 @@ from o1nano.envs.pose import Problem, stream
 from o1nano.envs.problems import FAMILIES
 from o1nano.envs.vocab import NOTHING, STEP, THINK, digits_of
 from o1nano.policies.answers import Answer, solve
+from o1nano.policies.engine import LONG
 from o1nano.policies.network import ReasoningNetwork
 
 
@@ -63,7 +64,7 @@ class Measure:
 
     model: Annotated[Path, tyro.conf.Positional]
     """An o1_model.pth."""
-    lengths: tuple[int, ...] = (256, 1024, 4096, 8192, 32_000, 128_000)
+    lengths: tuple[int, ...] = (256, 1024, 8192, 32_000, 128_000)
     """Tokens of a frame."""
     contexts: int = 4
     """Contexts of each length."""
@@ -93,10 +94,11 @@ class Measure:
         each = max(self.questions // len(depths), 1)
         for row, length in enumerate(self.lengths):
             start, right, found = time.process_time(), list[bool](), list[bool]()
-            config = EnvConfig(operations=("recall",), frame_length=length, max_tokens=200, depth=4)
+            # Frames of more than LONG tokens are decoded one by one, and a context is computed once for all questions.
+            config = EnvConfig(operations=("recall",), frame_length=max(length, LONG + 1), max_tokens=200, depth=4)
             for context in range(self.contexts):
                 asked = questions(length, (self.seed, context), depths, each)
-                answers = solve(network, asked, config, batch=8, keep_frames=True)
+                answers = solve(network, asked, config, keep_frames=True)
                 right += [answer.correct for answer in answers]
                 found += [looked_up(answer) for answer in answers]
             table[row] = np.reshape(found if self.lookups else right, (self.contexts, len(depths), each)).mean((0, 2))
