@@ -31,20 +31,21 @@ from o1nano.policies.engine import LONG
 from o1nano.policies.network import ReasoningNetwork
 
 
-def questions(length: int, seed: object, depths: list[float | None], each: int) -> list[Problem]:
+def questions(length: int, seed: object, depths: int, each: int) -> list[Problem]:
     """Draws questions about one context.
 
     Args:
         length: Tokens of a frame.
         seed: Which context and questions.
-        depths: Where the first number that is asked for stands, 0 at the beginning of the context and 1 at its end;
-            None: anywhere.
-        each: Questions of each depth.
+        depths: Into how many parts the context is cut. The first number that is asked for stands somewhere in the
+            first part, then in the second, and so on to the end of the context.
+        each: Questions of each part.
     """
     family, rng = FAMILIES["recall"], stream("recall", "measured", length, seed)
     pairs = [int(number) for number in family.sample(rng, SIZE, length).args[2:]]
-    at = [None if depth is None else int(depth * len(pairs) / 2) for depth in depths for _ in range(each)]
-    return [ask(rng, pairs, line, family.symbolic) for line in at]
+    # A line of its own for every question: a key that is hard to find would otherwise be asked for again and again.
+    lines = [int((part + rng.random()) / depths * len(pairs) / 2) for part in range(depths) for _ in range(each)]
+    return [ask(rng, pairs, line, family.symbolic) for line in lines]
 
 
 def looked_up(answer: Answer) -> bool:
@@ -71,7 +72,7 @@ class Measure:
     questions: int = 50
     """Questions on each context."""
     depths: int = 5
-    """Into how many depths the first key is put; 0: anywhere."""
+    """Into how many parts of the context the first key is put."""
     log_length: int | None = None
     """Sharpens attention beyond this length: see TransformerConfig. By default as trained."""
     rotary_base: float | None = None
@@ -89,19 +90,18 @@ class Measure:
         """Prints a line for each length."""
         th.set_num_threads(self.threads)
         network = self._network()
-        depths: list[float | None] = [(at + 0.5) / self.depths for at in range(self.depths)] or [None]
-        table = np.zeros((len(self.lengths), len(depths)))
-        each = max(self.questions // len(depths), 1)
+        table = np.zeros((len(self.lengths), self.depths))
+        each = max(self.questions // self.depths, 1)
         for row, length in enumerate(self.lengths):
             start, right, found = time.process_time(), list[bool](), list[bool]()
             # Frames of more than LONG tokens are decoded one by one, and a context is computed once for all questions.
             config = EnvConfig(operations=("recall",), frame_length=max(length, LONG + 1), max_tokens=200, depth=4)
             for context in range(self.contexts):
-                asked = questions(length, (self.seed, context), depths, each)
+                asked = questions(length, (self.seed, context), self.depths, each)
                 answers = solve(network, asked, config, keep_frames=True)
                 right += [answer.correct for answer in answers]
                 found += [looked_up(answer) for answer in answers]
-            table[row] = np.reshape(found if self.lookups else right, (self.contexts, len(depths), each)).mean((0, 2))
+            table[row] = np.reshape(found if self.lookups else right, (self.contexts, self.depths, each)).mean((0, 2))
             self._print(length, right, found, table[row], time.process_time() - start)
         if self.image is not None:
             self._draw(table)
