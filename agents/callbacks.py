@@ -11,6 +11,7 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import explained_variance
 
+from o1nano.agents.distributed import Team
 from o1nano.agents.ppo import FramePPO
 from o1nano.agents.run_logger import NOT_TEXT
 from o1nano.agents.transcripts import transcript
@@ -42,18 +43,17 @@ class RolloutCallback(BaseCallback):
 class EpisodeStatistics(RolloutCallback):
     """Success by task and size, what answers cost, every term of the reward and the curriculum, of every rollout.
 
-    They are of the episodes of all processes.
-
     Args:
         curriculum: The curriculum that is in use.
+        team: The processes whose episodes are counted.
 
     Attributes:
         history: Tokens of all processes so far and success, of each rollout.
     """
 
-    def __init__(self, curriculum: Curriculum) -> None:
+    def __init__(self, curriculum: Curriculum, team: Team | None = None) -> None:
         super().__init__()
-        self.curriculum = curriculum
+        self.curriculum, self.team = curriculum, team or Team()
         self.success: defaultdict[str, list[bool]] = defaultdict(list)
         self.usage: defaultdict[str, list[float]] = defaultdict(list)
         self.rewards: defaultdict[str, list[float]] = defaultdict(list)
@@ -81,7 +81,7 @@ class EpisodeStatistics(RolloutCallback):
         return True
 
     def _on_rollout_end(self) -> None:
-        gathered = self.model.team.gather((self.success, self.usage, self.rewards))
+        gathered = self.team.gather((self.success, self.usage, self.rewards))
         success, usage, rewards = (_joined(parts) for parts in zip(*gathered, strict=True))
         for level, results in success.items():
             self.logger.record(f"accuracy/{level}", float(np.mean(results)))
@@ -107,7 +107,7 @@ class EpisodeStatistics(RolloutCallback):
         if not groups:
             return
         success = float(np.mean(np.concatenate(groups)))
-        self.history.append([self.model.num_timesteps * self.model.team.size, success])
+        self.history.append([self.model.num_timesteps * self.team.size, success])
         self.logger.record("reward/true", success)
         # All right or all wrong: such a group says nothing about what to do better.
         alike = [len(set(results)) == 1 for results in groups if len(results) > 1]

@@ -67,7 +67,7 @@ class RunState:
         seed = self.team.seed(config.seed)
         self.trainer = WarmStart(self.network, config.warm_start, bool(config.bf16), seed, self.team)
         self.demonstrations = build_demonstrations(config, self.team)
-        self.statistics = EpisodeStatistics(self.curriculum)
+        self.statistics = EpisodeStatistics(self.curriculum, self.team)
         self.results: dict[str, Any] = {}
         self.seconds: dict[str, float] = {}
         self.sessions: list[dict[str, str]] = []

@@ -206,7 +206,7 @@ def test_statistics_are_of_the_episodes_of_all_processes(tmp_path: Path) -> None
     ]
 
     def recorded(team: Team) -> dict[str, float]:
-        statistics = EpisodeStatistics(AdaptiveCurriculum({"addition": 1}, {"addition": 2}))
+        statistics = EpisodeStatistics(AdaptiveCurriculum({"addition": 1}, {"addition": 2}), team)
         model = ppo(team)
         statistics.init_callback(model)
         statistics.locals = {"infos": [{**dict.fromkeys(USAGE, 0), **info} for info in infos[team.rank :: 2]]}
