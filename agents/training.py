@@ -57,7 +57,8 @@ class Run(RunState):
             "warm_start": self.warm_start,
             "before": lambda: self.evaluate("before PPO"),
             "ppo": self.reinforce,
-            "after": lambda: self.evaluate("after PPO"),
+            # Without PPO nothing has changed.
+            "after": lambda: self.evaluate("after PPO") if self.config.epochs else self.results["before"],
         }
         for name, phase in phases.items():
             if name in self.results:
