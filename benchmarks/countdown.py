@@ -35,6 +35,7 @@ from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.pose import Problem, Split, check_choice, read, split_of
 from o1nano.envs.problems.formulas import solvable, steps_from
 from o1nano.policies.answers import explore
+from o1nano.policies.search import HOTTEST
 from o1nano.policies.threads import Thinking
 
 TARGET, LARGEST, NUMBERS = 24, 13, 4
@@ -68,8 +69,8 @@ class Options:
         for name, least in (("paths", 1), ("n", 0), ("seed", 0), ("batch", 1), ("threads", 0)):
             if not least <= getattr(self, name) <= 10**6:
                 raise ConfigurationError(f"--{name} {getattr(self, name)}; accepted: {least} to {10**6}")
-        if not 0 <= self.temperature < float("inf"):
-            raise ConfigurationError(f"--temperature {self.temperature}; accepted: 0 or more")
+        if not 0 <= self.temperature <= HOTTEST:
+            raise ConfigurationError(f"--temperature {self.temperature}; accepted: a number from 0 to {HOTTEST}")
         check_choice("split", self.split, Split)
         if self.json is not None:
             check_writable("--json", self.json)

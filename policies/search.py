@@ -15,6 +15,9 @@ from o1nano.policies.choice import Select, choose, with_cost_of_all
 from o1nano.policies.network import ReasoningNetwork
 from o1nano.policies.threads import Thinking
 
+HOTTEST = 1000
+"""Temperature at which every legal token is as likely as any other; an infinite one is none."""
+
 
 @dataclass(frozen=True)
 class Search:
@@ -34,8 +37,8 @@ class Search:
         self.thinking.validate()
         if self.paths < 1:
             raise ConfigurationError(f"paths={self.paths}; accepted: at least 1")
-        if self.temperature is not None and not self.temperature >= 0:
-            raise ConfigurationError(f"temperature={self.temperature}; accepted: 0 or more")
+        if self.temperature is not None and not 0 <= self.temperature <= HOTTEST:
+            raise ConfigurationError(f"temperature={self.temperature}; accepted: a number from 0 to {HOTTEST}")
         if self.select not in get_args(Select):
             raise ConfigurationError(f"select={self.select!r}; accepted: {', '.join(get_args(Select))}")
 

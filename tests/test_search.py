@@ -316,6 +316,7 @@ def test_only_one_sum_or_product_is_commuted(prompt: str, other: str) -> None:
     [
         Search(paths=0),
         Search(temperature=-1.0),
+        Search(temperature=float("inf")),
         Search(select="longest"),  # type: ignore[arg-type]
         Search(thinking=Thinking(vote=0)),
         Search(thinking=Thinking(vote=2, beam=2)),
