@@ -293,7 +293,7 @@ def test_torchrun_trains_dies_and_resumes(tmp_path: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(ROOT / "train_rl.py")]
     run = tmp_path / "runs" / "small"
     process = subprocess.Popen(
-        [*torchrun, "--quiet", *flags(replace(SMALL_RUN, epochs=200))],
+        [*torchrun, "--quiet", *flags(replace(SMALL_RUN, epochs=60))],
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
@@ -310,5 +310,5 @@ def test_torchrun_trains_dies_and_resumes(tmp_path: Path) -> None:
     expected = "train_rl.py: another process of the run has ended; accepted: torchrun --nproc-per-node 2 train_rl.py"
     assert own == [f"{expected} --resume runs/small, from the last checkpoint"]
     again = subprocess.Popen([*torchrun, "--quiet", "--resume", "runs/small"], cwd=tmp_path)
-    assert again.wait(timeout=300) == 0
+    assert again.wait(timeout=600) == 0
     assert (run / "results.json").is_file()
