@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
+
+# Before PyTorch is imported: threads that wait for each other sleep. Those that spin, as by default, stand still once
+# another process wants the same processors (docs/log.md, "Threads that spin").
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import tyro
 from rich.console import Console

@@ -5,12 +5,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated
+
+# Before PyTorch is imported: threads that wait for each other sleep. Those that spin, as by default, stand still once
+# another process wants the same processors (docs/log.md, "Threads that spin").
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import tyro
 
