@@ -15,7 +15,7 @@ from typing import Annotated
 
 # Before PyTorch is imported: threads that wait for each other sleep. Those that spin, as by default, stand still once
 # another process wants the same processors (docs/log.md, "Threads that spin").
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import tyro
 
