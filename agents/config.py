@@ -95,6 +95,9 @@ class TrainConfig:
     """Name of the folder under runs/; by default date, time and seed."""
     seed: int = 0
     """Of everything random."""
+    start: str = ""
+    """A model to begin with, such as pretrained/o1_model.pth, instead of fresh weights: its architecture stays. With
+    --warm-start.steps 0 PPO begins at once."""
     epochs: int = 500
     """PPO epochs: one is one rollout and its update."""
     device: str = "auto"

@@ -77,6 +77,8 @@ class RunState:
         self.model.set_logger(self.logger)
         if state is not None:
             self.load_state_dict(state)
+        elif config.start:
+            self.network.load_state_dict(checkpoint.load(Path(config.start), self.model.device)[0].state_dict())
         self.sessions.append(versions())
         if self.team.leads:
             write_json(folder / "config.json", {"config": asdict(config), "sessions": self.sessions})

@@ -10,11 +10,13 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
+from o1nano.agents import checkpoint
 from o1nano.agents.building import build_check_problems
 from o1nano.agents.callbacks import FrameStatistics, Pauses, Times, Transcripts
 from o1nano.agents.config import TrainConfig
@@ -25,9 +27,11 @@ from o1nano.agents.machine import has_bf16
 from o1nano.agents.reports import comparison
 from o1nano.agents.run_logger import NOT_TEXT, RunLogger
 from o1nano.agents.run_state import RunState
+from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.levels import read_level
 from o1nano.envs.pose import Problem
 from o1nano.policies.answers import Answer, solve
+from o1nano.policies.transformer import TransformerConfig
 
 
 def prepare(config: TrainConfig, processes: int = 1) -> TrainConfig:
@@ -35,13 +39,29 @@ def prepare(config: TrainConfig, processes: int = 1) -> TrainConfig:
 
     Raises:
         ConfigurationError: If a value makes no sense.
+        CheckpointError: If there is no model to start from.
     """
     config.validate()
     config = config.small() if config.smoke else config
+    if config.start:
+        config = replace(config, transformer=architecture(config))
     threads = config.threads or max(1, len(os.sched_getaffinity(0)) // processes)
     name = config.name or time.strftime("%Y%m%d-%H%M%S") + f"-seed{config.seed}"
     bf16 = has_bf16(config.device) if config.bf16 is None else config.bf16
     return replace(config, name=name, threads=threads, bf16=bf16)
+
+
+def architecture(config: TrainConfig) -> TransformerConfig:
+    """Returns the architecture of the model that a run begins with.
+
+    Raises:
+        CheckpointError: If there is no such model.
+        ConfigurationError: If another architecture is asked for.
+    """
+    found = checkpoint.load(Path(config.start))[0].config
+    if config.transformer not in (TrainConfig().transformer, found):
+        raise ConfigurationError(f"--start {config.start} with another transformer; accepted: none, it has {found}")
+    return found
 
 
 class Run(RunState):

@@ -2,7 +2,8 @@
 
 python benchmarks/ablations.py --epochs 125 --seeds 0 1 --work ablations
 
-The same command goes on where it was stopped: a finished run is kept, one that was cut is resumed.
+Variants of one seed that differ in PPO alone begin with the same warm start. The same command goes on where it was
+stopped: a finished run is kept, one that was cut is resumed.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ VARIANTS = {
 FAMILIES = ("addition", "subtraction", "multiplication", "division")
 SOLVED = 0.9
 # Of a configuration, what does not change what is compared.
-_MACHINE = ("name", "threads", "bf16", "device", "checkpoint_every")
+_MACHINE = ("name", "start", "threads", "bf16", "device", "checkpoint_every")
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,18 @@ def flags_of(variant: str, options: Options) -> list[str]:
     tokens = options.epochs * config.ppo.n_envs * config.ppo.n_steps
     steps = config.warm_start.steps + ceil(tokens / (emitted_share(config) * config.warm_start.batch_tokens))
     return [*common, "--epochs", "0", "--warm-start.stop-at", "2", "--warm-start.steps", str(steps)]
+
+
+def shares_start(variant: str, options: Options) -> bool:
+    """Tells whether a variant does after the warm start what it does otherwise."""
+    own, full = (config_of(flags_of(name, options)) for name in (variant, "full"))
+    return own.warm_start == full.warm_start and own.transformer == full.transformer
+
+
+def start(seed: int, options: Options) -> Path:
+    """Returns the folder of the warm start that variants share; trains it unless that is done."""
+    flags = [*shlex.split(options.common), "--epochs", "0", "--seed", str(seed)]
+    return train(f"start-{seed}", flags, options.work)
 
 
 def emitted_share(config: TrainConfig) -> float:
@@ -135,10 +148,11 @@ def check_same(folder: Path, config: TrainConfig) -> None:
             raise ConfigurationError(f"{folder} with another {name}; accepted: the same flags, or another --work")
 
 
-def outcome(folder: Path, share: float) -> dict[str, Any]:
+def outcome(folder: Path, share: float, imitated: int) -> dict[str, Any]:
     """Returns what is compared of a finished run.
 
     Its tokens are those that the expert or the policy has emitted: of the frames of the warm start that share.
+    ``imitated`` are the tokens of the warm start that it began with.
     """
     results = json.loads((folder / "results.json").read_text())
     cells = {cell["name"]: cell["accuracy"] for cell in results["after"]}
@@ -147,7 +161,7 @@ def outcome(folder: Path, share: float) -> dict[str, Any]:
         "run": folder.name,
         "average": float(np.mean(small)),
         "solved": {family: solved(cells, family) for family in FAMILIES},
-        "tokens": round(share * results["warm_start"]["tokens"]) + results["ppo"]["tokens"],
+        "tokens": round(share * (imitated + results["warm_start"]["tokens"])) + results["ppo"]["tokens"],
         "ppo_tokens": results["ppo"]["tokens"],
         "calls": float(np.mean([cell["subtasks"] for cell in results["after"]])),
         "cells": cells,
@@ -239,9 +253,9 @@ def compare() -> int:
     """Runs what is missing and reports; returns the exit status."""
     options = parse(Options, __doc__)
     options.work.mkdir(parents=True, exist_ok=True)
+    # A mistake in the flags shows before the first run, not hours later.
+    sharing = [variant for variant in options.variants if shares_start(variant, options)]
     flags = {variant: flags_of(variant, options) for variant in options.variants}
-    for given in flags.values():
-        config_of(given)  # a mistake shows before the first run, not hours later
     # All variants of a seed before the next seed: a table that is cut short compares the same seeds.
     planned = [(variant, seed) for seed in options.seeds for variant in options.variants]
     share = emitted_share(config_of(shlex.split(options.common)))
@@ -252,9 +266,14 @@ def compare() -> int:
         print(f"[{done + 1}/{len(planned)}] {variant}, seed {seed}{left}", flush=True)
         name, started = f"{variant}-{options.epochs}-{seed}", time.monotonic()
         was_finished = (options.work / "runs" / name / "results.json").is_file()
-        folder = train(name, [*flags[variant], "--seed", str(seed)], options.work)
+        given, imitated = [*flags[variant], "--seed", str(seed)], 0
+        if variant in sharing:
+            first = start(seed, options)
+            given += ["--start", str(first.resolve() / "o1_model.pth"), "--warm-start.steps", "0"]
+            imitated = json.loads((first / "results.json").read_text())["warm_start"]["tokens"]
+        folder = train(name, given, options.work)
         seconds += [] if was_finished else [time.monotonic() - started]
-        found.setdefault(variant, []).append({"seed": seed, **outcome(folder, share)})
+        found.setdefault(variant, []).append({"seed": seed, **outcome(folder, share, imitated)})
         report = {
             name: {"flags": shlex.join(flags[name]), "summary": summarise(runs), "runs": runs}
             for name, runs in found.items()

@@ -67,6 +67,11 @@ def test_the_control_imitates_as_many_tokens_as_ppo_emits() -> None:
     assert ppo <= further * share < ppo + full.warm_start.batch_tokens
 
 
+def test_variants_that_differ_in_ppo_alone_share_a_warm_start() -> None:
+    own = {variant for variant in VARIANTS if not ablations.shares_start(variant, Options())}
+    assert own == {"supervised", "no_places", "rotary"}
+
+
 def test_a_variant_that_is_none_is_named() -> None:
     with pytest.raises(ConfigurationError, match="variant 'wings'; accepted: full, supervised"):
         flags_of("wings", Options())
@@ -120,8 +125,10 @@ def test_variants_are_trained_resumed_and_compared(
     (tmp_path / "runs" / "full-2-0" / "results.json").unlink()  # as if it had been cut
     assert compare(monkeypatch, *given) == 0
     begun = [command[:2] for command in commands]
-    assert begun[1] == ["--resume", "runs/full-2-0"] and len(commands) == 5
-    assert compare(monkeypatch, *given) == 0 and len(commands) == 5  # all of them are finished
+    assert begun[2] == ["--resume", "runs/full-2-0"] and len(commands) == 6
+    started = [command[command.index("--name") + 1] for command in commands if "--start" in command]
+    assert started == ["full-2-0", "rloo-2-0"]
+    assert compare(monkeypatch, *given) == 0 and len(commands) == 6  # all of them are finished
     printed = capsys.readouterr().out
     for word in ("[4/4] rotary, seed 0", "| rloo |", "1 to 3 digits", "wrote"):
         assert word in printed
@@ -136,6 +143,7 @@ def test_variants_are_trained_resumed_and_compared(
     assert {name: run["ppo_tokens"] for name, run in runs.items()} == {
         name: ppo * (name != "supervised") for name in runs
     }
+    assert runs["rloo"]["tokens"] == runs["full"]["tokens"] == runs["rotary"]["tokens"]
     assert runs["supervised"]["tokens"] == pytest.approx(runs["full"]["tokens"], abs=128)  # within a step
     assert (tmp_path / "ablations.png").stat().st_size > 10_000
     assert compare(monkeypatch, *given, f"--common={COMMON} --ppo.clip-range 0.3") == 2

@@ -49,7 +49,8 @@ def commands(block: str) -> list[list[str]]:
 def shrunk(config: TrainConfig, processes: int) -> TrainConfig:
     """A configuration as it was given, but small."""
     config.validate()
-    small = {name: getattr(SMALL_RUN, name) for name in ("warm_start", "evaluation", "transformer")}
+    names = ("warm_start", "evaluation", *(() if config.start else ("transformer",)))
+    small = {name: getattr(SMALL_RUN, name) for name in names}
     ppo = replace(config.ppo, n_envs=6, n_steps=24, batch_size=64)
     return prepare(
         replace(config, epochs=1, digits=1, product_digits=1, threads=1, ppo=ppo, smoke=False, **small), processes
@@ -58,8 +59,9 @@ def shrunk(config: TrainConfig, processes: int) -> TrainConfig:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where everything is run, with the file of problems that the pages speak of."""
+    """Where everything is run, with the file of problems and the models that the pages speak of."""
     folder = tmp_path_factory.mktemp("docs")
+    (folder / "pretrained").symlink_to(ROOT / "pretrained")
     (example,) = (content for kind, content in blocks("evaluation.md") if kind == "json")
     (folder / "problems.jsonl").write_text(example + "34-53\n")
     return folder
