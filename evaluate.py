@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-# Before PyTorch is imported: threads that wait for each other sleep. Those that spin, as by default, stand still once
-# another process wants the same processors (docs/log.md, "Threads that spin").
+# Before PyTorch is imported: threads that wait for each other soon sleep. Those that spin, as by default, stand still
+# once another process wants the same processors (docs/log.md, "Threads that spin").
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import tyro

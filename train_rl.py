@@ -1,6 +1,6 @@
 """Trains O1-nano: supervised warm start, then PPO under a curriculum. ``python train_rl.py --help`` lists all flags.
 
-``torchrun --nproc-per-node N train_rl.py`` does the same in N processes.
+``torchrun --nnodes N train_rl.py`` does the same on N machines.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-# Before PyTorch is imported: threads that wait for each other sleep. Those that spin, as by default, stand still once
-# another process wants the same processors (docs/log.md, "Threads that spin").
+# Before PyTorch is imported: threads that wait for each other soon sleep. Those that spin, as by default, stand still
+# once another process wants the same processors (docs/log.md, "Threads that spin").
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import tyro
 
 from o1nano.agents.command_line import guarded, parse
 from o1nano.agents.config import TrainConfig
-from o1nano.agents.distributed import Team
+from o1nano.agents.distributed import Team, end
+from o1nano.agents.launch import is_started, with_others
 from o1nano.agents.progress import Display
+from o1nano.agents.snapshots import Snapshots
 from o1nano.agents.training import Run, prepare
 from o1nano.envs.errors import ConfigurationError, O1NanoError, TeamError
 
@@ -38,10 +40,10 @@ class Options:
     """Print nothing but errors."""
 
 
-def fresh(options: Options, team: Team) -> TrainConfig:
-    """Returns the configuration of a new run."""
-    config = prepare(options.config, team.on_machine)
-    team.part("ppo.n_envs", config.ppo.n_envs)
+def fresh(options: Options, team: Team | None = None) -> TrainConfig:
+    """Returns the configuration of a new run, in processes that have been started or are to be."""
+    config = prepare(options.config, team)
+    Team(size=config.processes).part("ppo.n_envs", config.ppo.n_envs)
     folder = Path("runs") / config.name
     if folder.exists():
         raise ConfigurationError(f"--name {config.name}: {folder} exists; accepted: a new name, or --resume {folder}")
@@ -66,10 +68,24 @@ def begin(options: Options, display: Display, team: Team) -> Run | None:
     return Run.resume(options.resume, display, team)
 
 
+def processes(options: Options) -> int:
+    """Returns how many processes the run needs on this machine; a run that goes on needs as many as before."""
+    if options.resume is None:
+        return fresh(options).processes
+    return 1 if is_over(options.config, options.resume) else Snapshots(options.resume).newest(quietly=True)[0].processes
+
+
 def train() -> int:
-    """Runs a training; returns the exit status."""
-    team = Team.join()
-    options = team.lead(partial(parse, Options, __doc__))
+    """Runs a training in as many processes as it asks for; returns the exit status."""
+    if is_started():
+        team = Team.join()
+        return run_in(team, team.lead(partial(parse, Options, __doc__)))
+    options = parse(Options, __doc__)
+    return with_others(processes(options), lambda team: run_in(team, team.lead(lambda: options)))
+
+
+def run_in(team: Team, options: Options) -> int:
+    """Does one process's part of a training; returns the exit status."""
     display = Display(options.quiet or not team.leads)
     run = begin(options, display, team)
     if run is None:
@@ -103,4 +119,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())

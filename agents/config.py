@@ -102,8 +102,11 @@ class TrainConfig:
     """PPO epochs: one is one rollout and its update."""
     device: str = "auto"
     """cpu, cuda or auto."""
+    processes: int = 0
+    """Processes on this machine that share the work; 0: one for each core, four at most, and a single one on a GPU or
+    where --threads is given."""
     threads: int = 0
-    """CPU threads; 0 takes every core that the process may use."""
+    """CPU threads of each process; 0: the cores are shared out."""
     bf16: bool | None = None
     """Whether updates compute in bfloat16; by default where the processor has instructions for it."""
     checkpoint_every: int = 25
@@ -171,6 +174,7 @@ def _at_most(config: T, **largest: int) -> T:
 _RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**32 - 1),
     "epochs": (0, 10**9),
+    "processes": (0, 1024),
     "threads": (0, 1024),
     "checkpoint_every": (1, 10**9),
     "digits": (1, 1000),

@@ -9,10 +9,11 @@ identity: nobody asks how many there are.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 import torch as th
@@ -24,6 +25,7 @@ from o1nano.envs.errors import ConfigurationError, TeamError
 from o1nano.envs.pose import Level, stream
 
 T = TypeVar("T")
+_met = False  # whether this process has been one of several
 _FAILED = 2  # exit status of a process whose leader has said what is wrong
 
 
@@ -48,6 +50,8 @@ class Team:
             return cls()
         if th.cuda.is_available():
             th.cuda.set_device(int(os.environ["LOCAL_RANK"]) % th.cuda.device_count())
+        global _met
+        _met = True
         # Objects and tensors of the CPU always go by Gloo.
         dist.init_process_group("cpu:gloo,cuda:nccl" if th.cuda.is_available() else "gloo")
         return cls(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
@@ -64,8 +68,8 @@ class Team:
 
     @property
     def command(self) -> str:
-        """What starts as many processes."""
-        return "python" if self.size == 1 else f"torchrun --nproc-per-node {self.size}"
+        """What starts as many processes: on one machine the script does."""
+        return "python" if self.size == self.on_machine else f"torchrun --nproc-per-node {self.on_machine}"
 
     def seed(self, seed: int) -> int:
         """Returns the process's own seed: the leader's is the given one, the others' are hashed."""
@@ -170,6 +174,15 @@ class Team:
             return bool(store.add("o1nano/told", 1) == 1)
         except RuntimeError:  # the store has gone too
             return True
+
+
+def end(status: int) -> NoReturn:
+    """Ends the program. Threads of Gloo may outlive the group, and abort a process whose interpreter is taken down."""
+    if _met:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import subprocess
 import sys
@@ -39,6 +40,11 @@ def find_device(device: str) -> str:
     if device == "auto":
         return "cuda" if th.cuda.is_available() else "cpu"
     return device
+
+
+def cores() -> int:
+    """Returns how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def return_memory() -> None:

@@ -177,5 +177,5 @@ def _newest(snapshots: Snapshots, team: Team) -> tuple[TrainConfig, dict[str, An
     config, state = snapshots.newest()
     size = len(state["others"]) + 1
     if size != team.size:
-        raise CheckpointError(f"a run of {size} processes on {team.size}; accepted: torchrun --nproc-per-node {size}")
+        raise CheckpointError(f"a run of {size} processes on {team.size}; accepted: {size}, as it began with")
     return config, state

@@ -50,10 +50,10 @@ class Snapshots:
         for old in self._files()[: -self.keep]:
             old.unlink()
 
-    def newest(self) -> tuple[TrainConfig, dict[str, Any]]:
+    def newest(self, quietly: bool = False) -> tuple[TrainConfig, dict[str, Any]]:
         """Returns the configuration and the state of the newest checkpoint that is whole and of this run.
 
-        Others are named on standard error.
+        Those that are passed over are named on standard error, unless quietly.
 
         Raises:
             CheckpointError: If there is none.
@@ -65,7 +65,7 @@ class Snapshots:
             except CheckpointError as error:
                 problems.append(error)
                 continue
-            for problem in problems:
+            for problem in [] if quietly else problems:
                 print(f"passed over: {problem}", file=sys.stderr)
             self.serial = int(path.stem)
             return found

@@ -6,7 +6,6 @@ run is cut and resumed is in ``RunState``.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -20,10 +19,11 @@ from o1nano.agents import checkpoint
 from o1nano.agents.building import build_check_problems
 from o1nano.agents.callbacks import FrameStatistics, Pauses, Times, Transcripts
 from o1nano.agents.config import TrainConfig
+from o1nano.agents.distributed import Team
 from o1nano.agents.evaluation import Cell, demonstrated_average, held_out, levels, tabulate
 from o1nano.agents.figures import as_image, by_digits, by_tokens
 from o1nano.agents.files import write_json
-from o1nano.agents.machine import has_bf16
+from o1nano.agents.machine import cores, find_device, has_bf16
 from o1nano.agents.reports import comparison
 from o1nano.agents.run_logger import NOT_TEXT, RunLogger
 from o1nano.agents.run_state import RunState
@@ -34,8 +34,12 @@ from o1nano.policies.answers import Answer, solve
 from o1nano.policies.transformer import TransformerConfig
 
 
-def prepare(config: TrainConfig, processes: int = 1) -> TrainConfig:
-    """Fills in what a configuration leaves to the machine, which so many processes share.
+def prepare(config: TrainConfig, team: Team | None = None) -> TrainConfig:
+    """Fills in what a configuration leaves to the machine.
+
+    Args:
+        config: What was asked for.
+        team: The processes, if they have been started already.
 
     Raises:
         ConfigurationError: If a value makes no sense.
@@ -43,12 +47,23 @@ def prepare(config: TrainConfig, processes: int = 1) -> TrainConfig:
     """
     config.validate()
     config = config.small() if config.smoke else config
-    if config.start:
-        config = replace(config, transformer=architecture(config))
-    threads = config.threads or max(1, len(os.sched_getaffinity(0)) // processes)
+    processes = team.size if team else _processes(config)
+    if config.processes not in (0, processes):
+        raise ConfigurationError(f"processes={config.processes} of {processes} that run; accepted: {processes}")
+    threads = config.threads or max(1, cores() // (team.on_machine if team else processes))
     name = config.name or time.strftime("%Y%m%d-%H%M%S") + f"-seed{config.seed}"
     bf16 = has_bf16(config.device) if config.bf16 is None else config.bf16
-    return replace(config, name=name, threads=threads, bf16=bf16)
+    shape = architecture(config) if config.start else config.transformer
+    return replace(config, name=name, processes=processes, threads=threads, bf16=bf16, transformer=shape)
+
+
+def _processes(config: TrainConfig) -> int:
+    """Returns how many processes to start. Two are faster than one with two threads (docs/scaling.md)."""
+    if config.processes:
+        return config.processes
+    if config.threads or find_device(config.device) != "cpu":
+        return 1
+    return max(count for count in range(1, min(4, cores()) + 1) if config.ppo.n_envs % count == 0)
 
 
 def architecture(config: TrainConfig) -> TransformerConfig:
@@ -155,8 +170,10 @@ class Run(RunState):
 
         def progress(done: int) -> None:
             self.display.update(done)
-            if self.team.size == 1:  # several are never at the same place in here
+            if self.team.size == 1:
                 self.pause(0)
+            elif self.stopping:  # several are never at the same place; nothing has changed since the last checkpoint
+                raise KeyboardInterrupt
 
         answers = self.solve(problems, progress)
         found = tabulate(answers)

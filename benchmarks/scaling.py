@@ -24,7 +24,7 @@ from stable_baselines3.common.logger import Logger
 from benchmarks.measuring import spread
 from o1nano.agents.building import build_curriculum, build_demonstrations, build_model
 from o1nano.agents.config import PPOConfig, TrainConfig
-from o1nano.agents.distributed import SharedLevels, Team
+from o1nano.agents.distributed import SharedLevels, Team, end
 from o1nano.agents.machine import has_bf16, versions
 from o1nano.agents.warm_start import WarmStart, WarmStartConfig
 from o1nano.envs.episodes import EnvConfig
@@ -62,7 +62,9 @@ def work(growing: bool, steps: int, iterations: int) -> dict[str, float]:
         model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
         model.train()
     tokens = iterations * config.ppo.n_envs * config.ppo.n_steps
-    return {**found, "PPO": tokens / (time.perf_counter() - start)}
+    found["PPO"] = tokens / (time.perf_counter() - start)
+    team.leave()
+    return found
 
 
 def launch(processes: int, arguments: list[str]) -> dict[str, float]:
@@ -89,7 +91,7 @@ def main() -> None:
         found = work(not options.fixed, options.steps, options.iterations)
         if int(os.environ.get("RANK", 0)) == 0:
             print(json.dumps(found))
-        return
+        end(0)
     arguments = ["--steps", str(options.steps), "--iterations", str(options.iterations)]
     rounds: list[dict[int, dict[str, float]]] = []
     for _ in range(options.repeats):

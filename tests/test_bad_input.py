@@ -19,6 +19,7 @@ import evaluate
 import train_rl
 from o1nano.agents import checkpoint
 from o1nano.agents.command_line import _one_line
+from o1nano.agents.distributed import Team
 from o1nano.agents.files import read_sealed, write_sealed
 from o1nano.envs.episodes import EnvConfig
 from o1nano.policies.network import ReasoningNetwork
@@ -50,6 +51,7 @@ def mistake(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
     def run(script: Any, *given: object) -> str:
         monkeypatch.setattr(sys, "argv", [f"{script.__name__}.py", *map(str, given)])
+        monkeypatch.setattr(train_rl, "with_others", lambda processes, work: work(Team()))
         assert script.main() == 2, given
         said = capsys.readouterr()
         assert said.out == "", given

@@ -22,6 +22,7 @@ import torch as th
 import evaluate
 import train_rl
 from o1nano.agents.config import TrainConfig
+from o1nano.agents.distributed import Team
 from o1nano.agents.evaluation import held_out
 from o1nano.agents.training import prepare
 from tests.runs import SMALL_RUN
@@ -46,14 +47,14 @@ def commands(block: str) -> list[list[str]]:
     return [command for command in words if command]
 
 
-def shrunk(config: TrainConfig, processes: int) -> TrainConfig:
+def shrunk(config: TrainConfig, team: Team | None = None) -> TrainConfig:
     """A configuration as it was given, but small."""
     config.validate()
     names = ("warm_start", "evaluation", *(() if config.start else ("transformer",)))
     small = {name: getattr(SMALL_RUN, name) for name in names}
     ppo = replace(config.ppo, n_envs=6, n_steps=24, batch_size=64)
     return prepare(
-        replace(config, epochs=1, digits=1, product_digits=1, threads=1, ppo=ppo, smoke=False, **small), processes
+        replace(config, epochs=1, digits=1, product_digits=1, threads=1, ppo=ppo, smoke=False, **small), team
     )
 
 
