@@ -28,7 +28,7 @@ def with_others(processes: int, work: Callable[[Team], int]) -> int:
 
     Only this one writes files, so the others are killed once it has not succeeded: nothing is lost by that.
     """
-    if processes == 1:
+    if processes < 2:
         return work(Team())
     shared = {
         "MASTER_ADDR": _HERE,
