@@ -1,4 +1,4 @@
-"""Several processes that train one model: ``torchrun --nproc-per-node N train_rl.py``.
+"""Several processes that train one model, started by ``launch`` or by torchrun.
 
 Every process plays its share of the environments and imitates its share of the demonstrations, with random streams of
 its own. All of them begin with the same weights and take every step with the same gradient, the average over all, so
@@ -45,7 +45,7 @@ class Team:
 
     @classmethod
     def join(cls) -> Team:
-        """Joins the processes that torchrun has started; without it the process is alone."""
+        """Joins the processes that have been started together; a process that nobody has started so is alone."""
         if int(os.environ.get("WORLD_SIZE", 1)) == 1:
             return cls()
         if th.cuda.is_available():

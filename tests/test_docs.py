@@ -54,7 +54,8 @@ def shrunk(config: TrainConfig, team: Team | None = None) -> TrainConfig:
     small = {name: getattr(SMALL_RUN, name) for name in names}
     ppo = replace(config.ppo, n_envs=6, n_steps=24, batch_size=64)
     return prepare(
-        replace(config, epochs=1, digits=1, product_digits=1, threads=1, ppo=ppo, smoke=False, **small), team
+        replace(config, epochs=1, digits=1, product_digits=1, processes=0, threads=1, ppo=ppo, smoke=False, **small),
+        team,
     )
 
 
@@ -73,6 +74,9 @@ def small(folder: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Makes scripts do little, in that folder."""
     monkeypatch.chdir(folder)
     monkeypatch.setattr(train_rl, "prepare", shrunk)
+    monkeypatch.setattr(
+        train_rl, "with_others", lambda processes, work: work(Team())
+    )  # tests/test_launch.py has others
     monkeypatch.setattr(train_rl.signal, "signal", lambda *given: None)
     monkeypatch.setattr(evaluate, "held_out", lambda cells, n, seed: held_out(cells[:3], 1, seed))
     monkeypatch.setattr(sys, "stdin", io.StringIO("1+1\n\n"))

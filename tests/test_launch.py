@@ -22,7 +22,7 @@ from o1nano.envs.errors import ConfigurationError
 from tests.runs import SMALL_RUN, flags
 
 ROOT = Path(__file__).resolve().parent.parent
-TWO = replace(SMALL_RUN, processes=2, epochs=40, checkpoint_every=4)
+TWO = replace(SMALL_RUN, processes=2, epochs=16, checkpoint_every=2)
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def wait_for_checkpoint(process: subprocess.Popen[str], run: Path, serial: int) 
 def test_two_processes_save_at_ctrl_c_and_go_on(tmp_path: Path) -> None:
     run = tmp_path / "runs" / "small"
     process = start(tmp_path, *flags(TWO))
-    child = wait_for_checkpoint(process, run, 5)  # in PPO
+    child = wait_for_checkpoint(process, run, 6)  # in PPO
     os.killpg(process.pid, signal.SIGINT)  # a terminal tells all of them
     _, said = process.communicate(timeout=120)
     assert (process.returncode, said.split("\n")[1]) == (130, "stopped; python train_rl.py --resume runs/small goes on")
@@ -134,7 +134,7 @@ def test_two_processes_save_at_ctrl_c_and_go_on(tmp_path: Path) -> None:
 def test_when_one_is_killed_the_one_that_is_left_says_how_to_go_on(tmp_path: Path, killed: str) -> None:
     run = tmp_path / "runs" / "small"
     process = start(tmp_path, *flags(TWO))
-    child = wait_for_checkpoint(process, run, 5)
+    child = wait_for_checkpoint(process, run, 6)
     os.kill(process.pid if killed == "first" else child, signal.SIGKILL)
     _, said = process.communicate(timeout=120)
     assert process.returncode == (-signal.SIGKILL if killed == "first" else 2)
