@@ -119,7 +119,7 @@ class TrainConfig:
     """Largest demonstrated size of products and quotients."""
     also: tuple[str, ...] = ()
     """Levels that are demonstrated beside the four operations, as expression/1x3: FAMILY/SIZE or FAMILY/SIZExOTHER."""
-    frame_length: int = 128
+    frame_length: int = 144
     """Longest frame in tokens, in training and for the saved model."""
     warm_start: WarmStartConfig = field(default_factory=WarmStartConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
