@@ -40,6 +40,7 @@ VARIANTS = {
     "supervised": "",  # see flags_of
     "no_curriculum": "--curriculum.strategy uniform",
     "no_kl": "--ppo.kl-coef 0",
+    "flat": "--no-call-stack --frame-length 1024",
     "no_places": "--transformer.positions none",
     "rotary": "--transformer.positions rotary",
     "credit_frame": "--ppo.credit frame",
