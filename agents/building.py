@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from gymnasium.vector import AutoresetMode
 
-from o1nano.agents.config import TrainConfig
+from o1nano.agents.config import PRODUCTS, SUMS, TrainConfig
 from o1nano.agents.demonstrations import DemonstrationStream
 from o1nano.agents.distributed import Team
 from o1nano.agents.evaluation import levels
@@ -20,8 +20,6 @@ from o1nano.envs.pose import Level, Problem, draw, stream
 from o1nano.envs.problems import FOUR_OPERATIONS
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.policies.actor_critic import ReasoningPolicy
-
-SUMS, PRODUCTS = ("addition", "subtraction"), ("multiplication", "division")
 
 
 def build_curriculum(config: TrainConfig) -> Curriculum:

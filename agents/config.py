@@ -17,6 +17,8 @@ from o1nano.policies.transformer import TransformerConfig
 
 T = TypeVar("T")
 
+SUMS, PRODUCTS = ("addition", "subtraction"), ("multiplication", "division")
+
 
 @dataclass(frozen=True)
 class PPOConfig:
@@ -155,7 +157,12 @@ class TrainConfig:
                 raise ConfigurationError(
                     f"{name}={size} with frame_length={self.frame_length}; accepted: at most {most}"
                 )
-        for name in self.also:
+        largest = [
+            f"{family}/{size}"
+            for families, size in ((SUMS, self.digits), (PRODUCTS, self.product_digits))
+            for family in families
+        ]
+        for name in (*largest, *self.also):
             check_demonstrable(read_level(name), self.frame_length, self.call_stack)
         find_device(self.device)
 

@@ -97,7 +97,7 @@ def flags_of(variant: str, options: Options) -> list[str]:
 def shares_start(variant: str, options: Options) -> bool:
     """Tells whether a variant does after the warm start what it does otherwise."""
     own, full = (config_of(flags_of(name, options)) for name in (variant, "full"))
-    return own.warm_start == full.warm_start and own.transformer == full.transformer
+    return all(getattr(own, name) == getattr(full, name) for name in ("warm_start", "transformer", "call_stack"))
 
 
 def start(seed: int, options: Options) -> Path:

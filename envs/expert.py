@@ -92,8 +92,8 @@ def _demonstrate(prompt: Sequence[int], rng: np.random.Generator | None = None, 
 def flatten(frames: Sequence[Frame]) -> Frame:
     """Writes the frames of a solution, root first, as one: behind each question stands what was thought about it.
 
-    ``<call> 1 + 2 </call> 3`` becomes ``<call> 1 + 2 <think> ... </call> 3``; a tail call becomes a call like any other,
-    and its answer is the frame's. Nothing is injected, so all but the prompt is the agent's.
+    ``<call> 1 + 2 </call> 3`` becomes ``<call> 1 + 2 <think> ... </call> 3``; a tail call becomes a call like any
+    other, and its answer is the frame's. Nothing is injected, so all but the prompt is the agent's.
     """
     tokens, slipped = _with_children(iter(frames))
     prompt = tokens.index(EQUALS) + 1

@@ -75,8 +75,8 @@ class Grammar:
 
     Attributes:
         thinking: Whether ``<think>`` is legal; without it a frame is a prompt and an answer.
-        calls: Whether ``<call>`` and ``<goto>`` open frames. Without them a frame holds the whole solution: a question is
-            followed by the thinking about it, ``<call> 1 + 2 <think> ... </call> 3``, all of it written by the agent.
+        calls: Whether ``<call>`` and ``<goto>`` open frames. Without them a frame holds the whole solution: a question
+            is followed by the thinking about it, ``<call> 1 + 2 <think> ... </call> 3``, all written by the agent.
         functions: Whether calls may name a function and list its arguments, and answers (so thoughts, too) may be
             formulas, comparisons or ``_``; without it problems are arithmetic and answers are numbers.
     """
