@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from gymnasium.vector import AutoresetMode
 
-from o1nano.agents.config import TrainConfig
+from o1nano.agents.config import PRODUCTS, SUMS, TrainConfig
 from o1nano.agents.demonstrations import DemonstrationStream
 from o1nano.agents.distributed import Team
 from o1nano.agents.evaluation import levels
@@ -21,8 +21,6 @@ from o1nano.envs.problems import FOUR_OPERATIONS
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.policies.actor_critic import ReasoningPolicy
 
-SUMS, PRODUCTS = ("addition", "subtraction"), ("multiplication", "division")
-
 
 def build_curriculum(config: TrainConfig) -> Curriculum:
     """Returns the curriculum: it begins with the demonstrated sizes, or with all of them."""
@@ -30,8 +28,9 @@ def build_curriculum(config: TrainConfig) -> Curriculum:
     first = dict.fromkeys(SUMS, config.digits) | dict.fromkeys(PRODUCTS, config.product_digits)
     last = dict.fromkeys(SUMS, given.sums) | dict.fromkeys(PRODUCTS, given.products)
     last = {family: max(first[family], size) for family, size in last.items()}
+    priority = dict.fromkeys(SUMS, given.sums_weight)
     if given.strategy == "uniform":
-        return UniformCurriculum(last, given.window)
+        return UniformCurriculum(last, given.window, priority)
     return AdaptiveCurriculum(
         first=first,
         last=last,
@@ -39,6 +38,7 @@ def build_curriculum(config: TrainConfig) -> Curriculum:
         demote=given.demote,
         window=given.window,
         floor=given.floor,
+        priority=priority,
     )
 
 
@@ -68,6 +68,7 @@ def build_env_config(config: TrainConfig) -> EnvConfig:
     return EnvConfig(
         operations=tuple(dict.fromkeys((*FOUR_OPERATIONS, *(read_level(name).family for name in config.also)))),
         digits=(1, config.digits),
+        call_stack=config.call_stack,
         frame_length=config.frame_length,
         max_tokens=2048,
     )
@@ -82,6 +83,7 @@ def build_demonstrations(config: TrainConfig, team: Team) -> DemonstrationStream
         max(1, given.batch_tokens // team.size),
         given.slip_rate,
         given.spoil_rate,
+        call_stack=config.call_stack,
     )
 
 
@@ -117,6 +119,8 @@ def build_model(config: TrainConfig, env_config: EnvConfig, source: LevelSource,
         policy_kwargs={
             "transformer": config.transformer,
             "bf16": config.bf16,
+            "cuda_graphs": config.cuda_graphs,
+            "call_stack": env_config.grammar.calls,
             "functions": env_config.grammar.functions,
             "optimizer_kwargs": {"betas": (0.9, 0.99), "eps": 1e-5, "weight_decay": 0.0},
         },

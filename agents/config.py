@@ -17,6 +17,8 @@ from o1nano.policies.transformer import TransformerConfig
 
 T = TypeVar("T")
 
+SUMS, PRODUCTS = ("addition", "subtraction"), ("multiplication", "division")
+
 
 @dataclass(frozen=True)
 class PPOConfig:
@@ -71,6 +73,8 @@ class CurriculumConfig:
     """Success below which it is closed again."""
     window: int = 64
     """Episodes of a size that its success is measured over."""
+    sums_weight: float = 1.0
+    """Factor of the weights of sums and differences: large products cost many times their tokens."""
     floor: float = 0.03
     """Weight of a level without failures; one without successes has this and 1."""
 
@@ -109,6 +113,8 @@ class TrainConfig:
     """CPU threads of each process; 0: the cores are shared out."""
     bf16: bool | None = None
     """Whether updates compute in bfloat16; by default where the processor has instructions for it."""
+    cuda_graphs: bool = False
+    """Whether rollouts decode by captured graphs; on a GPU only, and tested on none yet."""
     checkpoint_every: int = 25
     """Steps of the warm start, or epochs of PPO, between checkpoints; every phase ends with one too."""
     smoke: bool = False
@@ -119,8 +125,10 @@ class TrainConfig:
     """Largest demonstrated size of products and quotients."""
     also: tuple[str, ...] = ()
     """Levels that are demonstrated beside the four operations, as expression/1x3: FAMILY/SIZE or FAMILY/SIZExOTHER."""
-    frame_length: int = 128
+    frame_length: int = 144
     """Longest frame in tokens, in training and for the saved model."""
+    call_stack: bool = True
+    """Whether subtasks get frames of their own; without it everything is thought in one, which must be long."""
     warm_start: WarmStartConfig = field(default_factory=WarmStartConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
@@ -149,8 +157,13 @@ class TrainConfig:
                 raise ConfigurationError(
                     f"{name}={size} with frame_length={self.frame_length}; accepted: at most {most}"
                 )
-        for name in self.also:
-            check_demonstrable(read_level(name), self.frame_length)
+        largest = [
+            f"{family}/{size}"
+            for families, size in ((SUMS, self.digits), (PRODUCTS, self.product_digits))
+            for family in families
+        ]
+        for name in (*largest, *self.also):
+            check_demonstrable(read_level(name), self.frame_length, self.call_stack)
         find_device(self.device)
 
     def small(self) -> TrainConfig:
@@ -205,6 +218,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "curriculum.sums": (1, 1000),
     "curriculum.products": (1, 1000),
     "curriculum.window": (1, 10**6),
+    "curriculum.sums_weight": (0.001, 1000),
     "evaluation.problems": (1, 10**6),
     "evaluation.sums": (1, 1000),
     "evaluation.products": (1, 1000),

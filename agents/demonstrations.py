@@ -47,6 +47,7 @@ class DemonstrationStream:
         spoil_rate: Share of frames that are cut behind a planted wrong digit, to teach the critic what failure looks
             like; the wrong digit is not imitated.
         pool: Batches that are drawn and shuffled together.
+        call_stack: See ``EnvConfig``.
     """
 
     def __init__(
@@ -57,9 +58,10 @@ class DemonstrationStream:
         slip_rate: float = 0.4,
         spoil_rate: float = 0.1,
         pool: int = 16,
+        call_stack: bool = True,
     ) -> None:
         self.levels, self.rng, self.batch_tokens = levels, rng, batch_tokens
-        self.slip_rate, self.spoil_rate, self.pool = slip_rate, spoil_rate, pool
+        self.slip_rate, self.spoil_rate, self.pool, self.call_stack = slip_rate, spoil_rate, pool, call_stack
         self._before, self._taken = rng.bit_generator.state, 0  # random state before the pool, batches taken of it
 
     def __iter__(self) -> Iterator[list[Demonstration]]:
@@ -85,7 +87,7 @@ class DemonstrationStream:
         frames: list[Frame] = []
         total = 0
         while total < self.pool * self.batch_tokens:
-            new = demonstrate(draw(self.levels.draw(self.rng), self.rng), self.rng, self.slip_rate)
+            new = demonstrate(draw(self.levels.draw(self.rng), self.rng), self.rng, self.slip_rate, self.call_stack)
             frames += new
             total += sum(len(frame.tokens) for frame in new)
         batch: list[Demonstration] = []
@@ -125,12 +127,13 @@ class DemonstrationStream:
         return Demonstration(tokens, np.append(frame.positions[: wrong + 1], at), imitate, returns)
 
 
-def check_demonstrable(level: Level, frame_length: int, problems: int = 8) -> None:
+def check_demonstrable(level: Level, frame_length: int, call_stack: bool = True, problems: int = 8) -> None:
     """Raises ``ConfigurationError`` unless the expert's frames of a level, seen on a few problems, fit in a frame."""
     rng, longest = stream("demonstrable", level), max(level.size, level.other or 0)
     for _ in range(problems):
         if longest <= frame_length:
-            longest = max(len(frame.tokens) for frame in demonstrate(draw(level, rng), rng, slip_rate=0.5))
+            frames = demonstrate(draw(level, rng), rng, 0.5, call_stack)
+            longest = max(len(frame.tokens) for frame in frames)
         if longest > frame_length:
             raise ConfigurationError(
                 f"level {level} with frame_length={frame_length}; accepted: frames of at least {longest} for it"

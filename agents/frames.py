@@ -78,7 +78,7 @@ class FrameRolloutBuffer(RolloutBuffer):
         self.grammar, self.credit, self.advantage = grammar or Grammar(), credit, advantage
         self._rng = np.random.default_rng(seed)
         assert isinstance(observation_space, spaces.Box)
-        self._open = OpenFrames((n_envs, depth, observation_space.shape[0]), credit)
+        self._open = OpenFrames((n_envs, depth, observation_space.shape[0]), credit, self.grammar.calls)
         self._frames: list[ClosedFrame] = []
         self.groups: dict[str, float] = {}
         super().__init__(buffer_size, observation_space, action_space, device, gae_lambda, gamma, n_envs)

@@ -31,11 +31,12 @@ class OpenFrames:
     Args:
         shape: N, D and L.
         credit: See ``FrameRolloutBuffer``.
+        calls: Whether calls open frames: see ``Grammar``.
     """
 
-    def __init__(self, shape: tuple[int, int, int], credit: Credit) -> None:
+    def __init__(self, shape: tuple[int, int, int], credit: Credit, calls: bool = True) -> None:
         n_envs = shape[0]
-        self.credit = credit
+        self.credit, self._moves = credit, [EOS, EQUALS, *([END_CALL] if calls else [])]
         self._tokens = np.zeros(shape, dtype=np.uint8)
         self._value, self._log_prob, self._reward = np.zeros((3, *shape), dtype=np.float32)
         self._time = np.zeros(shape, dtype=np.int64)
@@ -102,8 +103,7 @@ class OpenFrames:
 
     def _follow(self, frames: npt.NDArray[np.uint8], episode_start: npt.NDArray[np.bool_]) -> None:
         """Works out from the last actions and the new frames what the call stacks have done."""
-        moved = (self._last_action == END_CALL) | (self._last_action == EOS) | (self._last_action == EQUALS)
-        for env in np.flatnonzero(episode_start | moved):
+        for env in np.flatnonzero(episode_start | np.isin(self._last_action, self._moves)):
             action = self._last_action[env]
             if episode_start[env]:
                 self._end_episode(int(env))

@@ -40,6 +40,7 @@ VARIANTS = {
     "supervised": "",  # see flags_of
     "no_curriculum": "--curriculum.strategy uniform",
     "no_kl": "--ppo.kl-coef 0",
+    "flat": "--no-call-stack --frame-length 1024",
     "no_places": "--transformer.positions none",
     "rotary": "--transformer.positions rotary",
     "credit_frame": "--ppo.credit frame",
@@ -96,7 +97,7 @@ def flags_of(variant: str, options: Options) -> list[str]:
 def shares_start(variant: str, options: Options) -> bool:
     """Tells whether a variant does after the warm start what it does otherwise."""
     own, full = (config_of(flags_of(name, options)) for name in (variant, "full"))
-    return own.warm_start == full.warm_start and own.transformer == full.transformer
+    return all(getattr(own, name) == getattr(full, name) for name in ("warm_start", "transformer", "call_stack"))
 
 
 def start(seed: int, options: Options) -> Path:

@@ -65,7 +65,7 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
     * ``operations``: families of problems, drawn uniformly (``o1nano.envs.problems.FAMILIES``).
     * ``digits``: one size, or the smallest and the largest; ``other_digits``: of the second operand.
     * ``phrasing``: ``"symbolic"``, ``"words"`` or ``"mixed"``.
-    * ``thinking``, ``call_stack``: whether hidden reasoning, and calls, are legal.
+    * ``thinking``, ``call_stack``: whether hidden reasoning is legal, and whether calls open frames of their own.
     * ``frame_length``, ``depth``, ``max_tokens``: tokens of a frame, open frames, tokens of an answer. Problems of
       ``recall`` and ``ledger`` fill their frame: ``frame_length=128_000`` is a context of that length
       (``other_digits`` poses shorter ones).

@@ -34,7 +34,7 @@ class EnvConfig:
             Long problems: the length of the frame that they fill; None: ``frame_length``.
         phrasing: ``"symbolic"`` (``98+45``), ``"words"`` (``What is 98 plus 45?``) or ``"mixed"``.
         thinking: Whether hidden reasoning is legal.
-        call_stack: Whether calls and tail calls are legal.
+        call_stack: Whether calls and tail calls open frames; without it one frame holds everything: see ``Grammar``.
         frame_length: See ``Limits``.
         depth: See ``Limits``.
         max_tokens: ``Limits.tokens``.

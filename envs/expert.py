@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from o1nano.envs.language import parse
 from o1nano.envs.pose import Problem
 from o1nano.envs.problems import family_of
 from o1nano.envs.problems.base import Script
-from o1nano.envs.vocab import END_THINK, EOS, EQUALS, SUBTASK, THINK, spell
+from o1nano.envs.vocab import CALL, END_CALL, END_THINK, EOS, EQUALS, GOTO, SUBTASK, THINK, spell
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +71,52 @@ def _write_root(task: Task, script: Script) -> None:
     script.write(END_THINK, *answer(task, least_first=False), EOS)
 
 
-def demonstrate(problem: Problem, rng: np.random.Generator | None = None, slip_rate: float = 0.0) -> list[Frame]:
-    """Returns every frame of a problem's solution, root first."""
+def demonstrate(
+    problem: Problem, rng: np.random.Generator | None = None, slip_rate: float = 0.0, call_stack: bool = True
+) -> list[Frame]:
+    """Returns every frame of a problem's solution, root first; without a call stack the one that holds them all."""
+    frames = _demonstrate(problem.prompt, rng, slip_rate)
+    return frames if call_stack else [flatten(frames)]
+
+
+def _demonstrate(prompt: Sequence[int], rng: np.random.Generator | None = None, slip_rate: float = 0.0) -> list[Frame]:
     frames: list[Frame] = []
-    prompts: list[list[int]] = [list(problem.prompt)]
+    prompts: list[list[int]] = [list(prompt)]
     while prompts:
         script = write_frame(prompts.pop(), rng, slip_rate)
         frames.append(Frame(script.tokens, script.emitted, script.slipped))
         prompts += [subtask_prompt(child) for child in reversed(script.children)]
     return frames
+
+
+def flatten(frames: Sequence[Frame]) -> Frame:
+    """Writes the frames of a solution, root first, as one: behind each question stands what was thought about it.
+
+    ``<call> 1 + 2 </call> 3`` becomes ``<call> 1 + 2 <think> ... </call> 3``; a tail call becomes a call like any
+    other, and its answer is the frame's. Nothing is injected, so all but the prompt is the agent's.
+    """
+    tokens, slipped = _with_children(iter(frames))
+    prompt = tokens.index(EQUALS) + 1
+    return Frame(tokens, [index >= prompt for index in range(len(tokens))], slipped)
+
+
+def _with_children(frames: Iterator[Frame]) -> tuple[list[int], list[int]]:
+    """Takes a frame and those below it; returns its tokens with theirs in between, and where it slipped."""
+    frame, tokens, slipped = next(frames), list[int](), list[int]()
+    end = len(frame.tokens) - 1 if GOTO in frame.tokens else None
+    for index, token in enumerate(frame.tokens):
+        if token == END_CALL or index == end:
+            child, mistakes = _with_children(frames)
+            begin, stop = child.index(THINK), child.index(END_THINK)
+            slipped += [mistake - begin + len(tokens) for mistake in mistakes]
+            tokens += child[begin:stop]
+            if index == end:
+                tokens += [END_CALL, *child[stop + 1 : -1], *child[stop:]]
+                break
+        elif index in frame.slipped:
+            slipped.append(len(tokens))
+        tokens.append(CALL if token == GOTO else token)
+    return tokens, slipped
 
 
 def subtask_prompt(task: Task) -> list[int]:
@@ -88,10 +125,15 @@ def subtask_prompt(task: Task) -> list[int]:
 
 
 class ExpertPolicy:
-    """Plays the reference frames: for each observation, the next token. It needs nothing but the observation."""
+    """Plays the reference frames: for each observation, the next token. It needs nothing but the observation.
 
-    def __init__(self, thinking: bool = True) -> None:
-        self.thinking = thinking
+    Args:
+        thinking: Whether the environment lets frames think.
+        call_stack: Whether it lets them call.
+    """
+
+    def __init__(self, thinking: bool = True, call_stack: bool = True) -> None:
+        self.thinking, self.call_stack = thinking, call_stack
         self._frames: dict[bytes, list[int]] = {}
 
     def predict(self, observations: npt.ArrayLike) -> npt.NDArray[np.int64]:
@@ -102,6 +144,9 @@ class ExpertPolicy:
     def _next(self, frame: bytes) -> int:
         prompt = frame[: frame.index(EQUALS) + 1]
         if prompt not in self._frames:
-            self._frames[prompt] = write_frame(prompt, thinking=self.thinking).tokens
+            in_one = self.thinking and not self.call_stack
+            self._frames[prompt] = (
+                flatten(_demonstrate(prompt)).tokens if in_one else write_frame(prompt, thinking=self.thinking).tokens
+            )
         script = self._frames[prompt]
         return script[len(frame)] if len(frame) < len(script) else EOS  # a finished frame, as NEXT_STEP shows it

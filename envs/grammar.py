@@ -75,7 +75,8 @@ class Grammar:
 
     Attributes:
         thinking: Whether ``<think>`` is legal; without it a frame is a prompt and an answer.
-        calls: Whether ``<call>`` and ``<goto>`` are legal.
+        calls: Whether ``<call>`` and ``<goto>`` open frames. Without them a frame holds the whole solution: a question
+            is followed by the thinking about it, ``<call> 1 + 2 <think> ... </call> 3``, all written by the agent.
         functions: Whether calls may name a function and list its arguments, and answers (so thoughts, too) may be
             formulas, comparisons or ``_``; without it problems are arithmetic and answers are numbers.
     """
@@ -101,9 +102,10 @@ class Grammar:
                 table[start, vocab.THINK] = think
             table[think, _THOUGHTS] = think
             table[think, vocab.END_THINK] = State.ANSWER
-            if self.calls:
-                table[think, vocab.CALL] = call
-            self._expression(table, call, vocab.END_CALL, think)
+            table[think, vocab.CALL] = call
+            self._expression(table, call, vocab.END_CALL if self.calls else vocab.THINK, think)
+            if not self.calls:
+                table[think, vocab.END_CALL] = think
         if self.calls:
             table[State.CHILD_THINK, vocab.GOTO] = State.TAIL
         self._expression(table, State.TAIL, vocab.EQUALS, State.DONE)

@@ -93,15 +93,15 @@ class CacheView:
         offset = np.arange(len(which)) - (np.cumsum(counts) - counts)[which]
         row, place = rows[which], cache.length[rows][which] + offset
         self._cache = cache.keys_values
-        self._behind = self._last = None
+        self._behind, self._last = None, None
         if len(rows):
             padded = np.zeros((len(rows), counts.max()), dtype=np.intp)  # the token of each query; of padding, any
             padded[which, offset] = np.arange(len(which))
-            self._behind = _Queries(place[padded], device, rows)
+            self._behind = _Queries(th.from_numpy(place[padded]).to(device), int(place.max()) + 1, rows)
             self._padded = th.from_numpy(padded).to(device)
             self._real = th.from_numpy(which * padded.shape[1] + offset).to(device)
         if last is not None:
-            self._last = _Queries(last[:, None], device)
+            self._last = LastTokens(cache, th.from_numpy(last).to(device), int(last.max()) + 1)
             row, place = np.concatenate((row, np.arange(len(last)))), np.concatenate((place, last))
         self.row, self.time = th.from_numpy(row).to(device), th.from_numpy(place).to(device)
 
@@ -115,19 +115,40 @@ class CacheView:
             out = self._behind.attend(queries[self._padded].transpose(1, 2), stored, window)
             mixed.append(out.transpose(1, 2).flatten(0, 1)[self._real])
         if self._last is not None:
-            mixed.append(self._last.attend(queries[-ready:, :, None], stored, window)[:, :, 0])
+            mixed.append(self._last.mix(queries[-ready:], stored, window))
         return th.cat(mixed).transpose(0, 1)[None]
 
 
-class _Queries:
-    """Queries ``[B, T]`` at some places of their rows; of all rows (``rows`` None) in place."""
+class LastTokens:
+    """The cache while every row takes one more token; nothing but tensors say where.
 
-    def __init__(
-        self, place: npt.NDArray[np.intp], device: th.device, rows: npt.NDArray[np.intp] | None = None
-    ) -> None:
-        self._place = th.from_numpy(place).to(device)
-        self._rows = None if rows is None else th.from_numpy(rows).to(device)
-        self._span = int(place.max()) + 1
+    Args:
+        cache: Of N rows.
+        time: ``[N]`` where in its frame each token is.
+        span: Tokens of a row that are looked at: all up to these, or more.
+    """
+
+    def __init__(self, cache: FrameCache, time: th.Tensor, span: int) -> None:
+        self.row, self.time = th.arange(len(time), device=time.device), time
+        self._cache, self._queries = cache.keys_values, _Queries(time[:, None], span)
+
+    def attend(self, layer: int, window: int, queries: th.Tensor, keys: th.Tensor, values: th.Tensor) -> th.Tensor:
+        """See ``attention.Cache``."""
+        stored = self._cache[layer]
+        stored[self.row, :, self.time] = th.stack((keys[0], values[0]), 2).transpose(0, 1)
+        return self.mix(queries[0].transpose(0, 1), stored, window).transpose(0, 1)[None]
+
+    def mix(self, queries: th.Tensor, stored: th.Tensor, window: int) -> th.Tensor:
+        """Attends with ``[N, H, K]``, in place, to what is stored of a layer."""
+        return self._queries.attend(queries[:, :, None], stored, window)[:, :, 0]
+
+
+class _Queries:
+    """Queries at ``place [B, T]`` of their rows, of which ``span`` tokens are seen; of all rows (None) in place."""
+
+    def __init__(self, place: th.Tensor, span: int, rows: npt.NDArray[np.intp] | None = None) -> None:
+        self._place, self._span = place, span
+        self._rows = None if rows is None else th.from_numpy(rows).to(place.device)
         self._masks: dict[int, th.Tensor] = {}  # by the window of a layer
 
     def attend(self, queries: th.Tensor, stored: th.Tensor, window: int) -> th.Tensor:

@@ -14,6 +14,7 @@ import torch as th
 from o1nano.envs.grammar import State
 from o1nano.envs.vocab import PAD, PROBLEM
 from o1nano.policies.cache import CacheView, FrameCache
+from o1nano.policies.captured import CapturedStep
 from o1nano.policies.coordinates import coordinates
 from o1nano.policies.network import ReasoningNetwork
 from o1nano.policies.transformer import Coordinates
@@ -32,14 +33,18 @@ class Decoder:
         rows: N.
         frame_length: L, tokens of an observation.
         bf16: Whether to compute in bfloat16 autocast (attention and the cache stay in float32).
+        captured: Whether the last token of every row is a step of its own: see ``CapturedStep``.
     """
 
-    def __init__(self, network: ReasoningNetwork, rows: int, frame_length: int, bf16: bool = False) -> None:
+    def __init__(
+        self, network: ReasoningNetwork, rows: int, frame_length: int, bf16: bool = False, captured: bool = False
+    ) -> None:
         self.network, self.rows, self.frame_length, self.bf16 = network, rows, frame_length, bf16
         self.device = next(network.parameters()).device
         self.cache = FrameCache(network.config, rows, frame_length, self.device)
         self.tokens = np.zeros((rows, frame_length), dtype=np.uint8)
         self.state = np.zeros(rows, dtype=np.uint8)
+        self._captured = CapturedStep(network, self.cache, bf16) if captured else None
         self._columns = np.arange(frame_length)
         self._parameters = list(network.parameters())
         self._version = -1
@@ -75,13 +80,18 @@ class Decoder:
         behind = (length - self.cache.length)[rows] - 1
         width = max(SCORES // (max(len(rows), 1) * self.network.config.heads * span), 1)
         with th.autocast(self.device.type, th.bfloat16, enabled=self.bf16):
-            while behind.max(initial=0) > width:
+            while behind.max(initial=0) > (0 if self._captured else width):
                 taken = np.minimum(behind, width)
                 self.network.trunk.cached(*inputs(self.cache.view(rows, taken)))
                 self.cache.length[rows] += taken
                 rows, behind = rows[behind > taken], (behind - taken)[behind > taken]
-            view = self.cache.view(rows, behind, length - 1)
-            out = self.network.advance(*inputs(view), self._tensor(self.state))
+            if self._captured is None:
+                view = self.cache.view(rows, behind, length - 1)
+                out = self.network.advance(*inputs(view), self._tensor(self.state))
+        if self._captured is not None:
+            last = self._tensor(length - 1)
+            there = (x.gather(1, last[:, None])[:, 0] for x in (tokens, place, role))
+            out = self._captured(th.stack((*there, last, self._tensor(self.state))), span)
         self.tokens = shown.copy()
         self.cache.length = length
         return out

@@ -34,6 +34,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "full": {},
     "no_curriculum": {"curriculum.strategy": "uniform"},
     "no_kl": {"ppo.kl_coef": 0.0},
+    "flat": {"call_stack": False, "frame_length": 1024},
     "no_places": {"transformer.positions": "none"},
     "rotary": {"transformer.positions": "rotary"},
     "credit_frame": {"ppo.credit": "frame"},
@@ -69,7 +70,7 @@ def test_the_control_imitates_as_many_tokens_as_ppo_emits() -> None:
 
 def test_variants_that_differ_in_ppo_alone_share_a_warm_start() -> None:
     own = {variant for variant in VARIANTS if not ablations.shares_start(variant, Options())}
-    assert own == {"supervised", "no_places", "rotary"}
+    assert own == {"supervised", "flat", "no_places", "rotary"}
 
 
 def test_a_variant_that_is_none_is_named() -> None:

@@ -129,6 +129,7 @@ WHOLE = (
 REAL = (
     *("warm-start.learning-rate", "warm-start.slip-rate", "ppo.learning-rate", "ppo.gae-lambda", "ppo.clip-range"),
     *("ppo.target-kl", "ppo.kl-coef", "curriculum.promote", "curriculum.demote", "curriculum.floor"),
+    "curriculum.sums-weight",
     "transformer.dropout",
 )
 TRAIN = [
@@ -136,7 +137,7 @@ TRAIN = [
     *((f"--{name}", value) for name in REAL for value in NUMBERS),
     *(("--name", value) for value in ("..", "a/b", "../x", "/tmp/x", "a b", "-", "é", "x" * 101, "a\nb", "begun")),
     *(("--resume", value) for value in ("", "nowhere", ".", "runs", "model.pth", "runs/nowhere", "dangling")),
-    *(("--device", value) for value in ("tpu", "cuda:99", "gpu")),
+    *(("--device", value) for value in ("tpu", "cuda:99", "gpu")), ("--device", "cpu", "--cuda-graphs"),
     *((f"--{name}", "0") for name in ("digits", "ppo.n-envs", "checkpoint-every", "transformer.layers")),
     *(("--also", value) for value in ("", "addition", "addition/0", "addition/x2", "x/1", "a/1/2", "addition/9999")),
     *(("--also", value) for value in ("addition/1x0", "expression/1x1", "addition/60", "countdown/3x99")),

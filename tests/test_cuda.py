@@ -23,7 +23,7 @@ from tests.tiny import TINY, shake, vec_env
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not th.cuda.is_available(), reason="no GPU here"))]
 
 
-def ppo(device: str, bf16: bool = False) -> FramePPO:
+def ppo(device: str, bf16: bool = False, cuda_graphs: bool = False) -> FramePPO:
     """The same model on any device: its actions are drawn on the CPU."""
     model = FramePPO(
         ReasoningPolicy,
@@ -35,7 +35,12 @@ def ppo(device: str, bf16: bool = False) -> FramePPO:
         gamma=1.0,
         seed=0,
         device=device,
-        policy_kwargs={"transformer": TINY, "bf16": bf16, "optimizer_class": th.optim.SGD},
+        policy_kwargs={
+            "transformer": TINY,
+            "bf16": bf16,
+            "cuda_graphs": cuda_graphs,
+            "optimizer_class": th.optim.SGD,
+        },
         learning_rate=0.1,
     )
     model.set_logger(Logger(None, []))
@@ -62,8 +67,9 @@ def collect(model: FramePPO) -> list[Any]:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_rollout_and_update_are_those_of_a_cpu(device: str) -> None:
-    reference, model = ppo("cpu"), ppo(device)
+@pytest.mark.parametrize("cuda_graphs", [False, True])
+def test_rollout_and_update_are_those_of_a_cpu(device: str, cuda_graphs: bool) -> None:
+    reference, model = ppo("cpu"), ppo(device, cuda_graphs=cuda_graphs)
     assert {parameter.device.type for parameter in model.policy.parameters()} == {device}
     for expected, frame in zip(collect(reference), collect(model), strict=True):
         assert np.array_equal(expected.tokens, frame.tokens)

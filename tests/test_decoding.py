@@ -15,7 +15,7 @@ from o1nano.envs.pose import read
 from o1nano.envs.rules import CallStacks, Outcome
 from o1nano.envs.stacks import Limits
 from o1nano.envs.vector import ArithmeticVectorEnv
-from o1nano.policies import decoding
+from o1nano.policies import captured, decoding
 from o1nano.policies.actor_critic import ReasoningPolicy
 from o1nano.policies.cache import FrameCache
 from o1nano.policies.decoding import Decoder
@@ -190,3 +190,15 @@ def test_a_full_frame_and_an_empty_row_are_no_error() -> None:
     full = ids("<subtask> 8 9 + 5 4 = <think>") + ids("3") * 8
     rows = padded([full, []], 16)
     assert_same(Decoder(network, 2, 16).step(rows), full_pass(network, rows))
+
+
+@pytest.mark.parametrize("windows", [(), (8, 0)])
+def test_the_step_that_a_gpu_captures_is_the_same(monkeypatch: pytest.MonkeyPatch, windows: tuple[int, ...]) -> None:
+    monkeypatch.setattr(captured, "SPAN", 16)
+    network = tiny_network(windows=windows)
+    env, expert = ArithmeticVectorEnv(6, autoreset_mode="SameStep", **SMALL_ENV), ExpertPolicy()
+    usual, decoder = (Decoder(network, 6, env.config.frame_length, captured=fixed) for fixed in (False, True))
+    observations, _ = env.reset(seed=0)
+    for _ in range(120):
+        assert_same(decoder.step(observations), usual.step(observations))
+        observations, *_ = env.step(expert.predict(observations))

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from o1nano.envs.arithmetic import ArithmeticEnv
 from o1nano.envs.errors import ProblemError
-from o1nano.envs.expert import ExpertPolicy, Frame, demonstrate, write_frame
+from o1nano.envs.expert import ExpertPolicy, Frame, demonstrate, flatten, write_frame
 from o1nano.envs.expression import answer
-from o1nano.envs.grammar import Grammar
+from o1nano.envs.grammar import Grammar, State
 from o1nano.envs.language import parse
 from o1nano.envs.pose import Problem, frame_answer, read
 from o1nano.envs.rules import CallStacks, Outcome
 from o1nano.envs.stacks import Limits
-from o1nano.envs.vocab import EOS, EQUALS, REVISE, SUBTASK, spell
+from o1nano.envs.vocab import CALL, EOS, EQUALS, REVISE, SUBTASK, spell
 from tests.helpers import ids, problems
 
 REFERENCE = [
@@ -36,7 +36,7 @@ REFERENCE = [
     r"<subtask> 8 / 4 6 = <think> <call> 8 \ 4 6 </call> «0 R 8» </think> 0 R 8 <eos>",
     r"<subtask> 8 \ 4 6 = <think> 0 <ok> </think> 0 R 8 <eos>",
     r"<subtask> 5 0 5 \ 4 6 = <think> 7 <call> 4 6 * 7 </call> «8 4 4» <call> 5 0 5 - 8 4 4 </call> «7 5» "
-    "<ok> </think> 7 R 7 5 <eos>",
+    "; 3 0 9 1 <ok> </think> 7 R 7 5 <eos>",
     "<subtask> ( 2 1 + 7 ) * 5 - 8 / 2 = <think> <call> 2 1 + 7 </call> «9 1» ; <goto> 9 1 * 5 - 8 / 2 =",
     "<subtask> 9 1 * 5 - 8 / 2 = <think> <call> 9 1 * 5 </call> «5 9» ; <goto> 5 9 - 8 / 2 =",
     "<subtask> 5 9 - 8 / 2 = <think> <call> 8 / 2 </call> «4 R 0» ; <goto> 5 9 - 4 =",
@@ -73,7 +73,7 @@ REFERENCE = [
 ]
 REVISED = (
     r"<subtask> 5 0 5 \ 4 6 = <think> 8 <call> 4 6 * 8 </call> «2 1 5» <call> 5 0 5 - 2 1 5 </call> «- 7» <wrong> "
-    "<revise> 7 <call> 4 6 * 7 </call> «8 4 4» <call> 5 0 5 - 8 4 4 </call> «7 5» <ok> "
+    "<revise> 7 <call> 4 6 * 7 </call> «8 4 4» <call> 5 0 5 - 8 4 4 </call> «7 5» ; 3 0 9 1 <ok> "
     "</think> 7 R 7 5 <eos>"
 )
 
@@ -175,14 +175,45 @@ def test_demonstrations_replayed_through_the_rules_are_what_the_rules_make(
     assert steps == count_emitted(frames)[0] or slips > 0
 
 
+FLAT = (
+    "<problem> 4 * 8 = <think> <call> 4 * 8 <think> 2 3 </call> 2 3 </think> 3 2 <eos>",
+    "<problem> ( 1 + 2 ) * 3 = <think> <call> ( 1 + 2 ) * 3 <think> <call> 1 + 2 <think> 3 0 </call> 3 ; "
+    "<call> 3 * 3 <think> 9 0 </call> 9 </call> 9 </think> 9 <eos>",
+)
+
+
+@pytest.mark.parametrize("reference", FLAT)
+def test_a_solution_in_one_frame(reference: str) -> None:
+    (frame,) = demonstrate(read(reference.partition("= <think>")[0].removeprefix("<problem>")), call_stack=False)
+    assert spell(frame.tokens) == reference
+    assert frame.emitted == [index >= frame.tokens.index(EQUALS) + 1 for index in range(len(frame.tokens))]
+
+
+@given(problems(), st.integers(0, 2**32 - 1))
+def test_one_frame_holds_what_was_thought_in_all_of_them_mistakes_included(problem: Problem, seed: int) -> None:
+    frames, grammar = demonstrate(problem, np.random.default_rng(seed), slip_rate=0.5), Grammar(True, False, True)
+    flat, state = flatten(frames), State.EMPTY
+    for token, emitted in zip(flat.tokens, flat.emitted, strict=True):
+        assert not emitted or grammar.legal[state, token], spell(flat.tokens)
+        state = grammar.run([token], state)
+    assert state == State.DONE
+    assert flat.tokens.count(CALL) == len(frames) - 1
+    mistakes = [frame.tokens[index] for frame in frames for index in frame.slipped]
+    assert sorted(flat.tokens[index] for index in flat.slipped) == sorted(mistakes)
+
+
 @settings(max_examples=25)
-@given(problems(), st.booleans())
-def test_the_expert_policy_solves_every_problem_from_observations_alone(problem: Problem, thinking: bool) -> None:
+@given(problems(), st.sampled_from(((True, True), (True, False), (False, False))))
+def test_the_expert_policy_solves_every_problem_from_observations_alone(
+    problem: Problem, modes: tuple[bool, bool]
+) -> None:
     assert problem.level is not None
-    env = ArithmeticEnv(operations=(problem.level.family,), thinking=thinking, call_stack=thinking)
+    thinking, call_stack = modes
+    limits = {} if call_stack else {"frame_length": 4096, "max_tokens": 4096}
+    env = ArithmeticEnv(operations=(problem.level.family,), thinking=thinking, call_stack=call_stack, **limits)
     observation, _ = env.reset(seed=0)
     env.episodes.pose([0], [problem])
-    observation, expert, terminated = env.episodes.stacks.observe()[0], ExpertPolicy(thinking), False
+    observation, expert, terminated = env.episodes.stacks.observe()[0], ExpertPolicy(*modes), False
     while not terminated:
         observation, reward, terminated, _, info = env.step(expert.predict(observation[None])[0])
     assert (reward, info["outcome"]) == (1.0, "answered")

@@ -378,6 +378,14 @@ def test_prompts_and_injected_answers_are_no_actions() -> None:
     assert root.values == pytest.approx(root.times * VALUE)
 
 
+def test_without_a_call_stack_an_episode_is_one_frame() -> None:
+    script = f"<think> <call> {CHILD} <think> 3 1 4 1 </call> 3 4 1 </think> 1 4 3 <eos>"
+    for credit in ("frame", "blame", "episode"):
+        frames = learned(credit, "98+45", script, call_stack=False)
+        assert outcomes(frames) == {ROOT: 1}
+        assert spell(frames[ROOT].actions) == script
+
+
 def test_advantages_of_frames_by_hand() -> None:
     frames = learned("frame", "98+45", CALL + RIGHT_CHILD + "</think> 1 4 3 <eos>")
     for frame in frames.values():  # lambda 1: the frame's reward minus the value

@@ -102,10 +102,13 @@ def test_without_thinking_only_an_answer_is_legal() -> None:
     assert legal_after(ROOT, direct) == set(f"{DIGITS} -".split())
 
 
-def test_without_a_call_stack_thinking_has_no_calls() -> None:
+def test_without_a_call_stack_questions_are_thought_about_where_they_stand() -> None:
     flat = Grammar(thinking=True, calls=False)
     for start in (ROOT, CHILD):
-        assert legal_after(start + "<think>", flat) == set(THOUGHTS.split()) - {"<call>"}
+        for thought in ("<think>", "<think> <call> 1 + 2 <think>", "<think> <call> 1 + 2 <think> </call>"):
+            assert legal_after(start + thought, flat) == {*THOUGHTS.split(), "</call>"}
+        assert legal_after(start + "<think> <call> 1", flat) == {*f"{DIGITS} {OPERATORS} ) % <think>".split()}
+    assert (flat.event != Event.CALL).all()
 
 
 def test_nobody_may_emit_padding_prompts_or_words() -> None:

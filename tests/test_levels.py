@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from o1nano.agents.building import build_demonstrations, demonstrated
-from o1nano.agents.config import TrainConfig
+from o1nano.agents.building import build_curriculum, build_demonstrations, demonstrated
+from o1nano.agents.config import CurriculumConfig, TrainConfig
 from o1nano.agents.demonstrations import DemonstrationStream, check_demonstrable
 from o1nano.agents.distributed import Team
 from o1nano.agents.evaluation import Cell, demonstrated_average, levels
@@ -21,6 +21,7 @@ from o1nano.agents.training import Run
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.levels import UniformLevels, read_level
 from o1nano.envs.pose import Level, stream
+from o1nano.envs.vocab import PROBLEM
 from tests.runs import small_run
 
 EXPRESSIONS = ("expression/1x3", "expression/1x4")
@@ -43,7 +44,7 @@ def test_what_is_no_level_is_named(text: str) -> None:
 
 
 def test_other_levels_come_behind_the_four_operations_and_are_drawn_as_often() -> None:
-    config = TrainConfig(digits=6, product_digits=9, frame_length=192, also=EXPRESSIONS, seed=3)
+    config = TrainConfig(digits=6, product_digits=9, frame_length=256, also=EXPRESSIONS, seed=3)
     config.validate()
     expected = [*levels(6, 9), Level("expression", 1, 3), Level("expression", 1, 4)]
     assert demonstrated(config) == expected
@@ -84,6 +85,32 @@ def test_a_run_with_other_levels_measures_them_and_goes_on_from_its_files(tmp_pa
     assert config == run.config and config.also == ("expression/1x3", "game_of_24/1")
     again = Run.resume(run.folder, Display(quiet=True))
     assert again.results == run.results
+
+
+def test_demonstrations_must_fit_in_a_frame() -> None:
+    with pytest.raises(ConfigurationError, match="level division/3 with frame_length=64"):
+        TrainConfig(frame_length=64).validate()
+    with pytest.raises(ConfigurationError, match="level multiplication/3 with frame_length=144"):
+        TrainConfig(call_stack=False).validate()
+
+
+def test_a_run_without_a_call_stack_has_one_frame_a_problem(tmp_path: Path) -> None:
+    run = small_run(tmp_path / "run", call_stack=False, frame_length=128, epochs=1)
+    frames = next(iter(build_demonstrations(run.config, Team())))
+    assert {int(frame.tokens[0]) for frame in frames} == {PROBLEM}
+    run.execute()
+    assert not run.model.policy.grammar.calls and not run.env_config.call_stack
+    again = Run.resume(run.folder, Display(quiet=True))
+    assert again.results == run.results and not again.network.grammar.calls
+
+
+def test_sums_can_be_drawn_more_often() -> None:
+    weights = [
+        build_curriculum(TrainConfig(curriculum=CurriculumConfig(sums_weight=by))).weights() for by in (1.0, 8.0)
+    ]
+    plain, more = weights
+    sums, product = Level("addition", 2), Level("multiplication", 2)
+    assert more[sums] / more[product] == pytest.approx(8 * plain[sums] / plain[product])
 
 
 def test_expressions_leave_the_grammar_as_it_is(tmp_path: Path) -> None:

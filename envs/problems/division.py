@@ -6,6 +6,7 @@ import numpy as np
 
 from o1nano.envs.expression import Binary, answer
 from o1nano.envs.problems.base import Script, TwoOperands, below, draw_number
+from o1nano.envs.problems.subtraction import write_columns
 from o1nano.envs.vocab import DIVIDE, MINUS, OK, QUOTIENT_DIGIT, REVISE, TIMES, WRONG, ZERO
 
 _WRONG_GUESSES = 3  # in a frame, at most
@@ -49,6 +50,8 @@ class Division(TwoOperands):
     def _quotient_digit(self, left: int, right: int, script: Script) -> None:
         """Guesses the digit, multiplies, subtracts: a remainder below 0 or not below the divisor is ``<wrong>``.
 
+        Whether it is below the divisor shows as the last borrow of their difference, column by column: two numbers are
+        not compared at a glance (docs/log.md).
         Later guesses can be wrong like the first: whoever has only seen right ones accepts them unread (docs/log.md).
         """
         if len(str(left)) < len(str(right)):
@@ -71,6 +74,9 @@ class Division(TwoOperands):
         script.write(ZERO + digit)
         script.call(Binary(TIMES, right, digit))
         script.call(Binary(MINUS, left, right * digit))
+        if right * digit <= left:
+            script.step()
+            write_columns(left - right * digit, right, script)
 
     @staticmethod
     def _wrong_digit(digit: int, low: int, high: int, script: Script) -> int:

@@ -9,6 +9,16 @@ from o1nano.envs.problems.base import Script, TwoOperands, digits_least_first
 from o1nano.envs.vocab import MINUS, ZERO
 
 
+def write_columns(left: int, right: int, script: Script) -> bool:
+    """Writes digit and borrow of each column of a difference, units first; returns whether a borrow is left over."""
+    borrow = 0
+    for one, other in zip_longest(digits_least_first(left), digits_least_first(right), fillvalue=0):
+        digit = one - other - borrow
+        borrow = int(digit < 0)
+        script.write(ZERO + digit % 10, ZERO + borrow)
+    return bool(borrow)
+
+
 class Subtraction(TwoOperands):
     """``a - b`` of non-negative integers; the difference may be negative."""
 
@@ -24,12 +34,6 @@ class Subtraction(TwoOperands):
     def think(self, expr: Binary, script: Script) -> list[int]:
         """Column by column, ``d borrow``; with a borrow left over, calls the reverse difference and negates it."""
         assert isinstance(expr.left, int) and isinstance(expr.right, int)
-        borrow = 0
-        columns = zip_longest(digits_least_first(expr.left), digits_least_first(expr.right), fillvalue=0)
-        for left, right in columns:
-            digit = left - right - borrow
-            borrow = int(digit < 0)
-            script.write(ZERO + digit % 10, ZERO + borrow)
-        if borrow:
+        if write_columns(expr.left, expr.right, script):
             return [MINUS, *script.call(Binary(MINUS, expr.right, expr.left))]
         return answer(expr, least_first=True)
