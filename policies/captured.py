@@ -60,7 +60,7 @@ class CapturedStep:
             return self.network.advance(tokens, (place, role), time, LastTokens(self.cache, time, span), states)
 
     def _capture(self, span: int) -> tuple[th.cuda.CUDAGraph, Outputs]:
-        aside = th.cuda.Stream()
+        aside = th.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(th.cuda.current_stream())
         with th.cuda.stream(aside):  # libraries choose their kernels before anything is captured
             for _ in range(3):
