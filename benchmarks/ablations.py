@@ -52,7 +52,7 @@ VARIANTS = {
 FAMILIES = ("addition", "subtraction", "multiplication", "division")
 SOLVED = 0.9
 # Of a configuration, what does not change what is compared.
-_MACHINE = ("name", "start", "threads", "bf16", "device", "checkpoint_every")
+_MACHINE = ("name", "start", "threads", "bf16", "cuda_graphs", "device", "checkpoint_every")
 
 
 @dataclass(frozen=True)
@@ -259,7 +259,7 @@ def compare() -> int:
     flags = {variant: flags_of(variant, options) for variant in options.variants}
     # All variants of a seed before the next seed: a table that is cut short compares the same seeds.
     planned = [(variant, seed) for seed in options.seeds for variant in options.variants]
-    share = emitted_share(config_of(shlex.split(options.common)))
+    shares = {variant: emitted_share(config_of(flags[variant])) for variant in options.variants}
     found: dict[str, list[dict[str, Any]]] = {}
     seconds: list[float] = []  # of the runs that were trained
     for done, (variant, seed) in enumerate(planned):
@@ -274,7 +274,7 @@ def compare() -> int:
             imitated = json.loads((first / "results.json").read_text())["warm_start"]["tokens"]
         folder = train(name, given, options.work)
         seconds += [] if was_finished else [time.monotonic() - started]
-        found.setdefault(variant, []).append({"seed": seed, **outcome(folder, share, imitated)})
+        found.setdefault(variant, []).append({"seed": seed, **outcome(folder, shares[variant], imitated)})
         report = {
             name: {"flags": shlex.join(flags[name]), "summary": summarise(runs), "runs": runs}
             for name, runs in found.items()

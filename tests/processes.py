@@ -42,7 +42,7 @@ def _work(folder: Path, function: Callable[[Team], Any], rank: int, size: int) -
         dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=size)
         (folder / f"returned-{rank}").write_bytes(pickle.dumps(function(Team(rank, size, size))))
         status = 0
-    except BaseException:
+    except BaseException:  # whatever it was, the parent shows it and fails
         with (folder / "errors").open("a") as file:
             file.write(traceback.format_exc())
     os._exit(status)  # nothing of pytest's own is done twice
