@@ -40,7 +40,8 @@ from o1nano.policies.transformer import TransformerConfig
 SIZE = 2  # digits of the values
 LONGEST = 1024  # tokens of a frame in training, about
 LINES = 32  # of a drill at the end of the curriculum: about 580 tokens
-NEAR, CHANGED = 0.8, 0.25  # share of the keys that are like another one, and of the digits that differ then
+NEAR = 0.8  # share of the keys that are like another one
+MOVED, CHANGED = 0.5, 0.25  # of those the share with a digit moved; in the others the share of digits that differ
 WINDOWS = (8, 32, 0)
 SCHEMES: dict[str, dict[str, Any]] = {
     # Every layer sees everything; nothing, places or time rotate.
@@ -187,15 +188,21 @@ def demonstration(tokens: Sequence[int], positions: Sequence[int] | npt.NDArray[
 def table(rng: np.random.Generator, lines: int, key_digits: int = KEY_DIGITS) -> list[int]:
     """Draws keys and values in turn.
 
-    Half of the keys differ from another one in a few digits. Among 14,000 lines there are such keys, so they are to be
-    told apart in short lists; and whoever copies a key must read the question, not complete what the list begins with.
+    Most keys are like another one: a few digits differ, or one has moved to another place. Among 14,000 lines there are
+    such keys, so they are to be told apart in short lists; and whoever copies a key must read the question, not
+    complete what the list begins with.
     """
     found: dict[int, int] = {}
     while len(found) < lines:
         digits = rng.integers(0, 10, key_digits)
         if found and rng.random() < NEAR:
             other = list(found)[int(rng.integers(len(found)))]
-            digits = np.where(rng.random(key_digits) < CHANGED, digits, np.array(digits_of(other, False)) - ZERO)
+            near = np.array(digits_of(other, False)) - ZERO
+            if rng.random() < MOVED:
+                at, to = rng.integers(0, key_digits, 2)
+                digits = np.insert(np.delete(near, at), to, near[at])
+            else:
+                digits = np.where(rng.random(key_digits) < CHANGED, digits, near)
         if digits[0]:
             found[int("".join(map(str, digits)))] = draw_number(rng, SIZE)
     return [number for pair in found.items() for number in pair]
