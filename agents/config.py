@@ -41,8 +41,7 @@ class PPOConfig:
     target_kl: float = 0.01
     """Stops an epoch's passes when the approximate KL is 1.5 times this."""
     kl_coef: float = 0.1
-    """Weight of the Kullback-Leibler divergence from the policy after the warm start. It keeps what was demonstrated, and
-    holds back from sizes far beyond it, where the warm start is sure and wrong."""
+    """Weight of the Kullback-Leibler divergence from the policy after the warm start: 0 for sizes far beyond it."""
     critic_epochs: int = 4
     """Passes of the critic over a rollout, after the policy's."""
     critic_learning_rate: float = 3e-3
