@@ -26,7 +26,7 @@ from o1nano.agents.credit import judge
 from o1nano.agents.evaluation import wilson
 from o1nano.envs.episodes import EnvConfig, Episodes
 from o1nano.envs.expert import ExpertPolicy, demonstrate
-from o1nano.envs.pose import Level, Problem, draw, read, stream
+from o1nano.envs.pose import Level, Problem, draw, stream
 from o1nano.envs.rules import Outcome
 from o1nano.policies.answers import Answer, solve
 from o1nano.policies.transformer import TransformerConfig
@@ -83,24 +83,9 @@ def problems(options: Options) -> dict[str, list[Problem]]:
         found[name] = [draw(level, rng, "test", "symbolic") for _ in range(options.n)]
     for operands in options.operands:
         name = f"expression of {operands} operands"
-        found[name] = [read(expression(rng, operands)) for _ in range(options.n)]
+        level = Level("chain", 1, operands)
+        found[name] = [draw(level, rng, "test", "symbolic") for _ in range(options.n)]
     return found
-
-
-def expression(rng: np.random.Generator, operands: int) -> str:
-    """Draws sums and differences of digits, products of two, and products with a difference in parentheses.
-
-    Those of the family of expressions have parentheses around everything: a frame holds an expression twice, and with
-    100 operands it would not fit.
-    """
-    text = str(rng.integers(10))
-    left = operands - 1
-    while left:
-        kind = min(int(rng.integers(1, 4)), left)
-        term = ("{}", "{}*{}", "({}-{})*{}")[kind - 1].format(*rng.integers(0, 10, kind))
-        text += ("+", "-")[int(rng.integers(2))] + term
-        left -= kind
-    return text
 
 
 def count(problem: Problem, config: EnvConfig) -> Cost:

@@ -13,6 +13,7 @@ IDS: dict[str, dict[str, Any]] = {
     "o1nano/Multiplication-v0": {"operations": ("multiplication",)},
     "o1nano/Division-v0": {"operations": ("division",)},
     "o1nano/Expression-v0": {"operations": ("expression",), "digits": (1, 2)},
+    "o1nano/Chain-v0": {"operations": ("chain",), "digits": 1},
     "o1nano/GCD-v0": {"operations": ("gcd",)},
     "o1nano/Modular-v0": {"operations": ("modular",)},
     "o1nano/ListSum-v0": {"operations": ("list_sum",)},

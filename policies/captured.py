@@ -12,6 +12,7 @@ from math import ceil
 import torch as th
 
 from o1nano.policies.cache import FrameCache, LastTokens
+from o1nano.policies.coordinates import Coordinates
 from o1nano.policies.network import ReasoningNetwork
 
 SPAN = 64
@@ -29,15 +30,15 @@ class CapturedStep:
 
     def __init__(self, network: ReasoningNetwork, cache: FrameCache, bf16: bool) -> None:
         self.network, self.cache, self.bf16 = network, cache, bf16
-        # Tokens, places, roles, times and grammar states of the N rows.
-        self.inputs = th.zeros((5, len(cache.length)), dtype=th.long, device=cache.keys_values.device)
+        # Tokens, places, roles, offsets, times and grammar states of the N rows.
+        self.inputs = th.zeros((6, len(cache.length)), dtype=th.long, device=cache.keys_values.device)
         self._graphs: dict[int, tuple[th.cuda.CUDAGraph, Outputs]] = {}
 
     def __call__(self, inputs: th.Tensor, longest: int) -> Outputs:
         """Runs one step.
 
         Args:
-            inputs: ``[5, N]`` tokens, places, roles, times and grammar states.
+            inputs: ``[6, N]`` tokens, places, roles, offsets, times and grammar states.
             longest: Tokens of the longest frame.
 
         Returns:
@@ -54,10 +55,11 @@ class CapturedStep:
         return log_probs.clone(), values.clone()  # the next replay writes there
 
     def _compute(self, span: int) -> Outputs:
-        tokens, place, role, time, states = self.inputs
+        tokens, *coords, time, states = self.inputs
         # Casts that autocast remembers would be the weights of the step that was captured.
         with th.autocast(self.inputs.device.type, th.bfloat16, enabled=self.bf16, cache_enabled=False):
-            return self.network.advance(tokens, (place, role), time, LastTokens(self.cache, time, span), states)
+            view = LastTokens(self.cache, time, span)
+            return self.network.advance(tokens, Coordinates(*coords), time, view, states)
 
     def _capture(self, span: int) -> tuple[th.cuda.CUDAGraph, Outputs]:
         aside = th.cuda.Stream()  # type: ignore[no-untyped-call]

@@ -1,15 +1,18 @@
-"""Where a digit stands: place and role of every token, computed from the tokens before it.
+"""Where a token stands: its place, role and offset, computed from the tokens before it.
 
 The transformer has no positions of its own. What it knows beyond the causal mask is, for each token, a *place* (the
-significance of a digit within its number, or the column that a thought is about) and a *role* (which number of an
-expression, which returned answer, digit or carry). Both are input features, like the column a pupil writes a digit in;
-what to write there is the model's business. Places after Abacus embeddings (McLeish et al. 2024) and position coupling
-(Cho et al. 2024).
+significance of a digit within its number, or the column that a thought is about), a *role* (which number of an
+expression, which returned answer, digit or carry) and, where it is configured to, an *offset* (how far the token is
+behind the marker that began its expression, thought or answer). All are input features, like the column a pupil writes
+a digit in; what to write there is the model's business. Places after Abacus embeddings (McLeish et al. 2024) and
+position coupling (Cho et al. 2024).
 
 Shapes: B frames, T tokens.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch as th
 
@@ -29,14 +32,28 @@ _SECTION[vocab.END_CALL] = _RETURNED
 _SECTION[vocab.END_THINK] = _ANSWER
 
 
-def coordinates(tokens: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-    """Computes place and role of every token.
+class Coordinates(NamedTuple):
+    """Where tokens stand; three tensors of the same shape.
+
+    Attributes:
+        place: Significance or column, from 0.
+        role: Which number, answer or kind of written digit, below ``NUM_ROLES``.
+        offset: Tokens since the last marker, from 0: an expression that is handed on runs parallel to its source.
+    """
+
+    place: th.Tensor
+    role: th.Tensor
+    offset: th.Tensor
+
+
+def coordinates(tokens: th.Tensor) -> Coordinates:
+    """Computes the coordinates of every token.
 
     Args:
         tokens: ``[B, T]`` long, padded with 0. The prompt must be complete; behind it nothing looks ahead.
 
     Returns:
-        ``[B, T]`` places from 0 and ``[B, T]`` roles below ``NUM_ROLES``.
+        ``[B, T]`` each.
     """
     time = th.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
     digit = (tokens >= vocab.ZERO) & (tokens <= vocab.NINE)
@@ -66,7 +83,7 @@ def coordinates(tokens: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
     if bool(root.any()):
         place[root] = _root_places(tokens[root], place[root], time[root], digit[root], in_run[root], section[root])
     _mark_ends(tokens, place, role, digit, begins, root[:, None])
-    return place, role
+    return Coordinates(place, role, time - marker)
 
 
 def further_coordinates(tokens: th.Tensor, known: th.Tensor, prompt: int) -> th.Tensor:
@@ -77,11 +94,11 @@ def further_coordinates(tokens: th.Tensor, known: th.Tensor, prompt: int) -> th.
 
     Args:
         tokens: ``[1, T]``.
-        known: ``[2, t]`` places and roles of the first t tokens, with t above ``prompt``.
+        known: ``[3, t]`` coordinates of the first t tokens, with t above ``prompt``.
         prompt: Index of the prompt's ``=``.
 
     Returns:
-        ``[2, T]`` places and roles, those of ``coordinates``.
+        ``[3, T]``, those of ``coordinates``.
     """
     short = th.cat((tokens[:, :1], tokens[:, max(prompt - _PROMPT_TAIL, 1) :]), 1)
     tail = short[:, 1 : _PROMPT_TAIL + 1]

@@ -15,9 +15,8 @@ from o1nano.envs.grammar import State
 from o1nano.envs.vocab import PAD, PROBLEM
 from o1nano.policies.cache import CacheView, FrameCache
 from o1nano.policies.captured import CapturedStep
-from o1nano.policies.coordinates import coordinates
+from o1nano.policies.coordinates import Coordinates, coordinates
 from o1nano.policies.network import ReasoningNetwork
-from o1nano.policies.transformer import Coordinates
 
 Inputs = tuple[th.Tensor, Coordinates, th.Tensor, CacheView]
 
@@ -70,11 +69,11 @@ class Decoder:
         self._read(shown, length)
         span = int(length.max())
         tokens = self._tensor(shown[:, :span])
-        place, role = coordinates(tokens)
+        coords = coordinates(tokens)
 
         def inputs(view: CacheView) -> Inputs:
             at = view.row, view.time
-            return tokens[at], (place[at], role[at]), view.time, view
+            return tokens[at], Coordinates(*(each[at] for each in coords)), view.time, view
 
         rows = np.flatnonzero(length - self.cache.length > 1)  # prompts and injected answers
         behind = (length - self.cache.length)[rows] - 1
@@ -90,7 +89,7 @@ class Decoder:
                 out = self.network.advance(*inputs(view), self._tensor(self.state))
         if self._captured is not None:
             last = self._tensor(length - 1)
-            there = (x.gather(1, last[:, None])[:, 0] for x in (tokens, place, role))
+            there = (x.gather(1, last[:, None])[:, 0] for x in (tokens, *coords))
             out = self._captured(th.stack((*there, last, self._tensor(self.state))), span)
         self.tokens = shown.copy()
         self.cache.length = length

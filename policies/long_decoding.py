@@ -15,7 +15,7 @@ import torch as th
 from o1nano.envs.grammar import State
 from o1nano.envs.vocab import EQUALS, PAD, PROBLEM
 from o1nano.policies.blocks import BlockCache
-from o1nano.policies.coordinates import coordinates, further_coordinates
+from o1nano.policies.coordinates import Coordinates, coordinates, further_coordinates
 from o1nano.policies.network import ReasoningNetwork
 
 
@@ -25,12 +25,12 @@ class OpenFrame:
 
     Attributes:
         cache: Its keys and values.
-        inputs: ``[3, t]`` tokens, places and roles. The latter may change with what follows a number.
+        inputs: ``[4, t]`` tokens and their coordinates. The latter may change with what follows a number.
         state: Grammar state behind them.
     """
 
     cache: BlockCache
-    inputs: th.Tensor = field(default_factory=lambda: th.zeros((3, 0), dtype=th.long))
+    inputs: th.Tensor = field(default_factory=lambda: th.zeros((4, 0), dtype=th.long))
     state: int = State.EMPTY
 
     def goes_on(self, tokens: th.Tensor) -> bool:
@@ -39,7 +39,7 @@ class OpenFrame:
         return len(own) < len(tokens) and th.equal(own, tokens[: len(own)]) and bool((own == EQUALS).any())
 
     def agrees(self, shown: th.Tensor) -> int:
-        """Returns how many tokens at the beginning are those of ``shown [3, T]``."""
+        """Returns how many tokens at the beginning are those of ``shown [4, T]``."""
         length = min(self.inputs.shape[1], shown.shape[1])
         different = (self.inputs[:, :length] != shown[:, :length]).any(0).nonzero()
         return int(different[0]) if len(different) else length
@@ -102,7 +102,7 @@ class LongDecoder:
         """Forgets nothing: what another problem has in common with this one need not be computed again."""
 
     def _inputs(self, row: th.Tensor) -> th.Tensor:
-        """Returns ``[3, T]`` tokens, places and roles."""
+        """Returns ``[4, T]`` tokens and their coordinates."""
         for frame in reversed(self.frames):
             if frame.goes_on(row[0]):
                 prompt = int((frame.inputs[0] == EQUALS).int().argmax())
@@ -130,8 +130,8 @@ class LongDecoder:
     def _compute(self, cache: BlockCache, fresh: th.Tensor, state: int) -> tuple[th.Tensor, th.Tensor]:
         """Runs tokens that are not known yet; returns what follows the last one."""
         states = th.tensor([state], device=self.device)
-        for tokens, place, role in th.split(fresh, self.chunk, 1):
+        for tokens, *coords in th.split(fresh, self.chunk, 1):
             time = th.arange(cache.length, cache.length + len(tokens), device=self.device)
-            out = self.network.advance(tokens, (place, role), time, cache, states)
+            out = self.network.advance(tokens, Coordinates(*coords), time, cache, states)
             cache.advance(len(tokens))
         return out

@@ -9,8 +9,9 @@ from torch import nn
 
 from o1nano.envs.grammar import Grammar
 from o1nano.policies.attention import Cache
+from o1nano.policies.coordinates import Coordinates
 from o1nano.policies.heads import Heads
-from o1nano.policies.transformer import Coordinates, Transformer, TransformerConfig
+from o1nano.policies.transformer import Transformer, TransformerConfig
 
 
 class FrameBatch(NamedTuple):
@@ -67,7 +68,7 @@ class ReasoningNetwork(nn.Module):
 
         Args:
             tokens: ``[M]``, the last B of which are the last ones of B frames.
-            coords: Places and roles, ``[M]`` each.
+            coords: Where they stand, ``[M]`` each.
             time: ``[M]`` where in their frames they are.
             cache: Of all that came before.
             states: ``[B]`` grammar states behind the frames.

@@ -9,6 +9,8 @@ import torch as th
 
 Rotation = tuple[th.Tensor, th.Tensor]
 
+OFFSET_POWER = 1.2
+
 
 def time_frequencies(width: int, device: th.device, base: float = 10_000.0) -> th.Tensor:
     """Returns ``[width / 2]`` frequencies for positions in time (Vaswani et al. 2017, section 3.5).
@@ -18,13 +20,14 @@ def time_frequencies(width: int, device: th.device, base: float = 10_000.0) -> t
     return base ** (-th.arange(0, width, 2, device=device) / width)
 
 
-def place_frequencies(width: int, device: th.device) -> th.Tensor:
-    """Returns ``[width / 2]`` frequencies for places.
+def place_frequencies(width: int, device: th.device, power: float = 1.3) -> th.Tensor:
+    """Returns ``[width / 2]`` frequencies for places and, with their own power, for offsets.
 
     What matters about places is whether they are equal or next to each other, not whether they are near. The mean
-    cosine of these frequencies is 1 at distance 0, at most 0.15 up to 8 and nowhere above 0.55 up to 128.
+    cosine of 8 frequencies is 1 at distance 0, at most 0.15 up to 8 and nowhere above 0.55 up to 128. With
+    ``OFFSET_POWER`` it is nowhere above 0.55 up to 256 and 0.7 up to 512.
     """
-    return th.pi * ((th.arange(0, width, 2, device=device) + 1) / width) ** 1.3
+    return th.pi * ((th.arange(0, width, 2, device=device) + 1) / width) ** power
 
 
 def sinusoids(time: th.Tensor, width: int) -> th.Tensor:
@@ -38,6 +41,13 @@ def rotation(position: th.Tensor, frequencies: th.Tensor) -> Rotation:
     angles = position[..., None] * frequencies
     angles = angles[:, None] if angles.dim() == 3 else angles
     return angles.cos(), angles.sin()
+
+
+def alternating(even: Rotation, odd: Rotation, heads: int) -> Rotation:
+    """Returns rotations ``[B, H, T, K / 2]`` that are one kind in every other head and another kind in the rest."""
+    which = th.arange(heads, device=even[0].device) % 2 == 0
+    cos, sin = (th.where(which[:, None, None], *pair) for pair in zip(even, odd, strict=True))
+    return cos, sin
 
 
 def rotate(x: th.Tensor, rotation: Rotation) -> th.Tensor:

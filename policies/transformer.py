@@ -16,10 +16,12 @@ from torch.nn import functional as F
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.vocab import VOCAB_SIZE
 from o1nano.policies.attention import Attention, Cache, Group
-from o1nano.policies.coordinates import NUM_ROLES, coordinates
+from o1nano.policies.coordinates import NUM_ROLES, Coordinates, coordinates
 from o1nano.policies.kernels import causal_mask, stack
 from o1nano.policies.positions import (
+    OFFSET_POWER,
     Rotation,
+    alternating,
     place_frequencies,
     rotation,
     sharpness,
@@ -27,8 +29,7 @@ from o1nano.policies.positions import (
     time_frequencies,
 )
 
-Positions = Literal["places", "none", "rotary", "sinusoidal", "local", "local_places"]
-Coordinates = tuple[th.Tensor, th.Tensor]
+Positions = Literal["places", "coupled", "none", "rotary", "sinusoidal", "local", "local_places"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class TransformerConfig:
         dropout: Rate in training; PPO switches it off.
         max_context: Longest frame in tokens.
         positions: What tokens know of each other's order beyond the causal mask: ``"places"`` rotates queries and keys
-            by the place of their digit. ``"local"`` rotates by time in layers with a window and not at all in the
+            by the place of their digit, ``"coupled"`` those of every other head by their offset instead: long
+            expressions are copied along it. ``"local"`` rotates by time in layers with a window and not at all in the
             others, ``"local_places"`` by time and by place: for long contexts. The rest, which know time but no
             places, are there for ablation.
         roles: Whether tokens carry the embedding of their role.
@@ -161,8 +163,8 @@ class Transformer(nn.Module):
         for tokens in batches:
             time = th.arange(tokens.shape[1], device=tokens.device)
             coords = coordinates(tokens)
-            groups.append(self._group(start, tokens, coords[0], time))
-            embedded.append(self._embed(tokens, coords[1], time))
+            groups.append(self._group(start, tokens, coords, time))
+            embedded.append(self._embed(tokens, coords.role, time))
             start += tokens.numel()
         return self._run(embedded, groups)
 
@@ -173,7 +175,7 @@ class Transformer(nn.Module):
 
         Args:
             tokens: ``[M]``.
-            coords: Their places and roles, ``[M]`` each, which depend on the whole frame.
+            coords: Where they stand, ``[M]`` each, which depends on the whole frame.
             time: ``[M]`` where in their frames they are.
             cache: Where their keys and values go, and those of earlier tokens are.
             last: How many tokens at the end are asked for; 0: all. The last layer then computes no other: of a prompt
@@ -182,29 +184,34 @@ class Transformer(nn.Module):
         Returns:
             ``[M, D]``, or ``[last, D]``.
         """
-        group = self._group(0, tokens[None], coords[0][None], time[None], cache)
-        return self._run([self._embed(tokens[None], coords[1][None], time[None])], [group], last)[0][0]
+        row = Coordinates(*(each[None] for each in coords))
+        group = self._group(0, tokens[None], row, time[None], cache)
+        return self._run([self._embed(tokens[None], row.role, time[None])], [group], last)[0][0]
 
     def _group(
-        self, start: int, tokens: th.Tensor, place: th.Tensor, time: th.Tensor, cache: Cache | None = None
+        self, start: int, tokens: th.Tensor, coords: Coordinates, time: th.Tensor, cache: Cache | None = None
     ) -> Group:
         config, length = self.config, tokens.shape[1]
         windows = {config.window(layer) for layer in range(config.layers)}
-        rotations = {window: self._rotation(place, time, window) for window in windows}
+        rotations = {window: self._rotation(coords, time, window) for window in windows}
         sharp = sharpness(time, config.log_length) if config.log_length else None
         # Beyond two windows' length attention within a window is cheaper in bands than under a mask.
         under_mask = () if cache is not None else [window for window in windows if not 0 < window <= length // 2]
         masks = {window: causal_mask(length, length, window, tokens.device) for window in under_mask}
         return Group(start, len(tokens), length, rotations, sharp, masks, cache)
 
-    def _rotation(self, place: th.Tensor, time: th.Tensor, window: int) -> Rotation | None:
+    def _rotation(self, coords: Coordinates, time: th.Tensor, window: int) -> Rotation | None:
         config = self.config
         width = config.embedding // config.heads
         by_time = config.positions == "rotary" or (config.positions in ("local", "local_places") and window > 0)
         if by_time:
             return rotation(time, time_frequencies(width, time.device, config.rotary_base))
-        if config.positions in ("places", "local_places"):
-            return rotation(place, place_frequencies(width, place.device))
+        if config.positions in ("places", "coupled", "local_places"):
+            by_place = rotation(coords.place, place_frequencies(width, time.device))
+            if config.positions != "coupled":
+                return by_place
+            by_offset = rotation(coords.offset, place_frequencies(width, time.device, OFFSET_POWER))
+            return alternating(by_place, by_offset, config.heads)
         return None
 
     def _embed(self, tokens: th.Tensor, role: th.Tensor, time: th.Tensor) -> th.Tensor:

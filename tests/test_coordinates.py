@@ -1,4 +1,4 @@
-"""Places and roles: hand-computed on the reference frames, and never looking ahead."""
+"""Places, roles and offsets: hand-computed on the reference frames, and never looking ahead."""
 
 from __future__ import annotations
 
@@ -55,9 +55,15 @@ FRAMES = {
 @pytest.mark.parametrize("name", FRAMES)
 def test_places_and_roles_are_those_computed_by_hand(name: str) -> None:
     tokens, places, roles = FRAMES[name]
-    place, role = coordinates(th.tensor([ids(tokens)]))
+    place, role, _ = coordinates(th.tensor([ids(tokens)]))
     assert place[0].tolist() == [int(word) for word in places.split()]
     assert role[0].tolist() == [int(word) for word in roles.split()]
+
+
+def test_an_expression_that_is_handed_on_runs_parallel_to_its_source() -> None:
+    frame = "<subtask> 9 + 8 * 2 - 5 = <think> <call> 8 * 2 </call> 6 1 ; <goto> 9 + 6 1 - 5 ="
+    offsets = "0       1 2 3 4 5 6 7 8 0       0      1 2 3 0       1 2 0 0      1 2 3 4 5 6 7"
+    assert coordinates(th.tensor([ids(frame)])).offset[0].tolist() == [int(word) for word in offsets.split()]
 
 
 def test_frames_in_one_batch_do_not_influence_each_other() -> None:
@@ -65,11 +71,11 @@ def test_frames_in_one_batch_do_not_influence_each_other() -> None:
     together = th.zeros((len(frames), max(map(len, frames))), dtype=th.long)
     for row, frame in zip(together, frames, strict=True):
         row[: len(frame)] = th.tensor(frame)
-    place, role = coordinates(together)
+    found = coordinates(together)
     for row, frame in enumerate(frames):
         alone = coordinates(th.tensor([frame]))
-        assert place[row, : len(frame)].tolist() == alone[0][0].tolist()
-        assert role[row, : len(frame)].tolist() == alone[1][0].tolist()
+        for among, each in zip(found, alone, strict=True):
+            assert among[row, : len(frame)].tolist() == each[0].tolist()
 
 
 def random_frame(root: bool, rng: np.random.Generator, length: int) -> list[int]:
@@ -89,17 +95,17 @@ def random_frame(root: bool, rng: np.random.Generator, length: int) -> list[int]
 @given(root=st.booleans(), seed=st.integers(0, 2**31), length=st.integers(12, 60))
 def test_nothing_behind_the_prompt_looks_ahead(root: bool, seed: int, length: int) -> None:
     frame = random_frame(root, np.random.default_rng(seed), length)
-    place, role = coordinates(th.tensor([frame]))
+    whole = coordinates(th.tensor([frame]))
     for stop in range(8, len(frame) + 1):
-        prefix_place, prefix_role = coordinates(th.tensor([frame[:stop]]))
-        assert prefix_place[0].tolist() == place[0, :stop].tolist()
-        assert prefix_role[0].tolist() == role[0, :stop].tolist()
+        for prefix, each in zip(coordinates(th.tensor([frame[:stop]])), whole, strict=True):
+            assert prefix[0].tolist() == each[0, :stop].tolist()
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, VOCAB_SIZE - 1), min_size=1, max_size=80))
 def test_any_tokens_have_coordinates_within_the_tables(tokens: list[int]) -> None:
-    place, role = coordinates(th.tensor([tokens]))
+    place, role, offset = coordinates(th.tensor([tokens]))
+    assert 0 <= int(offset.min()) and int(offset.max()) < len(tokens)
     assert 0 <= int(place.min()) and int(place.max()) <= len(tokens) + 1
     assert 0 <= int(role.min()) and int(role.max()) < NUM_ROLES
 

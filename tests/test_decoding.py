@@ -49,7 +49,7 @@ def play(network: ReasoningNetwork, steps: int, swap: bool = False, **changes: A
     return outcomes
 
 
-@pytest.mark.parametrize("positions", ["none", "rotary"])
+@pytest.mark.parametrize("positions", ["none", "rotary", "coupled"])
 def test_cached_is_uncached_through_calls_returns_and_episode_ends(positions: str) -> None:
     outcomes = play(tiny_network(positions=positions), 200)
     assert outcomes.count("answered") >= 8  # the expert's
@@ -84,7 +84,7 @@ def test_cached_is_uncached_without_thinking() -> None:
     assert "answered" in outcomes
 
 
-@pytest.mark.parametrize("positions", ["none", "rotary"])
+@pytest.mark.parametrize("positions", ["none", "rotary", "coupled"])
 def test_rows_may_be_swapped_between_steps(positions: str) -> None:
     assert "answered" in play(tiny_network(positions=positions), 80, swap=True)
 

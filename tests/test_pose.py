@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import product
 
 import numpy as np
@@ -107,9 +108,10 @@ def test_the_longer_operand_has_the_size_of_the_level(family: str) -> None:
     assert {min(shape) for shape in shapes} == {1, 2, 3}
 
 
-@pytest.mark.parametrize("operands", [2, 3, 5])
-def test_expressions_have_the_number_of_operands_asked_for(operands: int) -> None:
-    for problem in draws(Level("expression", 2, operands), "all", 30):
+@pytest.mark.parametrize("family", ["expression", "chain"])
+@pytest.mark.parametrize("operands", [2, 3, 5, 40])
+def test_expressions_have_the_number_of_operands_asked_for(family: str, operands: int) -> None:
+    for problem in draws(Level(family, 2, operands), "all", 30):
         assert isinstance(problem.expr, Binary) and count_operands(problem.expr) == operands
 
 
@@ -117,9 +119,18 @@ def count_operands(expr: int | Binary) -> int:
     return 1 if isinstance(expr, int) else count_operands(expr.left) + count_operands(expr.right)
 
 
-def test_an_expression_needs_two_operands() -> None:
+@pytest.mark.parametrize("family", ["expression", "chain"])
+def test_an_expression_needs_two_operands(family: str) -> None:
     with pytest.raises(ConfigurationError, match="operands"):
-        draws(Level("expression", 2, 1), "all", 1)
+        draws(Level(family, 2, 1), "all", 1)
+
+
+def test_chains_have_parentheses_around_nothing_but_a_difference_that_is_multiplied() -> None:
+    rng = np.random.default_rng(0)
+    texts = [draw(Level("chain", 2), rng, "all", "symbolic").text for _ in range(60)]
+    assert any("(" in text for text in texts)
+    for text in texts:
+        assert re.fullmatch(r"\d\d?([-+](\d\d?(\*\d\d?)?|\(\d\d?-\d\d?\)\*\d\d?))+", text)
 
 
 @pytest.mark.parametrize("digits", [1, 2, 18, 19, 40])

@@ -13,7 +13,7 @@ from o1nano.envs.grammar import Grammar
 from o1nano.envs.vocab import ID, VOCAB_SIZE
 from o1nano.policies import kernels
 from o1nano.policies.network import ReasoningNetwork
-from o1nano.policies.positions import place_frequencies, rotate, rotation, sinusoids, time_frequencies
+from o1nano.policies.positions import OFFSET_POWER, place_frequencies, rotate, rotation, sinusoids, time_frequencies
 from o1nano.policies.transformer import Positions, Transformer, TransformerConfig
 from tests.tiny import TINY, shake
 
@@ -139,6 +139,8 @@ def test_unequal_places_are_never_taken_for_equal_ones() -> None:
     alike = (distance * place_frequencies(16, CPU)).cos().mean(1)
     assert alike[0] == 1.0
     assert alike[1:9].max() < 0.2 and alike[1:].max() < 0.55
+    alike = (th.arange(513)[:, None] * place_frequencies(16, CPU, OFFSET_POWER)).cos().mean(1)
+    assert alike[1:257].max() < 0.55 and alike[1:].max() < 0.7
 
 
 def test_sinusoids_of_the_first_positions() -> None:

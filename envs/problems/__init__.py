@@ -8,6 +8,7 @@ from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.expression import RULES, Binary, Task
 from o1nano.envs.problems.addition import Addition
 from o1nano.envs.problems.base import Family, FunctionFamily
+from o1nano.envs.problems.chains import Chains
 from o1nano.envs.problems.comparison import Comparison
 from o1nano.envs.problems.countdown import Countdown, GameOf24
 from o1nano.envs.problems.division import Division
@@ -56,7 +57,7 @@ def register_family(family: Family[Any]) -> None:
     FAMILIES[family.name] = family
 
 
-_ARITHMETIC = (Addition(), Subtraction(), Multiplication(), Division(), Expressions())
+_ARITHMETIC = (Addition(), Subtraction(), Multiplication(), Division(), Expressions(), Chains())
 _FUNCTIONS = (GreatestCommonDivisor(), Modular(), ListSum(), Comparison(), Maximum(), LinearEquation())
 _SEARCHES = (Countdown(), GameOf24())
 _LONG = (Recall(), Ledger())
