@@ -3,7 +3,8 @@
 python benchmarks/ablations.py --epochs 125 --seeds 0 1 --work ablations
 
 Variants of one seed that differ in PPO alone begin with the same warm start. The same command goes on where it was
-stopped: a finished run is kept, one that was cut is resumed.
+stopped: a run that was cut is resumed. ``ablations.json`` records all finished runs, of whichever command: none of them
+is trained again, and table and picture show them all.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.ablation_report import draw, outcome, summarise, table
 from o1nano.agents.building import build_demonstrations
 from o1nano.agents.command_line import guarded, parse
 from o1nano.agents.config import TrainConfig
@@ -32,7 +34,6 @@ from o1nano.agents.distributed import Team
 from o1nano.agents.files import write_json
 from o1nano.agents.training import prepare
 from o1nano.envs.errors import ConfigurationError
-from o1nano.envs.pose import stream
 
 ROOT = Path(__file__).resolve().parents[1]
 VARIANTS = {
@@ -49,8 +50,7 @@ VARIANTS = {
     "rloo": "--ppo.advantage leave_one_out --ppo.group-size 8",
     "critic_in_groups": "--ppo.group-size 8",
 }
-FAMILIES = ("addition", "subtraction", "multiplication", "division")
-SOLVED = 0.9
+RECORD = "ablations.json"
 # Of a configuration, what does not change what is compared.
 _MACHINE = ("name", "start", "threads", "bf16", "cuda_graphs", "device", "checkpoint_every")
 
@@ -149,105 +149,20 @@ def check_same(folder: Path, config: TrainConfig) -> None:
             raise ConfigurationError(f"{folder} with another {name}; accepted: the same flags, or another --work")
 
 
-def outcome(folder: Path, share: float, imitated: int) -> dict[str, Any]:
-    """Returns what is compared of a finished run.
+def recorded(record: Path, flags: dict[str, list[str]]) -> dict[str, list[dict[str, Any]]]:
+    """Returns the finished runs of a record by variant.
 
-    Its tokens are those that the expert or the policy has emitted: of the frames of the warm start that share.
-    ``imitated`` are the tokens of the warm start that it began with.
+    Raises:
+        ConfigurationError: If runs of a variant were made with other flags than those that are given now.
     """
-    results = json.loads((folder / "results.json").read_text())
-    cells = {cell["name"]: cell["accuracy"] for cell in results["after"]}
-    small = [accuracy for name, accuracy in cells.items() if int(name.split("/")[1]) <= 3]
-    return {
-        "run": folder.name,
-        "average": float(np.mean(small)),
-        "solved": {family: solved(cells, family) for family in FAMILIES},
-        "tokens": round(share * (imitated + results["warm_start"]["tokens"])) + results["ppo"]["tokens"],
-        "ppo_tokens": results["ppo"]["tokens"],
-        "calls": float(np.mean([cell["subtasks"] for cell in results["after"]])),
-        "cells": cells,
-    }
-
-
-def solved(cells: dict[str, float], family: str) -> int:
-    """Returns up to which size all cells of a family are solved."""
-    size = 0
-    while cells.get(f"{family}/{size + 1}", 0.0) >= SOLVED:
-        size += 1
-    return size
-
-
-def interquartile_mean(values: np.ndarray) -> np.ndarray:
-    """Mean over the last axis without the lowest and the highest quarter, rounded down: of up to three, of all."""
-    cut = values.shape[-1] // 4
-    kept: np.ndarray = np.sort(values, axis=-1)[..., cut : values.shape[-1] - cut]
-    return kept.mean(-1)
-
-
-def estimate(values: Sequence[float], samples: int = 10_000) -> dict[str, Any]:
-    """Interquartile mean over seeds, its 95% bootstrap interval (Agarwal et al. 2021), and every seed."""
-    own = np.array(values, dtype=np.float64)
-    again = stream("bootstrap", len(own)).choice(own, (samples, len(own)))
-    low, high = np.quantile(interquartile_mean(again), (0.025, 0.975))
-    return {"mean": float(interquartile_mean(own)), "low": float(low), "high": float(high), "seeds": list(values)}
-
-
-def summarise(outcomes: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Estimates every column of the table."""
-    columns = {name: [found[name] for found in outcomes] for name in ("average", "tokens", "calls")}
-    columns |= {family: [found["solved"][family] for found in outcomes] for family in FAMILIES}
-    return {name: estimate(values) for name, values in columns.items()}
-
-
-def table(found: dict[str, list[dict[str, Any]]]) -> str:
-    """Returns a markdown table: interquartile mean, interval, and every seed in order."""
-    forms = {"average": "{:.1%}", **dict.fromkeys(FAMILIES, "{:.3g}"), "tokens": "{:,.0f}", "calls": "{:.2f}"}
-    heads = [
-        "variant",
-        "1 to 3 digits",
-        *(f"{family} solved to" for family in FAMILIES),
-        "emitted tokens",
-        "calls an answer",
-    ]
-    lines = [f"| {' | '.join(heads)} |", "| --- |" + " --- |" * len(forms)]
-    for variant, outcomes in found.items():
-        columns = summarise(outcomes)
-        cells = []
-        for name, form in forms.items():
-            mean, low, high = (form.format(columns[name][key]) for key in ("mean", "low", "high"))
-            seeds = ", ".join(map(form.format, columns[name]["seeds"]))
-            cells.append(f"{mean} [{low}, {high}] ({seeds})")
-        lines.append(f"| {variant} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def draw(found: dict[str, list[dict[str, Any]]], work: Path) -> Figure:
-    """Draws solved size against tokens: a line a seed, sampled while PPO runs; its end is held out and greedy."""
-    figure = Figure(figsize=(15, 4.2), dpi=110, layout="constrained")
-    axes = figure.subplots(1, len(FAMILIES))
-    for index, (variant, outcomes) in enumerate(found.items()):
-        for seed, run in enumerate(outcomes):
-            events = EventAccumulator(str(work / "runs" / run["run"]), size_guidance={"scalars": 0})
-            events.Reload()
-            for axis, family in zip(axes, FAMILIES, strict=True):
-                tag = f"solved/{family}"
-                scalars = events.Scalars(tag) if tag in events.Tags()["scalars"] else []
-                last = max((scalar.step for scalar in scalars), default=0)
-                steps = [(run["tokens"] - last + scalar.step) / 1e6 for scalar in scalars]
-                sizes = [scalar.value for scalar in scalars]
-                style = {"color": f"C{index % 10}", "linestyle": "-" if index < 10 else "--"}
-                axis.step(steps, sizes, **style, alpha=0.6, linewidth=1, where="post")
-                label = None if seed else variant
-                axis.plot(run["tokens"] / 1e6, run["solved"][family], "o", color=style["color"], label=label)
-    for axis, family in zip(axes, FAMILIES, strict=True):
-        axis.set(
-            title=family, xlabel="million emitted tokens, warm start included", ylim=(0, max(1, axis.get_ylim()[1]))
-        )
-        axis.yaxis.get_major_locator().set_params(integer=True)
-        axis.grid(alpha=0.3)
-    axes[0].set_ylabel(f"digits solved at {SOLVED:.0%}")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8)
-    return figure
+    if not record.is_file():
+        return {}
+    found = {name: variant["runs"] for name, variant in json.loads(record.read_text())["variants"].items()}
+    for name, given in flags.items():
+        for run in found.get(name, []):
+            if run["flags"] != shlex.join(given):
+                raise ConfigurationError(f"{record} has {name} with {run['flags']}; accepted: that, or another --work")
+    return found
 
 
 def compare() -> int:
@@ -260,28 +175,29 @@ def compare() -> int:
     # All variants of a seed before the next seed: a table that is cut short compares the same seeds.
     planned = [(variant, seed) for seed in options.seeds for variant in options.variants]
     shares = {variant: emitted_share(config_of(flags[variant])) for variant in options.variants}
-    found: dict[str, list[dict[str, Any]]] = {}
+    found = recorded(options.work / RECORD, flags)
     seconds: list[float] = []  # of the runs that were trained
     for done, (variant, seed) in enumerate(planned):
+        runs = found.setdefault(variant, [])
+        if any(run["seed"] == seed for run in runs):
+            continue
         left = f", {np.mean(seconds) * (len(planned) - done) / 60:.0f} minutes left in all" if seconds else ""
         print(f"[{done + 1}/{len(planned)}] {variant}, seed {seed}{left}", flush=True)
         name, started = f"{variant}-{options.epochs}-{seed}", time.monotonic()
-        was_finished = (options.work / "runs" / name / "results.json").is_file()
         given, imitated = [*flags[variant], "--seed", str(seed)], 0
         if variant in sharing:
             first = start(seed, options)
             given += ["--start", str(first.resolve() / "o1_model.pth"), "--warm-start.steps", "0"]
             imitated = json.loads((first / "results.json").read_text())["warm_start"]["tokens"]
         folder = train(name, given, options.work)
-        seconds += [] if was_finished else [time.monotonic() - started]
-        found.setdefault(variant, []).append({"seed": seed, **outcome(folder, shares[variant], imitated)})
-        report = {
-            name: {"flags": shlex.join(flags[name]), "summary": summarise(runs), "runs": runs}
-            for name, runs in found.items()
-        }
-        write_json(options.work / "ablations.json", {"command": shlex.join(sys.argv), "variants": report})
-    draw(found, options.work).savefig(options.work / "ablations.png")
-    print(f"\n{table(found)}\n\nwrote {options.work}/ablations.json and ablations.png")
+        seconds.append(time.monotonic() - started)
+        runs.append({"seed": seed, "flags": shlex.join(flags[variant])})
+        runs[-1] |= outcome(folder, shares[variant], imitated)
+        runs.sort(key=lambda run: int(run["seed"]))
+        report = {name: {"summary": summarise(runs), "runs": runs} for name, runs in found.items() if runs}
+        write_json(options.work / RECORD, {"command": shlex.join(sys.argv), "variants": report})
+    draw(found).savefig(options.work / "ablations.png")
+    print(f"\n{table(found)}\n\nwrote {options.work / RECORD} and ablations.png")
     return 0
 
 

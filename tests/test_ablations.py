@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 
 from benchmarks import ablations
-from benchmarks.ablations import FAMILIES, VARIANTS, Options, config_of, flags_of
+from benchmarks.ablation_report import FAMILIES, estimate, interquartile_mean, solved
+from benchmarks.ablations import VARIANTS, Options, config_of, flags_of
 from o1nano.agents.command_line import guarded
 from o1nano.agents.run_logger import flat
 from o1nano.envs.errors import ConfigurationError
@@ -80,16 +82,19 @@ def test_a_variant_that_is_none_is_named() -> None:
 
 def test_a_family_is_solved_up_to_its_first_gap() -> None:
     cells = {"addition/1": 1.0, "addition/2": 0.9, "addition/3": 0.89, "addition/4": 1.0, "division/2": 1.0}
-    assert [ablations.solved(cells, family) for family in FAMILIES] == [2, 0, 0, 0]
+    assert [solved(cells, family) for family in FAMILIES] == [2, 0, 0, 0]
 
 
 def test_interquartile_means_by_hand() -> None:
-    assert ablations.interquartile_mean(np.array([3.0, 1.0, 8.0])) == pytest.approx(4.0)
-    assert ablations.interquartile_mean(np.array([[9.0, 1.0, 2.0, 4.0], [0.0, 0.0, 0.0, 1.0]])).tolist() == [3.0, 0.0]
-    assert ablations.interquartile_mean(np.arange(9.0)) == 4.0
-    same = ablations.estimate([0.5, 0.5])
+    assert interquartile_mean(np.array([3.0, 1.0, 8.0])) == pytest.approx(4.0)
+    assert interquartile_mean(np.array([[9.0, 1.0, 2.0, 4.0], [0.0, 0.0, 0.0, 1.0]])).tolist() == [
+        3.0,
+        0.0,
+    ]
+    assert interquartile_mean(np.arange(9.0)) == 4.0
+    same = estimate([0.5, 0.5])
     assert same == {"mean": 0.5, "low": 0.5, "high": 0.5, "seeds": [0.5, 0.5]}
-    spread = ablations.estimate([0.0, 1.0])
+    spread = estimate([0.0, 1.0])
     assert (spread["mean"], spread["low"], spread["high"]) == (0.5, 0.0, 1.0)
 
 
@@ -124,12 +129,14 @@ def test_variants_are_trained_resumed_and_compared(
     (tmp_path / "runs" / "full-2-0" / "checkpoints").mkdir(parents=True)  # killed before it had begun
     assert compare(monkeypatch, *given, *once) == 0
     (tmp_path / "runs" / "full-2-0" / "results.json").unlink()  # as if it had been cut
+    (tmp_path / "ablations.json").unlink()
     assert compare(monkeypatch, *given) == 0
     begun = [command[:2] for command in commands]
     assert begun[2] == ["--resume", "runs/full-2-0"] and len(commands) == 6
     started = [command[command.index("--name") + 1] for command in commands if "--start" in command]
     assert started == ["full-2-0", "rloo-2-0"]
-    assert compare(monkeypatch, *given) == 0 and len(commands) == 6  # all of them are finished
+    shutil.rmtree(tmp_path / "runs")
+    assert compare(monkeypatch, *given) == 0 and len(commands) == 6  # all of them are recorded
     printed = capsys.readouterr().out
     for word in ("[4/4] rotary, seed 0", "| rloo |", "1 to 3 digits", "wrote"):
         assert word in printed
@@ -148,4 +155,4 @@ def test_variants_are_trained_resumed_and_compared(
     assert runs["supervised"]["tokens"] == pytest.approx(runs["full"]["tokens"], abs=128)  # within a step
     assert (tmp_path / "ablations.png").stat().st_size > 10_000
     assert compare(monkeypatch, *given, f"--common={COMMON} --ppo.clip-range 0.3") == 2
-    assert "with another ppo; accepted" in capsys.readouterr().err
+    assert "--epochs 2; accepted: that, or another --work" in capsys.readouterr().err
