@@ -44,6 +44,7 @@ VARIANTS = {
     "flat": "--no-call-stack --frame-length 1024",
     "no_places": "--transformer.positions none",
     "rotary": "--transformer.positions rotary",
+    "coupled": "--transformer.positions coupled",
     "credit_frame": "--ppo.credit frame",
     "credit_episode": "--ppo.credit episode",
     "grpo": "--ppo.advantage group --ppo.group-size 8",
