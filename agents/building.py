@@ -7,7 +7,7 @@ from collections.abc import Callable
 from gymnasium.vector import AutoresetMode
 
 from o1nano.agents.config import PRODUCTS, SUMS, TrainConfig
-from o1nano.agents.demonstrations import DemonstrationStream
+from o1nano.agents.demonstrations import DemonstrationStream, solution_size
 from o1nano.agents.distributed import Team
 from o1nano.agents.evaluation import levels
 from o1nano.agents.ppo import FramePPO
@@ -64,13 +64,17 @@ def build_check_problems(config: TrainConfig, each: int = 16) -> list[Problem]:
 
 
 def build_env_config(config: TrainConfig) -> EnvConfig:
-    """Returns limits and grammar of the environment; its problems are the curriculum's."""
+    """Returns limits and grammar of the environment; its problems are the curriculum's.
+
+    A solution may have twice the tokens of the longest demonstrated one.
+    """
+    sizes = [solution_size(level, config.frame_length, config.call_stack) for level in demonstrated(config)]
     return EnvConfig(
         operations=tuple(dict.fromkeys((*FOUR_OPERATIONS, *(read_level(name).family for name in config.also)))),
         digits=(1, config.digits),
         call_stack=config.call_stack,
         frame_length=config.frame_length,
-        max_tokens=2048,
+        max_tokens=max(2048, 2 * max(tokens for _, tokens in sizes)),
     )
 
 

@@ -127,14 +127,24 @@ class DemonstrationStream:
         return Demonstration(tokens, np.append(frame.positions[: wrong + 1], at), imitate, returns)
 
 
-def check_demonstrable(level: Level, frame_length: int, call_stack: bool = True, problems: int = 8) -> None:
-    """Raises ``ConfigurationError`` unless the expert's frames of a level, seen on a few problems, fit in a frame."""
-    rng, longest = stream("demonstrable", level), max(level.size, level.other or 0)
+def check_demonstrable(level: Level, frame_length: int, call_stack: bool = True) -> None:
+    """Raises ``ConfigurationError`` unless the expert's frames of a level fit in a frame."""
+    longest, _ = solution_size(level, frame_length, call_stack)
+    if longest > frame_length:
+        raise ConfigurationError(
+            f"level {level} with frame_length={frame_length}; accepted: frames of at least {longest} for it"
+        )
+
+
+def solution_size(level: Level, frame_length: int, call_stack: bool = True, problems: int = 8) -> tuple[int, int]:
+    """Returns the longest frame and the most emitted tokens of the expert's solutions, seen on a few problems.
+
+    It looks no further when one does not fit in a frame.
+    """
+    rng, longest, tokens = stream("demonstrable", level), max(level.size, level.other or 0), 0
     for _ in range(problems):
         if longest <= frame_length:
             frames = demonstrate(draw(level, rng), rng, 0.5, call_stack)
-            longest = max(len(frame.tokens) for frame in frames)
-        if longest > frame_length:
-            raise ConfigurationError(
-                f"level {level} with frame_length={frame_length}; accepted: frames of at least {longest} for it"
-            )
+            longest = max(longest, *(len(frame.tokens) for frame in frames))
+            tokens = max(tokens, sum(sum(frame.emitted) for frame in frames))
+    return longest, tokens

@@ -173,7 +173,8 @@ class AdaptiveCurriculum(ThresholdCurriculum):
     """Opens a family's next size when the largest open one is mastered, and closes it again when it is lost.
 
     Open levels are drawn with a weight that grows with their failures, so that practice goes where it is needed, and
-    with a floor, so that easy levels are replayed.
+    with a floor, so that easy levels are replayed. The largest open one counts as half failed until its window is full:
+    who masters it at once shall not wait for the next.
 
     Args:
         first: See ``Curriculum``.
@@ -202,4 +203,9 @@ class AdaptiveCurriculum(ThresholdCurriculum):
 
     def _raw(self) -> dict[Level, float]:
         # Without a floor, mastering everything must not leave every weight at 0.
-        return {level: self.floor + 1 - self.success(level) or 1e-9 for level in self.open_levels}
+        return {level: self.floor + self._failures(level) or 1e-9 for level in self.open_levels}
+
+    def _failures(self, level: Level) -> float:
+        failures = 1 - self.success(level)
+        unmeasured = level.size == self.frontier[level.family] and len(self._results.get(level, ())) < self.window
+        return max(failures, 0.5) if unmeasured else failures

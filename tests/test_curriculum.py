@@ -210,6 +210,16 @@ def test_automatic_resets_of_the_native_vector_draw_from_the_curriculum(mode: Au
     assert state.success(Level("addition", 1)) == 0.0
 
 
+def test_the_edge_counts_as_half_failed_until_it_is_measured() -> None:
+    state = curriculum(first={"addition": 2}, floor=0.5)
+    report(state, 1, "1111")
+    report(state, 2, "111")  # window of 4 not full: weight 0.5 + 0.5
+    assert state.weights()[Level("addition", 2)] == pytest.approx(1.0 / 1.5)
+    report(state, 2, "1")  # the next one is open, and this one is an easy one like the other
+    assert state.frontier["addition"] == 3
+    assert state.weights()[Level("addition", 2)] == pytest.approx(0.5 / 2)
+
+
 def test_priority_multiplies_the_weights_of_a_family() -> None:
     sizes = {"addition": 1, "multiplication": 1}
     curriculum = AdaptiveCurriculum(sizes, sizes, priority={"addition": 3.0})
