@@ -6,9 +6,9 @@ run is cut and resumed is in ``RunState``.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ def prepare(config: TrainConfig, team: Team | None = None) -> TrainConfig:
     if config.processes not in (0, processes):
         raise ConfigurationError(f"processes={config.processes} of {processes} that run; accepted: {processes}")
     threads = config.threads or max(1, cores() // (team.on_machine if team else processes))
-    name = config.name or time.strftime("%Y%m%d-%H%M%S") + f"-seed{config.seed}"
+    name = config.name or f"{datetime.now():%Y%m%d-%H%M%S-%f}-seed{config.seed}"
     bf16 = has_bf16(config.device) if config.bf16 is None else config.bf16
     if config.cuda_graphs and not find_device(config.device).startswith("cuda"):
         raise ConfigurationError(f"cuda_graphs with device {config.device!r} here; accepted: a GPU")

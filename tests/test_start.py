@@ -51,3 +51,8 @@ def test_mistakes(model: Path) -> None:
         prepare(replace(SMALL_RUN, start="nothing.pth"))
     with pytest.raises(ConfigurationError, match=r"with another transformer; accepted: none, it has .*embedding=32"):
         prepare(replace(SMALL_RUN, start=str(model)))
+
+
+def test_runs_that_begin_in_the_same_second_have_names_of_their_own() -> None:
+    unnamed = replace(SMALL_RUN, name="")
+    assert len({prepare(unnamed).name for _ in range(5)}) == 5
