@@ -154,11 +154,16 @@ def recorded(record: Path, flags: dict[str, list[str]]) -> dict[str, list[dict[s
     """Returns the finished runs of a record by variant.
 
     Raises:
-        ConfigurationError: If runs of a variant were made with other flags than those that are given now.
+        ConfigurationError: If it is damaged, or runs of a variant were made with other flags than those given now.
     """
     if not record.is_file():
         return {}
-    found = {name: variant["runs"] for name, variant in json.loads(record.read_text())["variants"].items()}
+    try:
+        found = {name: variant["runs"] for name, variant in json.loads(record.read_text())["variants"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigurationError(
+            f"{record} is damaged; accepted: a record of this script, or another --work"
+        ) from error
     for name, given in flags.items():
         for run in found.get(name, []):
             if run["flags"] != shlex.join(given):

@@ -113,6 +113,13 @@ def test_mistakes_show_before_anything_is_trained(
     assert not (tmp_path / "work" / "runs").exists()
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"variants": []}', '{"variants": {"full": 1}}'])
+def test_a_damaged_record_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "ablations.json").write_text(text)
+    with pytest.raises(ConfigurationError, match="is damaged; accepted"):
+        ablations.recorded(tmp_path / "ablations.json", {"full": []})
+
+
 @pytest.mark.slow
 def test_variants_are_trained_resumed_and_compared(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
