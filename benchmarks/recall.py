@@ -27,11 +27,11 @@ from o1nano.agents.warm_start import WarmStart, WarmStartConfig
 from o1nano.envs.episodes import EnvConfig
 from o1nano.envs.expert import demonstrate
 from o1nano.envs.expression import answer
-from o1nano.envs.language import say
 from o1nano.envs.pose import Level, Problem, draw, stream
 from o1nano.envs.problems import FAMILIES
 from o1nano.envs.problems.base import draw_number
 from o1nano.envs.problems.recall import KEY_DIGITS, Recall
+from o1nano.envs.templates import say
 from o1nano.envs.vocab import EQUALS, NOTHING, PROBLEM, STEP, THINK, ZERO, digits_of
 from o1nano.policies.answers import solve
 from o1nano.policies.network import ReasoningNetwork

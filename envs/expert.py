@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from o1nano.envs.errors import ProblemError
 from o1nano.envs.expression import Task, answer, render
-from o1nano.envs.language import parse
+from o1nano.envs.parser import parse
 from o1nano.envs.pose import Problem
 from o1nano.envs.problems import family_of
 from o1nano.envs.problems.base import Script

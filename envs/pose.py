@@ -12,9 +12,10 @@ import numpy as np
 
 from o1nano.envs.errors import ConfigurationError, ProblemError
 from o1nano.envs.expression import Function, Task, accepts, answer, canonical, evaluate
-from o1nano.envs.language import fitting, parse, say
+from o1nano.envs.parser import parse
 from o1nano.envs.problems import FAMILIES, family_of
 from o1nano.envs.problems.base import below
+from o1nano.envs.templates import fitting, say
 from o1nano.envs.vocab import ACCEPTED, EQUALS, PROBLEM, SUBTASK, answer_text, problem_text, tokenize
 
 Split = Literal["train", "test", "all"]

@@ -12,7 +12,7 @@ from o1nano.envs.errors import ProblemError
 from o1nano.envs.expert import ExpertPolicy, Frame, demonstrate, flatten, write_frame
 from o1nano.envs.expression import answer
 from o1nano.envs.grammar import Grammar, State
-from o1nano.envs.language import parse
+from o1nano.envs.parser import parse
 from o1nano.envs.pose import Problem, frame_answer, read
 from o1nano.envs.rules import CallStacks, Outcome
 from o1nano.envs.stacks import Limits

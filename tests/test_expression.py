@@ -22,7 +22,7 @@ from o1nano.envs.expression import (
     evaluate,
     render,
 )
-from o1nano.envs.language import parse
+from o1nano.envs.parser import parse
 from o1nano.envs.problems import FAMILIES
 from o1nano.envs.vocab import DIVIDE, ID, MINUS, PLUS, QUOTIENT_DIGIT, TIMES, answer_text, spell, tokenize
 from tests.helpers import ids

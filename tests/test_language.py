@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from o1nano.envs.errors import O1NanoError, ProblemError
 from o1nano.envs.expression import RULES, Binary, Expr, Function, Task, render
-from o1nano.envs.language import fitting, parse, say
+from o1nano.envs.parser import parse
 from o1nano.envs.pose import Problem
 from o1nano.envs.problems import FAMILIES
+from o1nano.envs.templates import fitting, say
 from o1nano.envs.vocab import DIVIDE, ID, MINUS, PLUS, QUOTIENT_DIGIT, TIMES, spell, tokenize
 from tests.helpers import ids, problems
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from o1nano.envs.errors import ProblemError
 from o1nano.envs.expression import Function, render
-from o1nano.envs.language import parse
+from o1nano.envs.parser import parse
 from o1nano.envs.problems.base import FunctionFamily, Script, below, draw_number
 from o1nano.envs.problems.formulas import Number, Step, exact_value, first_step, formula, leaves, solvable, steps_from
 from o1nano.envs.vocab import ID, NOTHING, OK, REVISE, WRONG

@@ -1,21 +1,17 @@
-"""How problems are read and said, in symbols and in words.
+"""How problems are read, in symbols and in words.
 
-Arithmetic is read by recursive descent. A function has templates, which are both the way to say it and the way to read
-it: words and signs of the vocabulary, and slots. ``{a}``, ``{b}``, ... stand for its arguments, ``{list}`` for all the
-others with commas between them, ``{+b}`` for a number written with its sign (``+ 4``, ``- 4``), ``{op}`` for the
-function's token; ``{pairs}`` for all the others as ``3 : 1 4 , 1 5 : 9``; ``{expr}``, which is only said, for a whole
-expression.
+Arithmetic is read by recursive descent, functions by the templates that say them: see ``envs/templates.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 from itertools import pairwise
 
 from o1nano.envs.errors import ProblemError
-from o1nano.envs.expression import PRECEDENCE, RULES, Binary, Expr, Function, Task, listed, render
+from o1nano.envs.expression import PRECEDENCE, RULES, Binary, Expr, Function, Task
+from o1nano.envs.templates import pieces, slot_index
 from o1nano.envs.vocab import (
     ACCEPTED,
     CLOSE,
@@ -27,7 +23,6 @@ from o1nano.envs.vocab import (
     OPEN,
     PLUS,
     TIMES,
-    digits_of,
     is_digit,
     spell,
     value_of,
@@ -39,9 +34,6 @@ MOST_PARENTHESES = 200  # keeps the recursive descent far from Python's recursio
 
 _NOUNS = {ID["sum"]: PLUS, ID["difference"]: MINUS, ID["product"]: TIMES, ID["quotient"]: DIVIDE}
 _INFIX = {ID["plus"]: PLUS, ID["minus"]: MINUS, ID["times"]: TIMES, ID["divided"]: DIVIDE}
-# What stands before and behind a slot decides how much of an expression may stand in it without parentheses.
-_BEFORE: dict[int | str, int] = {ID["mod"]: 2, ID["modulo"]: 2, ID["by"]: 2}
-_BEHIND: dict[int | str, int] = {ID["mod"]: 1, ID["modulo"]: 1, TIMES: 2, ID["x"]: 2, "+b": 1}
 _END = 0
 
 
@@ -95,64 +87,6 @@ def _parse_root(tokens: list[int]) -> Expr | Task:
     raise reason
 
 
-def say(template: str, task: Task) -> list[int]:
-    """Writes a problem in one of its family's templates, numbers as people write them."""
-    args = task.args if isinstance(task, Function) else (task.left, task.right)
-    tokens: list[int] = []
-    for piece, floor in _pieces(template):
-        if isinstance(piece, int):
-            tokens.append(piece)
-        elif piece == "op":
-            tokens.append(task.op)
-        elif piece == "expr":
-            tokens += render(task, least_first=False)
-        elif piece == "list":
-            tokens += listed(args[_slots(template) :], least_first=False)
-        elif piece == "pairs":
-            tokens += listed(args[_slots(template) :], least_first=False, separators=(COLON, COMMA))
-        elif piece[0] == "+":
-            number = args[_index(piece)]
-            assert isinstance(number, int)
-            tokens += [MINUS if number < 0 else PLUS, *digits_of(abs(number), least_first=False)]
-        else:
-            tokens += render(_wrap(args[_index(piece)], floor), least_first=False)
-    return tokens
-
-
-@cache
-def fitting(templates: tuple[str, ...], arguments: int) -> tuple[str, ...]:
-    """Returns the templates that have a place for every argument, or operand."""
-    return tuple(template for template in templates if _fits(template, arguments))
-
-
-def _fits(template: str, arguments: int) -> bool:
-    spare = arguments - _slots(template)
-    return spare > 0 if "{list}" in template or "{pairs}" in template else spare == 0 or "{expr}" in template
-
-
-@cache
-def _pieces(template: str) -> tuple[tuple[int | str, int], ...]:
-    """Returns tokens and names of slots, each with the precedence that an operator in a slot must exceed."""
-    words = [word[1:-1] if word[0] == "{" else ID[word] for word in template.split()]
-    around = zip([_END, *words], words, [*words[1:], _END], strict=False)
-    return tuple((word, max(_BEFORE.get(before, 0), _BEHIND.get(behind, 0))) for before, word, behind in around)
-
-
-@cache
-def _slots(template: str) -> int:
-    """Counts the slots of single arguments."""
-    return sum(isinstance(piece, str) and len(piece.lstrip("+")) == 1 for piece, _ in _pieces(template))
-
-
-def _index(slot: str) -> int:
-    return ord(slot[-1]) - ord("a")
-
-
-def _wrap(arg: Expr, floor: int) -> Expr:
-    """Adds the parentheses without which an argument would not be read back."""
-    return arg if isinstance(arg, int) else replace(arg, parens=PRECEDENCE[arg.op] <= floor)
-
-
 class _Parser:
     """Recursive descent with precedence climbing."""
 
@@ -171,7 +105,7 @@ class _Parser:
         """Reads the arguments of a function that is asked for in a template."""
         single: dict[int, Expr] = {}
         others: list[Expr] = []
-        for piece, floor in _pieces(template):
+        for piece, floor in pieces(template):
             if piece == ID["?"]:
                 break
             if piece == "list":
@@ -179,7 +113,7 @@ class _Parser:
             elif piece == "pairs":
                 others = self._pairs()
             elif isinstance(piece, str) and piece != "op":
-                single[_index(piece)] = self._signed() if piece[0] == "+" else self._argument(floor)
+                single[slot_index(piece)] = self._signed() if piece[0] == "+" else self._argument(floor)
             elif self._peek() == (op if piece == "op" else piece):
                 self.at += 1
             else:
