@@ -102,7 +102,7 @@ class TrainConfig:
     start: str = ""
     """A model to begin with, such as pretrained/o1_model.pth, instead of fresh weights: its architecture stays. With
     --warm-start.steps 0 PPO begins at once."""
-    epochs: int = 500
+    epochs: int = 700
     """PPO epochs: one is one rollout and its update."""
     device: str = "auto"
     """cpu, cuda or auto."""
