@@ -112,7 +112,7 @@ class TrainConfig:
     threads: int = 0
     """CPU threads of each process; 0: the cores are shared out."""
     bf16: bool | None = None
-    """Whether updates compute in bfloat16; by default where the processor has instructions for it."""
+    """Whether updates and rollouts compute in bfloat16; by default where the processor has instructions for it."""
     cuda_graphs: bool = False
     """Whether rollouts decode by captured graphs; on a GPU only, and tested on none yet."""
     checkpoint_every: int = 25

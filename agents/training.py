@@ -56,6 +56,10 @@ def prepare(config: TrainConfig, team: Team | None = None) -> TrainConfig:
     if config.cuda_graphs and not find_device(config.device).startswith("cuda"):
         raise ConfigurationError(f"cuda_graphs with device {config.device!r} here; accepted: a GPU")
     shape = architecture(config) if config.start else config.transformer
+    if config.frame_length > shape.max_context:
+        raise ConfigurationError(
+            f"frame_length={config.frame_length} with max_context={shape.max_context}; accepted: at most as many"
+        )
     return replace(config, name=name, processes=processes, threads=threads, bf16=bf16, transformer=shape)
 
 

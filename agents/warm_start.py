@@ -30,7 +30,8 @@ class WarmStartConfig:
     matrix_learning_rate: float = 3e-3
     """The same for the matrices of the blocks (Muon)."""
     stop_at: float = 0.95
-    """Stops once this share of held-out problems of the demonstrated sizes is solved: PPO is left something to do."""
+    """Stops once this share of check problems is solved (demonstrated sizes, of the training split): PPO is left
+    something to do."""
     check_every: int = 100
     """Steps between such checks."""
     slip_rate: float = 0.4

@@ -1,7 +1,7 @@
 """What a problem asks: arithmetic on numbers, or a function of them; rendered to tokens, answered exactly.
 
 A task is a ``Binary`` or a ``Function``. What a function computes is the business of its family, which enters itself in
-``RULES``; how problems are read and said is that of ``language``.
+``RULES``; how problems are read and said is that of ``parser`` and ``templates``.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from o1nano.policies.transformer import TransformerConfig
 
 
 class BlockCache:
-    """A ``transformer.Cache`` of a single frame.
+    """An ``attention.Cache`` of a single frame.
 
     Args:
         config: The transformer's shape.

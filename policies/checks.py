@@ -6,6 +6,7 @@ has written.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import NamedTuple
@@ -18,6 +19,9 @@ Ask = Callable[[list[str]], list[str]]
 """Answers problems such as ``"98+45"``; an empty answer is none."""
 
 
+_RESULT = re.compile(r"(?P<result>-?\d+)( R (?P<rest>\d+))?", re.ASCII)
+
+
 class Claim(NamedTuple):
     """``left op right = result``, with ``rest`` the remainder of a division."""
 
@@ -28,13 +32,19 @@ class Claim(NamedTuple):
     rest: int = 0
 
 
+def is_number(text: str) -> bool:
+    """Tells whether an answer is a whole number."""
+    found = _RESULT.fullmatch(text)
+    return found is not None and found["rest"] is None
+
+
 def claim(problem: Problem, text: str) -> Claim | None:
-    """Returns what an answer claims; None where there is nothing to check: no answer, or no single operation."""
+    """Returns what an answer claims; None where there is nothing to check: no number, or no single operation."""
     task = problem.expr
     if not (isinstance(task, Binary) and isinstance(task.left, int) and isinstance(task.right, int)) or not text:
         return None
-    result, _, rest = (part.strip() for part in text.partition("R"))
-    return Claim(task.op, task.left, task.right, int(result), int(rest or 0))
+    found = _RESULT.fullmatch(text)
+    return found and Claim(task.op, task.left, task.right, int(found["result"]), int(found["rest"] or 0))
 
 
 def inverse(claims: Sequence[Claim], ask: Ask) -> list[bool]:

@@ -257,9 +257,12 @@ def _hasty(grammar: Grammar) -> npt.NDArray[np.bool_]:
     table = grammar.legal.copy()
     table[:, THINK] = False
     calls, tails = range(State.ROOT_CALL, State.TAIL), range(State.TAIL, State.ANSWER_SYMBOLS)
-    for states, end in ((_THOUGHTS, END_THINK), (calls, END_CALL), (tails, EQUALS)):
+    end_call = END_CALL if grammar.calls else THINK  # in one flat frame the only way out of a call
+    for states, end in ((_THOUGHTS, END_THINK), (calls, end_call), (tails, EQUALS)):
         for state in states:
-            if table[state, end]:
+            if grammar.legal[state, end]:
                 table[state] = False
                 table[state, end] = True
+    # Where nothing is legal (a row without a path) all is, as in ``Heads``: something must be there to draw from.
+    table |= ~table.any(1, keepdims=True)
     return table

@@ -92,7 +92,8 @@ def check(
         answers = iter(solve(network, [problem for problem in problems if problem], config, batch))
         said = [next(answers) if problem else None for problem in problems]
         ledger.extend(answer for answer in said if answer)
-        return [answer.text if answer else "" for answer in said]
+        # A model may answer a sum with a remainder or a formula: no number, so the check has failed.
+        return [answer.text if answer and checks.is_number(answer.text) else "" for answer in said]
 
     score = dict.fromkeys(places, 0)
     for test in (checks.inverse, checks.casting_out_nines):

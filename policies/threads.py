@@ -45,6 +45,10 @@ class Thinking:
                 raise ConfigurationError(f"{name}={getattr(self, name)}; accepted: at least {least}")
         if self.vote > 1 and self.beam > 1:
             raise ConfigurationError(f"vote={self.vote} and beam={self.beam}; accepted: one of them above 1")
+        if self.max_tokens and self.min_tokens > self.max_tokens:
+            raise ConfigurationError(
+                f"min_tokens={self.min_tokens} with max_tokens={self.max_tokens}; accepted: at most as many"
+            )
         if not 0 <= self.retry_below <= 1:
             raise ConfigurationError(f"retry_below={self.retry_below}; accepted: a probability")
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from o1nano.envs.pose import read
 from o1nano.envs.vocab import answer_text
 from o1nano.policies.answers import Answer
-from o1nano.policies.checks import casting_out_nines, claim, digital_roots, inverse
+from o1nano.policies.checks import casting_out_nines, claim, digital_roots, inverse, is_number
 from o1nano.policies.choice import choose, pass_at_k, with_cost_of_all
 
 PROBLEM = read("98+45")
@@ -93,12 +93,18 @@ def test_digital_roots_are_remainders_of_nine(values: list[int]) -> None:
     assert digital_roots(values, exactly) == expected
 
 
+def test_what_is_no_number_is_told_apart() -> None:
+    assert [is_number(text) for text in ("143", "-7", "7 R 3", "_", "4*(2", "")] == [True, True] + [False] * 4
+
+
 def test_a_model_that_does_not_answer_fails_its_checks() -> None:
     claims = [claim(read("98+45"), "143"), claim(read("914/64"), "14 R 18")]
     silent: Any = lambda texts: [""] * len(texts)  # noqa: E731
     assert inverse([c for c in claims if c], silent) == [False, False]
 
 
-@pytest.mark.parametrize(("problem", "text"), [("(1+2)*3", "9"), ("gcd(48,36)", "12"), ("98+45", "")])
+@pytest.mark.parametrize(
+    ("problem", "text"), [("(1+2)*3", "9"), ("gcd(48,36)", "12"), ("98+45", ""), ("98+45", "_"), ("98+45", "4*(2")]
+)
 def test_only_single_operations_are_claims(problem: str, text: str) -> None:
     assert claim(read(problem), text) is None

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from o1nano.envs.episodes import EnvConfig
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.expert import ExpertPolicy
-from o1nano.envs.grammar import Grammar
+from o1nano.envs.grammar import Grammar, State
 from o1nano.envs.pose import Problem, read
 from o1nano.envs.rules import CallStacks, Outcome
 from o1nano.envs.stacks import Limits
-from o1nano.envs.vocab import END_CALL, END_THINK, EOS, PROBLEM, REMAINDER, spell
+from o1nano.envs.vocab import END_CALL, END_THINK, EOS, PROBLEM, REMAINDER, THINK, spell
 from o1nano.policies.answers import Answer, explore, solve
 from o1nano.policies.beam import Beam
+from o1nano.policies.engine import _hasty
 from o1nano.policies.sampling import choose, key, uniforms
 from o1nano.policies.search import Search, check, search
 from o1nano.policies.threads import Ballot, Path, Thinking, Thread, commuted
@@ -216,6 +217,25 @@ def test_a_spent_budget_forces_an_answer() -> None:
     hasty = [path for (path,) in explore(network, problems, CONFIG, 1, 0.0, Thinking(max_tokens=5))]
     assert {path.outcome for path in hasty} == {"answered"}
     assert max(path.tokens for path in hasty) <= 5 + 4
+
+
+@pytest.mark.parametrize("thinking", [Thinking(max_tokens=8), Thinking(max_tokens=8, vote=2)])
+def test_a_budget_binds_sampled_paths_of_unequal_length(thinking: Thinking) -> None:
+    # Rows whose paths have ended go on being stepped, beyond any budget.
+    groups = paths_of(thinking, paths=4, batch=8)
+    assert len({path.tokens for group in groups for path in group}) > 3
+    assert {path.outcome for group in groups for path in group} <= {"answered", "self_call", "too_deep", "frame_full"}
+
+
+def test_a_budget_is_met_in_the_calls_of_a_flat_frame() -> None:
+    flat, nested = _hasty(Grammar(calls=False)), _hasty(Grammar())
+    assert flat.any(1).all() and nested.any(1).all()
+    assert flat[State.ROOT_CALL : State.TAIL, THINK].any() and not nested[State.ROOT_CALL : State.TAIL, THINK].any()
+
+
+def test_budgets_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="min_tokens=100 with max_tokens=20"):
+        Thinking(min_tokens=100, max_tokens=20).validate()
 
 
 def test_thoughts_last_as_long_as_they_must() -> None:

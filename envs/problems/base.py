@@ -74,7 +74,7 @@ class Family(ABC, Generic[T]):
 
     Attributes:
         name: The name in keyword arguments, tables and TensorBoard.
-        symbolic: The way to say a problem in symbols, as a template: see ``language``.
+        symbolic: The way to say a problem in symbols, as a template: see ``templates``.
         phrasings: Ways to say it in words.
         asks: Families whose problems a frame of this one may ask; None: any.
         long: Whether a problem fills a frame. Its ``other`` is then the length of that frame, and a root works on it in
