@@ -31,7 +31,13 @@ class GymnasiumVecEnv(VecEnv):
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
 
     def reset(self) -> VecEnvObs:
-        """Resets every environment, with the seeds and options set before."""
+        """Resets every environment, with the seeds and options set before.
+
+        Raises:
+            ConfigurationError: If environments have different options: a vector environment takes one set for all.
+        """
+        if any(options != self._options[0] for options in self._options):
+            raise ConfigurationError(f"options={self._options}; accepted: the same for every environment")
         options = self._options[0] or None
         seeded = any(seed is not None for seed in self._seeds)  # 0 is a seed
         observations, infos = self.env.reset(
@@ -80,8 +86,8 @@ class GymnasiumVecEnv(VecEnv):
         return [getattr(self._owner(attr_name), attr_name, None)] * len(list(self._get_indices(indices)))
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Sets an attribute of the vector environment."""
-        setattr(self.env, attr_name, value)
+        """Sets an attribute of the vector environment, where it is."""
+        setattr(self._owner(attr_name), attr_name, value)
 
     def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
         """Calls a method of the vector environment; a result of one row an environment is split into rows."""

@@ -125,6 +125,13 @@ def test_options_are_used_for_the_next_reset() -> None:
     assert [info["problem"] for info in env.reset_infos] != ["98+45"] * 2
 
 
+def test_options_that_differ_are_refused() -> None:
+    env = vec_env(2)
+    env.set_options([{"problem": "1+2"}, {"problem": "3+4"}])
+    with pytest.raises(ConfigurationError, match="the same for every environment"):
+        env.reset()
+
+
 def test_another_autoreset_mode_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="SAME_STEP"):
         GymnasiumVecEnv(ArithmeticVectorEnv(2, autoreset_mode="NextStep", **SMALL_ENV))
