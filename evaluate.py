@@ -85,6 +85,10 @@ class Options:
         self.search.validate()
         if (self.ask is not None) + self.interactive + (self.problems is not None) + self.probe > 1:
             raise ConfigurationError("several of --ask, --interactive, --problems and --probe; accepted: one of them")
+        if self.json is not None and (self.ask is not None or self.interactive):
+            raise ConfigurationError("--json with --ask or --interactive; accepted: with --problems, or a measurement")
+        if self.probe and (self.search != Search() or self.show_reasoning):
+            raise ConfigurationError("--probe with flags of a search or --show-reasoning; accepted: one greedy path")
         find_device(self.device)
         if self.json is not None:
             check_writable("--json", self.json)
@@ -97,7 +101,8 @@ class Session:
         self.options, self.console = options, Console(highlight=False)
         path = find_model(options.model)
         self.solver = Solver.load(path, find_device(options.device), options.batch, options.seed)
-        self.chosen = path if options.model is None and not options.quiet else None  # by us: to be said
+        if options.model is None and not options.quiet:
+            print(f"evaluate.py: the model is {path}", file=sys.stderr)
         # Beside the answers, not among them; a single question needs none.
         asking = options.ask is not None or options.interactive
         self.display = Display(console=Console(stderr=True, quiet=options.quiet or asking, highlight=False))
@@ -105,9 +110,6 @@ class Session:
     def solve(self, problems: list[Problem]) -> list[Answer]:
         """Answers problems as the options say."""
         how = self.options.search
-        if self.chosen is not None:
-            print(f"evaluate.py: the model is {self.chosen}", file=sys.stderr)
-            self.chosen = None
         self.display.begin("solving", len(problems) * how.paths)
         answers = self.solver.solve_all(problems, how, self.options.show_reasoning, self.display.update)
         self.display.end()

@@ -41,12 +41,18 @@ def _one_line(box: str) -> str:
 
 
 def guarded(program: str, main: Callable[[], int]) -> int:
-    """Runs a program; a mistake of its user's, or a machine without room, becomes one line and exit status 2."""
+    """Runs a program.
+
+    A mistake of its user's, or a machine without room, becomes one line and exit status 2; Ctrl-C one line and 130.
+    """
     for stream, errors in ((sys.stdin, "replace"), (sys.stdout, "backslashreplace")):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=errors)  # text that is no text is no reason to fail
     try:
         return main()
+    except KeyboardInterrupt:
+        print(f"\n{program}: stopped", file=sys.stderr)
+        return 130
     except O1NanoError as error:
         problem = str(error)
     except (OSError, MemoryError, RuntimeError) as error:

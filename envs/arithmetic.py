@@ -50,7 +50,7 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
 
     ## Starting State
     ``<problem> ... =`` of a problem drawn from the split, or the one given: ``reset(options={"problem": "12*34"})``;
-    ``options={"level": Level("addition", 3)}`` draws one of a level.
+    ``options={"level": "addition/3"}``, or a ``Level``, draws one of a level.
 
     ## Episode End
     Terminates when the root answers, on an illegal token, when a frame is full, too deep or calls itself, and when

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from o1nano.envs.errors import ActionError, ConfigurationError
 from o1nano.envs.grammar import Grammar
-from o1nano.envs.levels import LevelSource, UniformLevels, sizes
+from o1nano.envs.levels import LevelSource, UniformLevels, read_level, sizes
 from o1nano.envs.pose import Level, Phrasing, Problem, Split, check_choice, check_family, draw, posed, read
 from o1nano.envs.problems import FAMILIES, FOUR_OPERATIONS
 from o1nano.envs.problems.base import FunctionFamily
@@ -57,8 +57,8 @@ class EnvConfig:
             raise ConfigurationError(f"operations={self.operations!r}; accepted: a non-empty list of families")
         for name in self.operations:
             check_family(name)
-        low, high = self.digit_range
-        if not 1 <= low <= high:
+        pair = isinstance(self.digits, int) or len(self.digits) == 2
+        if not pair or not 1 <= self.digit_range[0] <= self.digit_range[1]:
             raise ConfigurationError(f"digits={self.digits!r}; accepted: (low, high) with 1 <= low <= high")
         if self.other_digits is not None and self.other_digits < 1:
             raise ConfigurationError(f"other_digits={self.other_digits!r}; accepted: None or at least 1")
@@ -138,14 +138,22 @@ class Episodes:
         Args:
             indices: Which episodes.
             rngs: The generator of each.
-            options: ``{"problem": text}`` poses a given problem, ``{"level": Level}`` draws one of a level.
+            options: ``{"problem": text}`` poses a given problem, ``{"level": Level}`` draws one of a level, which may
+                also be written as ``"addition/3"``.
+
+        Raises:
+            ConfigurationError: If an option is none of these, or a level is none.
+            ProblemError: If the problem is none.
         """
         options = options or {}
         unknown = set(options) - {"problem", "level"}
         if unknown:
             raise ConfigurationError(f"reset option {sorted(unknown)[0]!r}; accepted: 'problem', 'level'")
-        given = read(options["problem"]) if "problem" in options else None
-        level = options.get("level")
+        text, level = options.get("problem"), options.get("level")
+        if text is not None and not isinstance(text, str):
+            raise ConfigurationError(f"reset option problem={text!r}; accepted: a text such as '98+45'")
+        given = None if text is None else read(text)
+        level = None if level is None else read_level(str(level))
         problems = []
         for index, rng in zip(np.asarray(indices).tolist(), rngs, strict=True):
             if not self._reported[index] and self.stacks.emitted[index]:
@@ -249,7 +257,8 @@ class Episodes:
     def _report(self, index: int, success: bool) -> Problem:
         """Tells the source of levels how an episode went; a user's own problem has no level."""
         problem = self.problems[index]
-        assert problem is not None
+        if problem is None:
+            raise ActionError("a step before the first reset; accepted: reset first")
         self._reported[index] = True
         if problem.level is not None:
             self.levels.record(problem.level, success)

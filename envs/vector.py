@@ -51,9 +51,10 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
             raise ConfigurationError(f"num_envs={num_envs!r}; accepted: at least 1")
         if group_size < 1:
             raise ConfigurationError(f"group_size={group_size!r}; accepted: at least 1")
+        modes = (AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP)
+        if autoreset_mode not in (*modes, *(mode.value for mode in modes)):
+            raise ConfigurationError(f"autoreset_mode={autoreset_mode!r}; accepted: 'SameStep', 'NextStep'")
         mode = AutoresetMode(autoreset_mode)
-        if mode == AutoresetMode.DISABLED:
-            raise ConfigurationError("autoreset_mode='Disabled'; accepted: SAME_STEP, NEXT_STEP")
         self.metadata = {**self.metadata, "autoreset_mode": mode}
         self.num_envs, self.max_episode_steps, self._same_step = num_envs, max_episode_steps, mode.name == "SAME_STEP"
         self.config = EnvConfig(**config)

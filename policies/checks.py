@@ -18,7 +18,6 @@ from o1nano.envs.vocab import DIVIDE, MINUS, PLUS, TIMES
 Ask = Callable[[list[str]], list[str]]
 """Answers problems such as ``"98+45"``; an empty answer is none."""
 
-
 _RESULT = re.compile(r"(?P<result>-?\d+)( R (?P<rest>\d+))?", re.ASCII)
 
 
@@ -41,10 +40,12 @@ def is_number(text: str) -> bool:
 def claim(problem: Problem, text: str) -> Claim | None:
     """Returns what an answer claims; None where there is nothing to check: no number, or no single operation."""
     task = problem.expr
-    if not (isinstance(task, Binary) and isinstance(task.left, int) and isinstance(task.right, int)) or not text:
+    if not (isinstance(task, Binary) and isinstance(task.left, int) and isinstance(task.right, int)):
         return None
     found = _RESULT.fullmatch(text)
-    return found and Claim(task.op, task.left, task.right, int(found["result"]), int(found["rest"] or 0))
+    if found is None or (found["rest"] and task.op != DIVIDE):
+        return None
+    return Claim(task.op, task.left, task.right, int(found["result"]), int(found["rest"] or 0))
 
 
 def inverse(claims: Sequence[Claim], ask: Ask) -> list[bool]:

@@ -104,7 +104,8 @@ def test_a_model_that_does_not_answer_fails_its_checks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("problem", "text"), [("(1+2)*3", "9"), ("gcd(48,36)", "12"), ("98+45", ""), ("98+45", "_"), ("98+45", "4*(2")]
+    ("problem", "text"),
+    [("(1+2)*3", "9"), ("gcd(48,36)", "12"), *(("98+45", text) for text in ("", "_", "4*(2", "143 R 3", "143 R"))],
 )
 def test_only_single_operations_are_claims(problem: str, text: str) -> None:
     assert claim(read(problem), text) is None

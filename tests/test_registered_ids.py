@@ -19,7 +19,7 @@ import o1nano
 from o1nano.envs.arithmetic import ArithmeticEnv
 from o1nano.envs.errors import ActionError, ConfigurationError
 from o1nano.envs.expert import ExpertPolicy
-from o1nano.envs.pose import split_of
+from o1nano.envs.pose import Level, split_of
 from o1nano.envs.registration import IDS
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.envs.vocab import EOS, VOCAB_SIZE, is_digit
@@ -220,6 +220,7 @@ def test_the_documentation_states_the_spaces() -> None:
         ({"split": "valid"}, "split='valid'"),
         ({"thinking": False}, "call_stack=True with thinking=False"),
         ({"obs_dtype": "float64"}, "obs_dtype='float64'"),
+        ({"digits": (3,)}, r"digits=\(3,\)"),
         ({"frame_length": 4}, "frame_length=4"),
         ({"max_tokens": 0}, "tokens=0"),
     ],
@@ -229,9 +230,31 @@ def test_senseless_arguments_are_refused_by_name(kwargs: dict[str, Any], named: 
         ArithmeticEnv(**kwargs)
 
 
-def test_unknown_reset_options_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"'problme'.*accepted"):
-        ArithmeticEnv().reset(seed=0, options={"problme": "1+1"})
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"problme": "1+1"}, "'problme'"),
+        ({"problem": 5}, "problem=5"),
+        ({"level": "addition"}, "level 'addition'"),
+        ({"level": Level("addtion", 3)}, "addtion"),
+        ({"level": Level("addition", 0)}, "level 'addition/0'"),
+    ],
+)
+def test_senseless_reset_options_are_refused(options: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{named}.*accepted"):
+        ArithmeticEnv().reset(seed=0, options=options)
+
+
+@pytest.mark.parametrize("level", ["addition/3", Level("addition", 3)])
+def test_a_level_is_asked_for(level: Level | str) -> None:
+    env = ArithmeticEnv()
+    env.reset(seed=0, options={"level": level})
+    assert env.episodes.problems[0] is not None and env.episodes.problems[0].level == Level("addition", 3)
+
+
+def test_a_step_before_the_first_reset_is_refused() -> None:
+    with pytest.raises(ActionError, match="before the first reset; accepted"):
+        ArithmeticEnv().step(np.int64(0))
 
 
 @pytest.mark.parametrize("action", [-1, VOCAB_SIZE, 1000])

@@ -146,6 +146,25 @@ def test_a_model_that_nobody_has_named_is_named(
     assert capsys.readouterr().err == ""
 
 
+def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluate.Solver, "solve_all", interrupted)
+    assert run(monkeypatch, model, "--ask", "1+1") == 130
+    assert capsys.readouterr().err == "\nevaluate.py: stopped\n"
+
+
+@pytest.mark.parametrize(
+    "flags", [("--ask", "1+1", "--json", "x.json"), ("--probe", "--paths", "2"), ("--probe", "--show-reasoning")]
+)
+def test_flags_that_would_do_nothing_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, flags: tuple[str, ...]
+) -> None:
+    assert run(monkeypatch, model, *flags) == 2
+    assert "; accepted: " in capsys.readouterr().err
+
+
 def test_interactive_never_dies_on_bad_input(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path
 ) -> None:

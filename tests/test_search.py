@@ -220,8 +220,8 @@ def test_a_spent_budget_forces_an_answer() -> None:
 
 
 @pytest.mark.parametrize("thinking", [Thinking(max_tokens=8), Thinking(max_tokens=8, vote=2)])
-def test_a_budget_binds_sampled_paths_of_unequal_length(thinking: Thinking) -> None:
-    # Rows whose paths have ended go on being stepped, beyond any budget.
+def test_rows_whose_paths_have_ended_outlive_any_budget(thinking: Thinking) -> None:
+    # They go on being stepped; something must be left for them to say.
     groups = paths_of(thinking, paths=4, batch=8)
     assert len({path.tokens for group in groups for path in group}) > 3
     assert {path.outcome for group in groups for path in group} <= {"answered", "self_call", "too_deep", "frame_full"}

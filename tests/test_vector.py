@@ -187,6 +187,7 @@ def test_what_is_returned_does_not_change_later(mode: AutoresetMode) -> None:
     [
         ({"num_envs": 0}, "num_envs=0"),
         ({"autoreset_mode": AutoresetMode.DISABLED}, "Disabled"),
+        ({"autoreset_mode": "bogus"}, "autoreset_mode='bogus'"),
         ({"digits": 0}, "digits=0"),
         ({"obs_dtype": "bool"}, "obs_dtype='bool'"),
     ],
