@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from o1nano.envs.grammar import Channel, Grammar
+from o1nano.envs.grammar import Channel, Grammar, State
 from o1nano.envs.vocab import END_CALL, EQUALS, PAD, TOKENS, is_digit, spell
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ COLOURS = {
 }
 BACKGROUND = "#14181d"
 SIZE, MARGIN, LINE = (800, 400), 16, 26  # pixels of a picture, its margin and one line
+_ANSWERS = ("R", "_", "==", *"+-*/()<>")  # and digits
 Span = tuple[str, str]  # a token and what it is: a key of COLOURS
 
 
@@ -35,27 +36,30 @@ def draw_stack(frames: Iterable[Iterable[int]]) -> str:
 
 def spans(frame: Iterable[int]) -> list[Span]:
     """Returns the tokens of a frame, each with what it is: prompt, returned answer, or the channel that wrote it."""
-    grammar = _grammar()
+    channel, successor = Grammar().channel, _successor()
     out: list[Span] = []
     state, kind, asked = 0, "prompt", False
     for token in frame:
         if token == PAD:
             break
         if asked:
-            # Numbers right behind </call> are an answer that came back: nothing else can stand there.
-            came_back = kind in ("returned", "call ended") and (is_digit(token) or TOKENS[token] in "-R")
-            kind = "returned" if came_back else Channel(int(grammar.channel[state])).name.lower()
+            # What answers consist of is, right behind </call>, an answer that came back: nothing else can stand there.
+            came_back = kind in ("returned", "call ended") and (is_digit(token) or TOKENS[token] in _ANSWERS)
+            kind = "returned" if came_back else Channel(int(channel[state])).name.lower()
         out.append((TOKENS[token], kind))
-        if asked and token == END_CALL:
+        # A flat frame has thoughts before its </call>, and what follows is written by the agent like all of it.
+        if asked and token == END_CALL and channel[state] == Channel.SUBTASK:
             kind = "call ended"
         asked = asked or token == EQUALS
-        state = int(grammar.successor[state, token])
+        state = int(successor[state, token])
     return out
 
 
 @cache
-def _grammar() -> Grammar:
-    return Grammar(functions=True)  # which contains every other
+def _successor() -> npt.NDArray[np.uint8]:
+    """Returns the tables of frames with calls and of flat ones as one: they differ in what ends a call."""
+    nested, flat = (Grammar(calls=calls, functions=True).successor for calls in (True, False))
+    return np.where(nested == State.ILLEGAL, flat, nested)
 
 
 def _lines(

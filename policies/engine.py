@@ -12,7 +12,7 @@ import torch as th
 from o1nano.envs.episodes import EnvConfig
 from o1nano.envs.grammar import Grammar, State
 from o1nano.envs.rules import CallStacks, Outcome
-from o1nano.envs.vocab import END_CALL, END_THINK, EQUALS, STEP, THINK
+from o1nano.envs.vocab import END_CALL, END_THINK, EQUALS, PAD, STEP, THINK
 from o1nano.policies.beam import Beam
 from o1nano.policies.decoding import Decoder
 from o1nano.policies.long_decoding import LongDecoder
@@ -61,7 +61,9 @@ class Engine:
         self._key = np.zeros(rows, dtype=np.uint64)
         self._drawn = np.zeros(rows, dtype=np.int64)
         self._temperature = np.zeros(rows, dtype=np.float32)
-        self._log_prob, self._trust = np.zeros((2, rows))
+        # Of each row, log-probability and trust so far; of each of its frames, the same where a retry goes back to.
+        self._sums = np.zeros((rows, 2))
+        self._marks = np.zeros((rows, config.depth, 2))
         self._hasty = th.from_numpy(~_hasty(config.grammar)).to(self.decoder.device)
 
     def run(self, threads: Iterable[Thread]) -> None:
@@ -75,9 +77,9 @@ class Engine:
             actions = choose(log_probs, self._temperature, uniforms(self._key, self._drawn))
             chance = log_probs.gather(1, th.from_numpy(actions).to(log_probs.device)[:, None])[:, 0].cpu().numpy()
             self._drawn += 1
-            self._log_prob += chance
+            self._sums[:, 0] += chance
             concluded = state == State.ANSWER  # a thought has ended: what does the critic expect of it?
-            self._trust[concluded] += np.log(values.cpu().numpy()[concluded].clip(0.01, 1.0))
+            self._sums[concluded, 1] += np.log(values.cpu().numpy()[concluded].clip(0.01, 1.0))
             outcome = self.stacks.step(actions)
             for row in np.flatnonzero(actions == STEP).tolist() if self.thinking.beam > 1 else ():
                 if (stepped := self.threads[row]) is not None:
@@ -102,15 +104,15 @@ class Engine:
         self.decoder.forget(row)
         self.threads[row] = thread
         self._key[row], self._drawn[row], self._temperature[row] = thread.key, thread.drawn, thread.temperature
-        self._log_prob[row] = self._trust[row] = 0.0
+        self._sums[row], self._marks[row, 0] = (thread.log_prob, thread.trust), thread.mark
 
     def _exit(self, row: int) -> Thread:
         """Takes the thread of a row out of it, and charges its path."""
         thread, stacks = self.threads[row], self.stacks
         assert thread is not None
         thread.spent, thread.drawn = int(stacks.emitted[row]), int(self._drawn[row])
-        thread.log_prob += float(self._log_prob[row])
-        thread.trust += float(self._trust[row])
+        thread.log_prob, thread.trust = self._sums[row].tolist()
+        thread.mark = tuple(self._marks[row, 0].tolist())
         path = thread.path
         path.tokens = path.tokens + stacks.channel_tokens[:, row]
         path.subtasks += int(stacks.calls[row])
@@ -237,10 +239,14 @@ class Engine:
             thread = self.threads[row]
             if thread is None or thread.path.retries >= thinking.retries:
                 continue
-            frame = stacks.open_frames(row)[-1].tobytes()
-            stacks.rewind(row, max(frame.rfind(STEP), frame.index(THINK)) + 1)
+            before = stacks.frame(row)[:-1].tobytes()  # a doubted ";" commits nothing
+            stacks.rewind(row, max(before.rfind(STEP), before.rfind(THINK)) + 1)
+            self._sums[row] = self._marks[row, stacks.depth[row]]
             self._temperature[row] = thread.temperature or 1.0
             thread.path.retries += 1
+            thread.at_step, actions[row] = False, PAD
+        begun = np.flatnonzero(np.isin(actions, (STEP, THINK)))
+        self._marks[begun, stacks.depth[begun]] = self._sums[begun]
 
     def _keep_frames(self) -> None:
         """Hands the frames that have just ended to their threads."""

@@ -102,8 +102,9 @@ class Thread:
         depth: Frames that are open below it.
         drawn: Random numbers that it has used.
         spent: Tokens of its line of thought: its own, and those of the answers that it was given.
-        log_prob: Of these tokens, at temperature 1.
+        log_prob: Of these tokens, at temperature 1; those that a retry took back are not among them.
         trust: Sum of the logarithms of the critic's estimates at the end of each thought.
+        mark: Both of them as they were where a retry goes back to.
         frames: What has ended in its line of thought, children before parents, if frames are kept.
         outcome, answer: How it ended.
         ballot: The vote that it waits for.
@@ -122,6 +123,7 @@ class Thread:
     spent: int = 0
     log_prob: float = 0.0
     trust: float = 0.0
+    mark: tuple[float, ...] = (0.0, 0.0)
     frames: list[Ended] = field(default_factory=list)
     outcome: Outcome = Outcome.RUNNING
     answer: bytes = b""

@@ -56,6 +56,19 @@ def test_every_token_is_drawn_as_what_it_is() -> None:
     assert spans([*frame, 0, 0]) == spans(frame)
 
 
+def test_a_flat_frame_is_written_by_the_agent_alone() -> None:
+    frame = "<problem> 1 2 * 3 = <think> <call> 2 1 * 3 <think> 6 0 3 0 </call> 6 3 </think> 3 6 <eos>"
+    kinds = ["prompt"] * 6 + ["completion", "reasoning"] + ["subtask"] * 5 + ["reasoning"] * 8 + ["completion"] * 3
+    assert [kind for _, kind in spans(ids(frame))] == kinds
+
+
+def test_formulas_and_comparisons_come_back_whole() -> None:
+    for answer in ("( 4 + 3 ) * 2", "1 2 < 3", "1 == 1", "_", "- 4", "3 R 1"):
+        frame = f"<subtask> make 1 = <think> <call> 2 1 * 2 </call> {answer} <call>"
+        kinds = [kind for _, kind in spans(ids(frame))]
+        assert kinds[11:] == ["returned"] * len(answer.split()) + ["reasoning"]
+
+
 def test_pictures_differ_where_the_stack_does() -> None:
     env = in_a_call("rgb_array")
     picture = env.render()

@@ -206,6 +206,26 @@ def test_a_doubted_step_is_tried_again(scripted: list[tuple[bytes, int, float]])
     assert max(path.retries for path in explore_one("98+45", 80, 1.0, retries=1, retry_below=0.999)) == 1
 
 
+@pytest.mark.parametrize("thinking", [{}, {"share": True}])
+@pytest.mark.parametrize(
+    ("problem", "end", "token"),
+    [
+        ("98+45", "5 4 = <think> 3", "</think>"),
+        ("98+45", "5 4 = <think> 3", ";"),
+        ("57/8", "; <call> 7 5 \\ 8 </call> 7 R 1", ";"),  # the call is taken back too, with all that was thought in it
+    ],
+)
+def test_what_a_retry_takes_back_is_not_part_of_the_path(
+    scripted: list[tuple[bytes, int, float]], problem: str, end: str, token: str, thinking: dict[str, object]
+) -> None:
+    scripted.append(fault(end, token, 0.4))
+    paths = explore_one(problem, 40, 1.0, retries=9, **thinking)
+    assert len({path.retries for path in paths}) > 2
+    for path in paths:
+        assert path.correct
+        assert path.log_prob == pytest.approx(np.log(0.6))
+
+
 def test_a_spent_budget_forces_an_answer() -> None:
     network = tiny_network()
     with th.no_grad():
