@@ -94,8 +94,8 @@ def summarise(name: str, answers: Sequence[Answer]) -> Cell:
     )
 
 
-def demonstrated_average(cells: Sequence[Cell], digits: int) -> float:
-    """Mean accuracy over the cells of the standard table up to some size."""
-    standard = set(map(str, levels(digits, digits)))
+def demonstrated_average(cells: Sequence[Cell], sums: int, products: int) -> float:
+    """Mean accuracy over the cells of the standard table up to the demonstrated sizes, as ``levels`` takes them."""
+    standard = set(map(str, levels(sums, products)))
     inside = [cell.accuracy for cell in cells if cell.name in standard]
     return sum(inside) / len(inside)

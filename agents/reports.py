@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from o1nano.agents.evaluation import Cell, demonstrated_average, summarise, wilson
+from o1nano.agents.evaluation import Cell, summarise, wilson
 from o1nano.envs.errors import ConfigurationError, O1NanoError, ProblemError
 from o1nano.envs.pose import Problem, read
 from o1nano.policies.answers import Answer
@@ -167,12 +167,12 @@ def table(cells: Sequence[Cell], answers: Sequence[Answer]) -> str:
     return "\n".join(rows)
 
 
-def comparison(before: Sequence[Cell], after: Sequence[Cell], digits: int) -> str:
-    """Returns what PPO has changed as a table, and the means over the demonstrated sizes."""
+def comparison(before: Sequence[Cell], after: Sequence[Cell], averages: Mapping[str, float]) -> str:
+    """Returns what PPO has changed as a table, above the averages over the demonstrated sizes before and after it."""
     rows = [f"{'held out, greedy':20} {'before PPO':>10} {'after PPO':>10}   95% interval   calls before, after"]
     for old, new in zip(before, after, strict=True):
         low, high = new.interval
         calls = f"{old.subtasks:8.1f} {new.subtasks:8.1f}"
         rows.append(f"{new.name:20} {old.accuracy:10.1%} {new.accuracy:10.1%}   {low:.1%} to {high:.1%} {calls}")
-    averages = (demonstrated_average(cells, digits) for cells in (before, after))
-    return "\n".join([*rows, f"{f'1 to {digits} digits':20} " + " ".join(f"{average:10.1%}" for average in averages)])
+    both = " ".join(f"{averages[name]:10.1%}" for name in ("average_before", "average_after"))
+    return "\n".join([*rows, f"{'demonstrated sizes':20} {both}"])

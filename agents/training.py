@@ -187,7 +187,7 @@ class Run(RunState):
         self.logger.record("evaluation/tokens_of_answers", as_image(by_tokens(answers)), exclude=NOT_TEXT)
         for cell in found:
             self.logger.record(f"held_out/{cell.name}", cell.accuracy)
-        self.logger.record("evaluation/average", demonstrated_average(found, self.config.digits))
+        self.logger.record("evaluation/average", self.average(found))
         self.logger.dump(self.model.num_timesteps)
         return [asdict(cell) for cell in found]
 
@@ -197,18 +197,18 @@ class Run(RunState):
         found = self.team.gather(solve(self.network, problems[rank::size], self.env_config, progress=progress))
         return [found[index % size][index // size] for index in range(len(problems))]
 
+    def average(self, cells: Sequence[Cell]) -> float:
+        """Returns the mean accuracy of the demonstrated sizes."""
+        return demonstrated_average(cells, self.config.digits, self.config.product_digits)
+
     def report(self) -> None:
         """Writes ``results.json``, ``times.json`` and the final figures, and shows the table."""
         before, after = ([Cell(**cell) for cell in self.results[name]] for name in ("before", "after"))
-        digits = self.config.digits
-        averages = {
-            "average_before": demonstrated_average(before, digits),
-            "average_after": demonstrated_average(after, digits),
-        }
+        averages = {"average_before": self.average(before), "average_after": self.average(after)}
         cells = {"before": [cell.as_dict() for cell in before], "after": [cell.as_dict() for cell in after]}
         assert isinstance(self.logger, RunLogger)
         self.logger.finish(asdict(self.config), averages, self.seconds, self.statistics.history)
         self.logger.dump(self.model.num_timesteps)
         write_json(self.folder / "times.json", {name: round(value, 1) for name, value in self.seconds.items()})
         write_json(self.folder / "results.json", {**self.results, **cells, **averages})
-        self.display.print("\n" + comparison(before, after, digits))
+        self.display.print("\n" + comparison(before, after, averages))

@@ -38,7 +38,7 @@ def main() -> None:
     for index, cell in enumerate(results[0]["after"]):
         pairs = [(run["before"][index]["accuracy"], run["after"][index]["accuracy"]) for run in results]
         print(row(cell["name"], pairs))
-    print(row("1 to 3 digits, mean", [(run["average_before"], run["average_after"]) for run in results]))
+    print(row("demonstrated sizes, mean", [(run["average_before"], run["average_after"]) for run in results]))
     calls = [
         tuple(sum(cell["subtasks"] for cell in run[when]) / len(run[when]) for when in ("before", "after"))
         for run in results

@@ -70,9 +70,11 @@ def cell(name: str, correct: int) -> Cell:
 def test_other_levels_stay_out_of_the_average() -> None:
     standard = [cell("addition/1", 10), cell("addition/4", 0), cell("division/3", 5)]
     others = [cell("expression/1x3", 0), cell("addition/2x1", 0), cell("game_of_24/1", 0)]
-    assert demonstrated_average([*standard, *others], 3) == demonstrated_average(standard, 3) == 0.75
-    table = comparison([*standard, *others], [*standard, *others], 3)
-    assert "expression/1x3" in table and "75.0%" in table.splitlines()[-1]
+    assert demonstrated_average([*standard, *others], 3, 3) == demonstrated_average(standard, 3, 3) == 0.75
+    assert demonstrated_average(standard, 4, 2) == 0.5  # sums and products are demonstrated up to sizes of their own
+    table = comparison([*standard, *others], [*standard, *others], {"average_before": 0.125, "average_after": 0.75})
+    assert "expression/1x3" in table
+    assert table.splitlines()[-1].split() == ["demonstrated", "sizes", "12.5%", "75.0%"]
 
 
 def test_a_run_with_other_levels_measures_them_and_goes_on_from_its_files(tmp_path: Path) -> None:
