@@ -56,7 +56,7 @@ def test_other_levels_come_behind_the_four_operations_and_are_drawn_as_often() -
 
 
 def test_a_level_whose_frames_have_no_room_is_refused() -> None:
-    check_demonstrable(Level("game_of_24", 1), 96)
+    check_demonstrable(Level("game_of_24", 1), 128)
     with pytest.raises(ConfigurationError, match="game_of_24/1 with frame_length=48"):
         check_demonstrable(Level("game_of_24", 1), 48)
     with pytest.raises(ConfigurationError, match="at least 90000 for it"):
@@ -78,7 +78,7 @@ def test_other_levels_stay_out_of_the_average() -> None:
 
 
 def test_a_run_with_other_levels_measures_them_and_goes_on_from_its_files(tmp_path: Path) -> None:
-    run = small_run(tmp_path / "run", also=("expression/1x3", "game_of_24/1"), frame_length=96, epochs=1)
+    run = small_run(tmp_path / "run", also=("expression/1x3", "game_of_24/1"), frame_length=128, epochs=1)
     assert run.network.grammar.functions
     run.execute()
     names = [row["name"] for row in run.results["after"]]

@@ -12,7 +12,7 @@ from typing import cast
 import numpy as np
 
 from o1nano.envs.errors import ProblemError
-from o1nano.envs.expression import Function, render
+from o1nano.envs.expression import Binary, Function, render
 from o1nano.envs.parser import parse
 from o1nano.envs.problems.base import FunctionFamily, Script, below, draw_number
 from o1nano.envs.problems.formulas import Number, Step, exact_value, first_step, formula, leaves, solvable, steps_from
@@ -20,6 +20,7 @@ from o1nano.envs.vocab import ID, NOTHING, OK, REVISE, WRONG
 
 LARGEST = 10**6 - 1  # of the numbers and the target: bounds the cost of a verification
 _PATIENCE = 2  # candidates that the expert tries in a dead end of three numbers or more before it answers "_"
+_SLIPS = 3  # mistakes in a frame, at most: whoever has only seen a second candidate succeed accepts it unread
 _GUESSES = 8  # candidates among which it looks for a mistake to demonstrate
 
 
@@ -84,8 +85,9 @@ class Countdown(FunctionFamily):
         target, given = numbers[0], numbers[1:]
         right = first_step(target, given)
         if right is not None:
-            wrong = self._slip(target, given, script)
-            if wrong is not None:
+            mistakes: list[Binary] = []
+            while len(mistakes) < _SLIPS and (wrong := self._slip(target, given, mistakes, script)) is not None:
+                mistakes.append(wrong.binary)
                 at = len(script.tokens) + 1
                 self._try(target, wrong, script)
                 script.slipped += range(at, at + len(render(wrong.binary, least_first=True)))
@@ -107,11 +109,11 @@ class Countdown(FunctionFamily):
             script.call(self.of(target, *cast(tuple[int, ...], step.left_over)))
 
     @staticmethod
-    def _slip(target: int, given: tuple[int, ...], script: Script) -> Step | None:
+    def _slip(target: int, given: tuple[int, ...], tried: Sequence[Binary], script: Script) -> Step | None:
         if not script.slips():
             return None
         assert script.rng is not None
-        candidates = list(steps_from(given))
+        candidates = [step for step in steps_from(given) if step.binary not in tried]
         order = script.rng.permutation(len(candidates))[:_GUESSES]
         dead_ends = (step for step in map(candidates.__getitem__, order) if not solvable(target, step.left_over))
         return next(dead_ends, None)
