@@ -23,11 +23,17 @@ from o1nano.policies.actor_critic import ReasoningPolicy
 
 
 def build_curriculum(config: TrainConfig) -> Curriculum:
-    """Returns the curriculum: it begins with the demonstrated sizes, or with all of them."""
+    """Returns the curriculum: it begins with the demonstrated sizes, or with all of them.
+
+    It grows in the four operations only. Levels of a shape of their own (``expression/1x3``) have no place in it.
+    """
     given = config.curriculum
     first = dict.fromkeys(SUMS, config.digits) | dict.fromkeys(PRODUCTS, config.product_digits)
-    last = dict.fromkeys(SUMS, given.sums) | dict.fromkeys(PRODUCTS, given.products)
-    last = {family: max(first[family], size) for family, size in last.items()}
+    for level in map(read_level, config.also):
+        if level.other is None:
+            first[level.family] = max(level.size, first.get(level.family, 1))
+    largest = dict.fromkeys(SUMS, given.sums) | dict.fromkeys(PRODUCTS, given.products)
+    last = {family: max(size, largest.get(family, 1)) for family, size in first.items()}
     priority = dict.fromkeys(SUMS, given.sums_weight)
     if given.strategy == "uniform":
         return UniformCurriculum(last, given.window, priority)

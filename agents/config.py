@@ -124,7 +124,8 @@ class TrainConfig:
     product_digits: int = 3
     """Largest demonstrated size of products and quotients."""
     also: tuple[str, ...] = ()
-    """Levels that are demonstrated beside the four operations, as expression/1x3: FAMILY/SIZE or FAMILY/SIZExOTHER."""
+    """Levels that are demonstrated beside the four operations, as expression/1x3: FAMILY/SIZE or FAMILY/SIZExOTHER. PPO
+    practises those without OTHER too, and the smaller sizes of their families."""
     frame_length: int = 144
     """Longest frame in tokens, in training and for the saved model."""
     call_stack: bool = True

@@ -33,8 +33,8 @@ class Thinking:
     retry_below: float = 0.5
     """A token of a thought that is less probable than this is such an occasion."""
     max_tokens: int = 0
-    """Tokens after which a path must come to its answer at once; 0 knows only the environment's limit. Subtasks that are
-    voted on, searched by a beam or shared count anew."""
+    """Tokens after which a path must come to its answer at once; 0 knows only the environment's limit. Subtasks that
+    are voted on, searched by a beam or shared count anew."""
     min_tokens: int = 0
     """Tokens before which no thought may end."""
 

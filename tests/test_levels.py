@@ -21,6 +21,7 @@ from o1nano.agents.training import Run
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.levels import UniformLevels, read_level
 from o1nano.envs.pose import Level, stream
+from o1nano.envs.problems import FOUR_OPERATIONS
 from o1nano.envs.vocab import PROBLEM
 from tests.runs import small_run
 
@@ -83,10 +84,26 @@ def test_a_run_with_other_levels_measures_them_and_goes_on_from_its_files(tmp_pa
     run.execute()
     names = [row["name"] for row in run.results["after"]]
     assert names == [*map(str, levels(2, 1)), "expression/1x3", "game_of_24/1"]
+    assert {level.family for level in run.curriculum.open_levels} == {*FOUR_OPERATIONS, "game_of_24"}
     config, _ = Snapshots(run.folder).newest()
     assert config == run.config and config.also == ("expression/1x3", "game_of_24/1")
     again = Run.resume(run.folder, Display(quiet=True))
     assert again.results == run.results
+
+
+@pytest.mark.parametrize("strategy", ["adaptive", "uniform"])
+def test_further_families_are_practised_up_to_the_size_that_is_named(strategy: str) -> None:
+    config = TrainConfig(
+        also=("countdown/3", "game_of_24/1", "expression/1x3", "addition/7"),
+        curriculum=CurriculumConfig(strategy=strategy, sums_weight=4.0),  # type: ignore[arg-type]
+    )
+    curriculum = build_curriculum(config)
+    further = {"countdown": 3, "game_of_24": 1}  # a shape of its own has no place in a curriculum
+    largest = {"addition": 7, "subtraction": 6, "multiplication": 3, "division": 3, **further}
+    assert curriculum.last == largest
+    assert {family: curriculum.frontier[family] for family in further} == further
+    weights = curriculum.weights()
+    assert weights[Level("addition", 1)] == pytest.approx(4 * weights[Level("countdown", 3)])
 
 
 def test_demonstrations_must_fit_in_a_frame() -> None:
