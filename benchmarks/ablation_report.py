@@ -39,13 +39,20 @@ def outcome(folder: Path, share: float, imitated: int) -> dict[str, Any]:
 
 
 def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Returns for each family PPO's tokens and the solved size, whenever it changed while PPO ran, and at the end."""
+    """Returns for each family PPO's tokens and the solved size, whenever it changed while PPO ran, and at the end.
+
+    Sizes that a curriculum has passed count as solved: those that it has left behind it may draw too seldom to measure.
+    """
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     events.Reload()
     found = {}
     for family in FAMILIES:
-        tag = f"solved/{family}"
-        points = [(e.step, e.value) for e in events.Scalars(tag)] if tag in events.Tags()["scalars"] else []
+        measured, opened = (
+            events.Scalars(tag) if tag in events.Tags()["scalars"] else []
+            for tag in (f"solved/{family}", f"curriculum/{family}")
+        )
+        passed = [event.value - 1 if event.value > opened[0].value else 0.0 for event in opened]
+        points = [(event.step, max(event.value, size)) for event, size in zip(measured, passed, strict=True)]
         before = [None, *(size for _, size in points)]
         changes = [point for point, size in zip(points, before, strict=False) if point[1] != size]
         found[family] = [*changes, *points[-1:]]
@@ -124,6 +131,6 @@ def draw(found: dict[str, list[dict[str, Any]]]) -> Figure:
         )
         axis.yaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
-    axes[0].set_ylabel(f"digits solved at {SOLVED:.0%}")
+    axes[0].set_ylabel(f"digits solved at {SOLVED:.0%}, or passed")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8)
     return figure

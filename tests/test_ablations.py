@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch.utils.tensorboard import SummaryWriter
 
 from benchmarks import ablations
-from benchmarks.ablation_report import FAMILIES, estimate, interquartile_mean, solved
+from benchmarks.ablation_report import FAMILIES, curves, estimate, interquartile_mean, solved
 from benchmarks.ablations import VARIANTS, Options, config_of, flags_of
 from o1nano.agents.command_line import guarded
 from o1nano.agents.run_logger import flat
@@ -84,6 +85,17 @@ def test_a_variant_that_is_none_is_named() -> None:
 def test_a_family_is_solved_up_to_its_first_gap() -> None:
     cells = {"addition/1": 1.0, "addition/2": 0.9, "addition/3": 0.89, "addition/4": 1.0, "division/2": 1.0}
     assert [solved(cells, family) for family in FAMILIES] == [2, 0, 0, 0]
+
+
+def test_sizes_that_the_curriculum_has_passed_count_in_curves(tmp_path: Path) -> None:
+    with SummaryWriter(str(tmp_path)) as writer:
+        for step, (measured, opened) in enumerate([(0, 5), (3, 5), (0, 6), (0, 8), (0, 7), (9, 8)]):
+            writer.add_scalar("solved/addition", measured, step)
+            writer.add_scalar("curriculum/addition", opened, step)
+    assert curves(tmp_path) == {
+        "addition": [(0, 0.0), (1, 3.0), (2, 5.0), (3, 7.0), (4, 6.0), (5, 9.0), (5, 9.0)],
+        **dict.fromkeys(FAMILIES[1:], []),
+    }
 
 
 def test_interquartile_means_by_hand() -> None:
