@@ -94,7 +94,7 @@ def test_sizes_that_the_curriculum_has_passed_count_in_curves(tmp_path: Path) ->
             writer.add_scalar("curriculum/addition", opened, step)
     assert curves(tmp_path) == {
         "addition": [(0, 0.0), (1, 3.0), (2, 5.0), (3, 7.0), (4, 6.0), (5, 9.0), (5, 9.0)],
-        **dict.fromkeys(FAMILIES[1:], []),
+        **{family: [] for family in FAMILIES[1:]},
     }
 
 
