@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations_with_replacement
-from math import comb
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +34,7 @@ from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.pose import Problem, Split, check_choice, read, split_of
 from o1nano.envs.problems.formulas import solvable, steps_from
 from o1nano.policies.answers import explore
+from o1nano.policies.choice import pass_at_k
 from o1nano.policies.search import HOTTEST
 from o1nano.policies.threads import Thinking
 
@@ -109,11 +109,6 @@ def chance(numbers: tuple[int, ...]) -> float:
     return float(np.mean([chance(tuple(sorted(step.left_over))) for step in steps_from(numbers)]))
 
 
-def pass_at(k: int, right: int, paths: int) -> float:
-    """Returns the chance that one of k paths is right, of so many that were tried (Chen et al. 2021, without bias)."""
-    return 1.0 - comb(paths - right, k) / comb(paths, k)
-
-
 def powers(paths: int) -> list[int]:
     """Numbers of paths to report: 1, 2, 5, 10, 20, 50, ..., and all."""
     steps = [digit * 10**power for power in range(7) for digit in (1, 2, 5)]
@@ -124,7 +119,7 @@ def table(right: Sequence[int], chances: Sequence[float], paths: int) -> list[di
     """Returns for each number of paths the model's share of solved puzzles, with its interval, and that by chance."""
     rows = []
     for k in powers(paths):
-        share = float(np.mean([pass_at(k, count, paths) for count in right]))
+        share = float(np.mean([pass_at_k(paths, count, k) for count in right]))
         low, high = wilson(share * len(right), len(right))
         by_chance = float(np.mean([1 - (1 - chance) ** k for chance in chances]))
         rows.append({"paths": k, "solved": share, "low": low, "high": high, "random": by_chance})

@@ -11,12 +11,13 @@ import pytest
 import torch as th
 
 from benchmarks import countdown
-from benchmarks.countdown import chance, chosen, pass_at, pose, powers, puzzles, table
+from benchmarks.countdown import chance, chosen, pose, powers, puzzles, table
 from o1nano.agents import checkpoint
 from o1nano.envs.episodes import EnvConfig
 from o1nano.envs.levels import read_level
 from o1nano.envs.pose import draw, split_of, stream
 from o1nano.envs.vocab import tokenize
+from o1nano.policies.choice import pass_at_k
 from o1nano.policies.network import ReasoningNetwork
 from o1nano.policies.transformer import TransformerConfig
 
@@ -57,9 +58,9 @@ def test_chances_of_random_steps_by_hand() -> None:
 
 
 def test_pass_at_k_by_hand() -> None:
-    assert pass_at(1, 5, 20) == pytest.approx(0.25)
-    assert pass_at(2, 1, 4) == pytest.approx(1 / 2)
-    assert (pass_at(20, 1, 20), pass_at(20, 0, 20)) == (1.0, 0.0)
+    assert pass_at_k(20, 5, 1) == pytest.approx(0.25)
+    assert pass_at_k(4, 1, 2) == pytest.approx(1 / 2)
+    assert (pass_at_k(20, 1, 20), pass_at_k(20, 0, 20)) == (1.0, 0.0)
     assert powers(20) == [1, 2, 5, 10, 20] and powers(3) == [1, 2, 3]
     one, _, last = table([4, 0], [0.5, 0.0], 4)
     assert (one["solved"], one["random"]) == (0.5, 0.25)
