@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -164,9 +165,12 @@ class Session:
     def measure(self) -> None:
         """Measures held-out accuracy by task and size."""
         options = self.options
+        self.solver.make_room(options.levels)
         answers = self.solve(held_out(options.levels, options.n, options.seed))
         cells = tabulate(answers)
         print(table(cells, answers))
+        if unanswered := Counter(answer.outcome for answer in answers if answer.outcome != "answered"):
+            print("no answer: " + ", ".join(f"{count} {outcome}" for outcome, count in unanswered.most_common()))
         if options.search.select == "oracle":
             print("chosen by the oracle, which looks at the solutions: an upper bound")
         if options.show_reasoning:
@@ -179,6 +183,7 @@ class Session:
     def tamper(self) -> None:
         """Measures what tampering with the hidden tokens does to held-out accuracy, by task and size."""
         options = self.options
+        self.solver.make_room(options.levels)
         found = {}
         for level in options.levels:
             found[str(level)] = probe(self.solver, held_out([level], options.n, options.seed))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from gymnasium.vector import AutoresetMode
 
 from o1nano.agents.config import PRODUCTS, SUMS, TrainConfig
-from o1nano.agents.demonstrations import DemonstrationStream, solution_size
+from o1nano.agents.demonstrations import DemonstrationStream, demands
 from o1nano.agents.distributed import Team
 from o1nano.agents.evaluation import levels
 from o1nano.agents.ppo import FramePPO
@@ -53,6 +53,12 @@ def demonstrated(config: TrainConfig) -> list[Level]:
     return levels(config.digits, config.product_digits) + [read_level(name) for name in config.also]
 
 
+def evaluated(config: TrainConfig) -> list[Level]:
+    """Returns the levels that are measured on held-out problems."""
+    given = config.evaluation
+    return list(dict.fromkeys(levels(given.sums, given.products) + [read_level(name) for name in config.also]))
+
+
 def build_check_problems(config: TrainConfig, each: int = 16) -> list[Problem]:
     """Returns the problems that decide when the warm start stops.
 
@@ -72,15 +78,19 @@ def build_check_problems(config: TrainConfig, each: int = 16) -> list[Problem]:
 def build_env_config(config: TrainConfig) -> EnvConfig:
     """Returns limits and grammar of the environment; its problems are the curriculum's.
 
-    A solution may have twice the tokens of the longest demonstrated one.
+    A solution may have twice the tokens of the expert's longest one of what is demonstrated, practised or measured, and
+    twice its depth.
     """
-    sizes = [solution_size(level, config.frame_length, config.call_stack) for level in demonstrated(config)]
+    largest = [Level(family, size) for family, size in build_curriculum(config).last.items()]
+    posed = dict.fromkeys([*demonstrated(config), *largest, *evaluated(config)])
+    needed = [demands(level, config.frame_length, config.call_stack) for level in posed]
     return EnvConfig(
         operations=tuple(dict.fromkeys((*FOUR_OPERATIONS, *(read_level(name).family for name in config.also)))),
         digits=(1, config.digits),
         call_stack=config.call_stack,
         frame_length=config.frame_length,
-        max_tokens=max(2048, 2 * max(tokens for _, tokens in sizes)),
+        depth=max(32, 2 * max(need.depth for need in needed)),
+        max_tokens=max(2048, 2 * max(need.tokens for need in needed)),
     )
 
 

@@ -40,8 +40,8 @@ def _one_line(box: str) -> str:
     return f"{' '.join(body.split())}; accepted: see --help"
 
 
-def guarded(program: str, main: Callable[[], int]) -> int:
-    """Runs a program.
+def guarded(program: str, main: Callable[[], int | None]) -> int:
+    """Runs a program; None is a success.
 
     A mistake of its user's, or a machine without room, becomes one line and exit status 2; Ctrl-C one line and 130.
     """
@@ -49,7 +49,7 @@ def guarded(program: str, main: Callable[[], int]) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=errors)  # text that is no text is no reason to fail
     try:
-        return main()
+        return main() or 0
     except KeyboardInterrupt:
         print(f"\n{program}: stopped", file=sys.stderr)
         return 130

@@ -13,6 +13,7 @@ from o1nano.agents.machine import find_device
 from o1nano.agents.warm_start import WarmStartConfig
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.levels import read_level
+from o1nano.envs.pose import Level
 from o1nano.policies.transformer import TransformerConfig
 
 T = TypeVar("T")
@@ -165,6 +166,10 @@ class TrainConfig:
         ]
         for name in (*largest, *self.also):
             check_demonstrable(read_level(name), self.frame_length, self.call_stack)
+        if self.epochs:  # beyond what is demonstrated, PPO must at least be able to solve it
+            for families, size in ((SUMS, self.curriculum.sums), (PRODUCTS, self.curriculum.products)):
+                for family in families:
+                    check_demonstrable(Level(family, size), self.frame_length, self.call_stack, slip_rate=0)
         find_device(self.device)
 
     def small(self) -> TrainConfig:

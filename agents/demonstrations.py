@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from o1nano.envs.errors import ConfigurationError
-from o1nano.envs.expert import Frame, demonstrate
+from o1nano.envs.expert import Frame, demonstrate, depth_of
 from o1nano.envs.levels import LevelSource
 from o1nano.envs.pose import Level, draw, stream
 from o1nano.envs.vocab import NINE, ZERO
@@ -127,24 +127,35 @@ class DemonstrationStream:
         return Demonstration(tokens, np.append(frame.positions[: wrong + 1], at), imitate, returns)
 
 
-def check_demonstrable(level: Level, frame_length: int, call_stack: bool = True) -> None:
+class Demands(NamedTuple):
+    """What solutions take: tokens of the longest frame, emitted tokens of a solution, frames open at the same time."""
+
+    frame: int
+    tokens: int
+    depth: int
+
+
+def check_demonstrable(level: Level, frame_length: int, call_stack: bool = True, slip_rate: float = 0.5) -> None:
     """Raises ``ConfigurationError`` unless the expert's frames of a level fit in a frame."""
-    longest, _ = solution_size(level, frame_length, call_stack)
+    longest = demands(level, frame_length, call_stack, slip_rate).frame
     if longest > frame_length:
         raise ConfigurationError(
             f"level {level} with frame_length={frame_length}; accepted: frames of at least {longest} for it"
         )
 
 
-def solution_size(level: Level, frame_length: int, call_stack: bool = True, problems: int = 8) -> tuple[int, int]:
-    """Returns the longest frame and the most emitted tokens of the expert's solutions, seen on a few problems.
+def demands(
+    level: Level, frame_length: int, call_stack: bool = True, slip_rate: float = 0.5, problems: int = 8
+) -> Demands:
+    """Returns the most that the expert's solutions take, seen on a few problems.
 
     It looks no further when one does not fit in a frame.
     """
-    rng, longest, tokens = stream("demonstrable", level), max(level.size, level.other or 0), 0
+    rng, most = stream("demonstrable", level), Demands(max(level.size, level.other or 0), 0, 0)
     for _ in range(problems):
-        if longest <= frame_length:
-            frames = demonstrate(draw(level, rng), rng, 0.5, call_stack)
-            longest = max(longest, *(len(frame.tokens) for frame in frames))
-            tokens = max(tokens, sum(sum(frame.emitted) for frame in frames))
-    return longest, tokens
+        if most.frame <= frame_length:
+            frames = demonstrate(draw(level, rng), rng, slip_rate, call_stack)
+            emitted = sum(sum(frame.emitted) for frame in frames)
+            solution = Demands(max(len(frame.tokens) for frame in frames), emitted, depth_of(frames))
+            most = Demands(*map(max, most, solution))
+    return most

@@ -112,14 +112,14 @@ def revise(solver: Solver, problems: Sequence[Problem]) -> dict[str, float | int
         right.append(prompt + bytes([THINK, known[0]]))
         wrong.append(prompt + bytes([THINK, other]))
 
-    def share_right(frames: list[bytes]) -> float:
+    def share(frames: list[bytes], right: bool) -> float:
         said = conclude(solver, frames)
         judged = [bool(frame_accepts(frame[:-2], answer)) for frame, answer in zip(frames, said, strict=True)]
-        return float(np.mean(judged)) if judged else 0.0
+        return judged.count(right) / max(1, len(judged))
 
     return {
         "frames": len(right),
         "wrong guess, first attempt right": 0.0,
-        "wrong guess, right in the end": share_right(wrong),
-        "right guess, wrong in the end": 1.0 - share_right(right),
+        "wrong guess, right in the end": share(wrong, right=True),
+        "right guess, wrong in the end": share(right, right=False),
     }

@@ -45,7 +45,7 @@ def read_problems(path: Path, frame_length: int) -> list[Line]:
         ProblemError: If the file cannot be read at all or has no line.
     """
     try:
-        content = path.read_text(encoding="utf-8")
+        content = path.read_text(encoding="utf-8-sig")  # Windows writes a byte-order mark
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise ProblemError(f"cannot read {str(path)!r} ({reason}); accepted: a file of one problem a line") from error
@@ -66,7 +66,7 @@ def _read_line(line: str, frame_length: int) -> Line:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             accepted = '{"problem": "98+45", "answer": "143"}'
             return Line(line, None, None, f"{line[:60]!r} is no record ({error!s:.60}); accepted: {accepted}")
-        expected = None if expected is None else str(expected)
+        expected = None if expected in (None, "") else str(expected)
     try:
         return Line(text, expected, fitting(read(text), frame_length))
     except O1NanoError as error:
@@ -149,8 +149,9 @@ def usage(answer: Answer) -> str:
 
 
 def _same(given: str, expected: str) -> bool:
-    """Exact, but for the spaces around R."""
-    return given.split() == expected.replace("R", " R ").split()
+    """Exact, but for the spaces around R, a remainder of 0, and the sign that typographers write for minus."""
+    words = expected.replace("\u2212", "-").replace("R", " R ").split()
+    return given.split() == (words[:-2] if words[-2:] == ["R", "0"] else words)
 
 
 def table(cells: Sequence[Cell], answers: Sequence[Answer]) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from o1nano.agents.checkpoint import load
+from o1nano.agents.demonstrations import demands
+from o1nano.agents.machine import find_device
 from o1nano.agents.reports import fitting
 from o1nano.envs.episodes import EnvConfig
-from o1nano.envs.pose import Problem, read
+from o1nano.envs.pose import Level, Problem, read
 from o1nano.policies.answers import Answer
 from o1nano.policies.choice import Select
 from o1nano.policies.network import ReasoningNetwork
@@ -35,8 +38,19 @@ class Solver:
 
         Raises:
             CheckpointError: If it is none.
+            ConfigurationError: If there is no such device.
         """
-        return cls(*load(Path(path), device), batch, seed)
+        return cls(*load(Path(path), find_device(device)), batch, seed)
+
+    def make_room(self, levels: Iterable[Level]) -> None:
+        """Lets solutions have twice the tokens and depth of the expert's on some levels, if the limits are lower.
+
+        A frame stays as long as those that the model was trained with.
+        """
+        for level in levels:
+            needed = demands(level, self.config.frame_length, self.config.call_stack, slip_rate=0)
+            tokens, depth = max(self.config.max_tokens, 2 * needed.tokens), max(self.config.depth, 2 * needed.depth)
+            self.config = replace(self.config, max_tokens=tokens, depth=depth)
 
     def read(self, text: str) -> Problem:
         """Reads a problem in symbols or words.

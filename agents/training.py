@@ -16,11 +16,11 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
 from o1nano.agents import checkpoint
-from o1nano.agents.building import build_check_problems
+from o1nano.agents.building import build_check_problems, build_curriculum, evaluated
 from o1nano.agents.callbacks import FrameStatistics, Pauses, Times, Transcripts
 from o1nano.agents.config import TrainConfig
 from o1nano.agents.distributed import Team
-from o1nano.agents.evaluation import Cell, demonstrated_average, held_out, levels, tabulate
+from o1nano.agents.evaluation import Cell, demonstrated_average, held_out, tabulate
 from o1nano.agents.figures import as_image, by_digits, by_tokens
 from o1nano.agents.files import write_json
 from o1nano.agents.machine import cores, find_device, has_bf16
@@ -28,7 +28,6 @@ from o1nano.agents.reports import comparison
 from o1nano.agents.run_logger import NOT_TEXT, RunLogger
 from o1nano.agents.run_state import RunState
 from o1nano.envs.errors import ConfigurationError
-from o1nano.envs.levels import read_level
 from o1nano.envs.pose import Problem
 from o1nano.policies.answers import Answer, solve
 from o1nano.policies.transformer import TransformerConfig
@@ -46,6 +45,7 @@ def prepare(config: TrainConfig, team: Team | None = None) -> TrainConfig:
         CheckpointError: If there is no model to start from.
     """
     config.validate()
+    build_curriculum(config)  # which checks its thresholds
     config = config.small() if config.smoke else config
     processes = team.size if team else _processes(config)
     if config.processes not in (0, processes):
@@ -169,9 +169,7 @@ class Run(RunState):
 
     def evaluate(self, title: str) -> list[dict[str, Any]]:
         """Measures held-out accuracy by task and size: greedy, one path."""
-        config = self.config.evaluation
-        cells = levels(config.sums, config.products) + [read_level(name) for name in self.config.also]
-        problems = held_out(list(dict.fromkeys(cells)), config.problems)
+        problems = held_out(evaluated(self.config), self.config.evaluation.problems)
         self.display.begin(title, len(range(0, len(problems), self.team.size)))
 
         def progress(done: int) -> None:

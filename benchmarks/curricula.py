@@ -5,12 +5,16 @@ python benchmarks/curricula.py
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-import tyro
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from o1nano.agents.command_line import guarded, parse
 from o1nano.envs.curricula import FrontierCurriculum, LearningProgressCurriculum
 from o1nano.envs.curriculum import AdaptiveCurriculum
 from o1nano.envs.levels import LevelSource, UniformLevels, sizes
@@ -86,7 +90,7 @@ def episodes_needed(source: LevelSource, options: Options, seed: int) -> int:
 
 def main() -> None:
     """Prints one row a strategy: median and quartiles over the seeds, and the speed-up of the medians."""
-    options = tyro.cli(Options, description=__doc__)
+    options = parse(Options, __doc__)
     print(f"episodes to {options.accuracy:.0%} over sizes 1 to {options.sizes}, {options.seeds} seeds, {options}")
     print(f"{'strategy':24} {'median':>8} {'quartiles':>17} {'least':>8} {'most':>8} {'faster than uniform':>20}")
     baseline = 0.0
@@ -99,4 +103,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded("curricula.py", main))

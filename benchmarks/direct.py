@@ -7,6 +7,7 @@ OMP_NUM_THREADS=1 python benchmarks/direct.py --masked     # sb3-contrib's Maska
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass
 from itertools import product
@@ -17,14 +18,16 @@ import gymnasium as gym
 import matplotlib.pyplot as plt
 import numpy as np
 import torch as th
-import tyro
 from sb3_contrib import MaskablePPO
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecMonitor
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import o1nano
+from o1nano.agents.command_line import guarded, parse
 from o1nano.agents.vec_env import GymnasiumVecEnv
 from o1nano.envs.one_hot import OneHotWrapper, VectorOneHotWrapper
 from o1nano.envs.wrappers import VectorRewardWrapper
@@ -161,7 +164,7 @@ def draw(curves: list[list[Point]], options: Options) -> None:
 
 def main() -> None:
     """Prints a line a seed, and draws the curves."""
-    options = tyro.cli(Options, description=__doc__)
+    options = parse(Options, __doc__)
     th.set_num_threads(1)
     print(f"o1nano {o1nano.__version__}, {'MaskablePPO' if options.masked else 'PPO'}, {ID}")
     curves = []
@@ -176,4 +179,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded("direct.py", main))

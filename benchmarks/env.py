@@ -26,6 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from benchmarks.measuring import positive
+from o1nano.agents.command_line import guarded
 from o1nano.agents.vec_env import GymnasiumVecEnv
 from o1nano.envs.expert import ExpertPolicy
 from o1nano.envs.pose import Problem
@@ -99,7 +101,7 @@ def dummy(num_envs: int, dtype: str) -> tuple[Callable[[Any], Any], Callable[[],
 def main() -> None:
     """Prints one table; every figure of it is from this run."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=5, help="replays of each; the table has median and range")
+    parser.add_argument("--repeats", type=positive, default=5, help="replays of each; the table has median and range")
     parser.add_argument("--dtype", default="uint8", help="obs_dtype of every environment")
     parser.add_argument("--profile", action="store_true", help="where the native vector's time goes at 1,024")
     parser.add_argument(
@@ -192,4 +194,4 @@ def profile(dtype: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded("env.py", main))

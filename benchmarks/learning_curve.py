@@ -6,6 +6,7 @@ python benchmarks/learning_curve.py runs/reference-* --out docs/images/learning.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from o1nano.agents.command_line import guarded, parse
+from o1nano.envs.errors import ConfigurationError
 
 SIZES = (2, 3, 4, 5, 6, 7, 8)
 TASKS = ("addition", "subtraction", "multiplication", "division")
@@ -43,9 +49,11 @@ def curve(events: EventAccumulator, tag: str, edges: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     """Draws one panel a task; thin lines are seeds, thick ones their mean."""
-    options = tyro.cli(Options, description=__doc__)
+    options = parse(Options, __doc__)
     runs = []
     for folder in options.runs:
+        if not any(folder.glob("events.out.tfevents.*")):
+            raise ConfigurationError(f"no TensorBoard events in {folder}; accepted: folders of runs")
         events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
         events.Reload()
         runs.append(events)
@@ -74,4 +82,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded("learning_curve.py", main))

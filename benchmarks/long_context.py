@@ -22,11 +22,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch as th
-import tyro
 from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from o1nano.agents.command_line import guarded, parse
 from o1nano.envs.grammar import Grammar
 from o1nano.envs.pose import Level, draw, stream
 from o1nano.envs.vocab import PROBLEM, STEP, THINK
@@ -185,7 +185,7 @@ def draw_both(tables: dict[str, list[Measured]], image: Path) -> None:
 
 def main() -> None:
     """Prints a table, or two."""
-    options = tyro.cli(Options, description=__doc__)
+    options = parse(Options, __doc__)
     full = run(options.windows, options)
     if options.image is not None:
         windowed = run(WINDOWS, options)
@@ -194,4 +194,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded("long_context.py", main))

@@ -22,6 +22,7 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from o1nano.agents.checkpoint import load
+from o1nano.agents.command_line import guarded, parse
 from o1nano.agents.credit import judge
 from o1nano.agents.evaluation import wilson
 from o1nano.envs.episodes import EnvConfig, Episodes
@@ -29,6 +30,7 @@ from o1nano.envs.expert import ExpertPolicy, demonstrate
 from o1nano.envs.pose import Level, Problem, draw, stream
 from o1nano.envs.rules import Outcome
 from o1nano.policies.answers import Answer, solve
+from o1nano.policies.network import ReasoningNetwork
 from o1nano.policies.transformer import TransformerConfig
 
 FRAME = 512  # tokens of the longest frame
@@ -130,10 +132,8 @@ def report(name: str, costs: list[Cost]) -> None:
     )
 
 
-def compare(options: Options, asked: list[Problem], config: EnvConfig) -> None:
+def compare(network: ReasoningNetwork, options: Options, asked: list[Problem], config: EnvConfig) -> None:
     """Prints how often a model is right and how far its reasoning is, on the call stack and in a flat context."""
-    assert options.model is not None
-    network, _ = load(options.model)
     for kind, some, flat in (("call stack", asked, False), ("flat", asked[: options.flat], True)):
         if not some:
             continue
@@ -160,16 +160,17 @@ def reach(answer: Answer) -> float:
 
 def main() -> None:
     """Prints the costs of both kinds of problems, and the accuracy of a model."""
-    options = tyro.cli(Options, description=__doc__)
+    options = parse(Options, __doc__)
     th.set_num_threads(options.threads)
+    network = None if options.model is None else load(options.model)[0]
     config = EnvConfig(frame_length=FRAME, depth=64, max_tokens=1_000_000)
     for name, asked in problems(options).items():
         costs = [count(problem, config) for problem in asked]
         report(name, costs)
-        if options.model is not None:
+        if network is not None:
             # A model that loses its way is cut off at twice the tokens that the thought needs.
-            compare(options, asked, replace(config, max_tokens=2 * max(cost.tokens for cost in costs)))
+            compare(network, options, asked, replace(config, max_tokens=2 * max(cost.tokens for cost in costs)))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded("long_thought.py", main))

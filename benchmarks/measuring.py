@@ -6,6 +6,7 @@ but not grow. With one thread and nothing else to do they are those of the clock
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
 from collections import defaultdict
@@ -15,6 +16,13 @@ from typing import Any
 
 Timing = dict[str, float]
 clock = time.process_time
+
+
+def positive(text: str) -> int:
+    """Reads a number of at least 1, for a parser of flags."""
+    if not text.isascii() or not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r}; accepted: a number of at least 1")
+    return int(text)
 
 
 def spread(values: list[float]) -> Timing:

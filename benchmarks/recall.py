@@ -12,16 +12,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch as th
-import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from o1nano.agents.checkpoint import load, save
+from o1nano.agents.command_line import guarded, parse
 from o1nano.agents.demonstrations import Demonstration
 from o1nano.agents.warm_start import WarmStart, WarmStartConfig
 from o1nano.envs.episodes import EnvConfig
@@ -63,8 +63,8 @@ class Train:
     """Folder of the model."""
     start: Path | None = None
     """A model of the same scheme to go on from, at the end of the curriculum."""
-    scheme: str = "local"
-    """Positions and windows: a key of SCHEMES."""
+    scheme: Literal["none", "places", "rotary", "local", "local_places", "local_rotary"] = "local"
+    """Positions and windows: see SCHEMES."""
     log_length: int = 64
     """See TransformerConfig. Shorter than most frames: how sharp attention grows with length is then learned too."""
     steps: int = 5000
@@ -229,4 +229,4 @@ def share(network: ReasoningNetwork, length: int, problems: int) -> float:
 
 
 if __name__ == "__main__":
-    tyro.cli(Train, description=__doc__).run()
+    sys.exit(guarded("recall.py", lambda: parse(Train, __doc__).run()))

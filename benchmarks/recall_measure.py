@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.recall import SIZE, ask
 from o1nano.agents.checkpoint import load
+from o1nano.agents.command_line import guarded, parse
 from o1nano.agents.evaluation import wilson
 from o1nano.envs.episodes import EnvConfig
 from o1nano.envs.expression import Function
@@ -141,4 +142,4 @@ class Measure:
 
 
 if __name__ == "__main__":
-    tyro.cli(Measure, description=__doc__).run()
+    sys.exit(guarded("recall_measure.py", lambda: parse(Measure, __doc__).run()))

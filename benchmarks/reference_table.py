@@ -6,11 +6,16 @@ python benchmarks/reference_table.py runs/reference-0 runs/reference-1 runs/refe
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from o1nano.agents.command_line import guarded, parse
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ def row(name: str, pairs: list[tuple[float, float]]) -> str:
 def main() -> None:
     """Prints the table."""
     results: list[dict[str, Any]] = [
-        json.loads((folder / "results.json").read_text()) for folder in tyro.cli(Options, description=__doc__).runs
+        json.loads((folder / "results.json").read_text()) for folder in parse(Options, __doc__).runs
     ]
     print(f"| task/size | {' | '.join(f'seed {index}' for index in range(len(results)))} | mean |")
     print("| --- |" + " --- |" * (len(results) + 1))
@@ -47,4 +52,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded("reference_table.py", main))

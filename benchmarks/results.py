@@ -144,9 +144,10 @@ class Measurement:
 
     def products_of_twenty_digits(self) -> str:
         """Measures products far beyond the demonstrated sizes, with votes; returns a line."""
-        options, config = self.options, self.solver.config
-        self.solver.config = replace(config, frame_length=LONGEST_CONTEXT, depth=64, max_tokens=10**7)
-        problems = held_out([Level("multiplication", 20, 20)], options.twenty, options.seed, "symbolic")
+        options, level, config = self.options, Level("multiplication", 20, 20), self.solver.config
+        self.solver.config = replace(config, frame_length=LONGEST_CONTEXT)
+        self.solver.make_room([level])
+        problems = held_out([level], options.twenty, options.seed, "symbolic")
         how = Search(thinking=Thinking(vote=options.votes, share=True))
         answers = self.answer("20 by 20 digits", problems, how)
         self.solver.config = config

@@ -21,8 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from stable_baselines3.common.logger import Logger
 
-from benchmarks.measuring import spread
+from benchmarks.measuring import positive, spread
 from o1nano.agents.building import build_curriculum, build_demonstrations, build_model
+from o1nano.agents.command_line import guarded
 from o1nano.agents.config import PPOConfig, TrainConfig
 from o1nano.agents.distributed import SharedLevels, Team, end
 from o1nano.agents.machine import has_bf16, versions
@@ -79,10 +80,12 @@ def launch(processes: int, arguments: list[str]) -> dict[str, float]:
 def main() -> None:
     """Prints tokens per second and ratios, and writes them as JSON if asked."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], help="the first is what others are held to")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=60, help="of the warm start")
-    parser.add_argument("--iterations", type=int, default=4, help="of PPO")
+    parser.add_argument(
+        "--processes", type=positive, nargs="+", default=[1, 2], help="the first is what others are held to"
+    )
+    parser.add_argument("--repeats", type=positive, default=3)
+    parser.add_argument("--steps", type=positive, default=60, help="of the warm start")
+    parser.add_argument("--iterations", type=positive, default=4, help="of PPO")
     parser.add_argument("--fixed", action="store_true", help="share 96 environments instead of 96 for each process")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
@@ -109,4 +112,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded("scaling.py", main))

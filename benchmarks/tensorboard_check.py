@@ -24,6 +24,11 @@ from typing import Annotated, Any
 
 import tyro
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from o1nano.agents.command_line import guarded, parse
+from o1nano.envs.errors import ConfigurationError
+
 # Page of TensorBoard, its address, and what must be readable on it: cards outside the window are not drawn.
 PAGES = {
     "scalars": (
@@ -164,10 +169,12 @@ def is_there(browser: Browser, url: str, page: str, options: Options) -> bool:
 
 def main() -> int:
     """Looks at every page; returns 1 if something is missing."""
-    options = tyro.cli(Options, description=__doc__)
+    options = parse(Options, __doc__)
+    if not any(options.run.glob("events.out.tfevents.*")):
+        raise ConfigurationError(f"no TensorBoard events in {options.run}; accepted: the folder of a run")
     driver = shutil.which("chromedriver")
     if driver is None:
-        raise SystemExit("no chromedriver; accepted: an installation of chromium and chromedriver")
+        raise ConfigurationError("no chromedriver; accepted: an installation of chromium and chromedriver")
     tensorboard = [sys.executable, "-m", "tensorboard.main", "--logdir", str(options.run), "--port", "0"]
     with (
         served(tensorboard, r"(http://localhost:\d+/)") as url,
@@ -182,4 +189,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded("tensorboard_check.py", main))

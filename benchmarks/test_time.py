@@ -5,6 +5,7 @@ python benchmarks/test_time.py runs/NAME/o1_model.pth --out docs/images/test_tim
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ import numpy.typing as npt
 import torch as th
 import tyro
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from o1nano.agents.command_line import guarded, parse
 from o1nano.agents.evaluation import held_out
 from o1nano.agents.probes import revise
 from o1nano.agents.solver import Solver
@@ -209,7 +213,7 @@ def draw(curves: dict[str, dict[str, list[tuple[float, ...]]]], out: Path) -> No
 
 def main() -> None:
     """Runs everything."""
-    options = tyro.cli(Options, description=__doc__)
+    options = parse(Options, __doc__)
     th.set_num_threads(1)
     model = options.model / "o1_model.pth" if options.model.is_dir() else options.model
     solver = Solver.load(model, batch=options.batch, seed=options.seed)
@@ -221,4 +225,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded("test_time.py", main))

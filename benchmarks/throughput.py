@@ -23,10 +23,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from stable_baselines3.common.logger import Logger
 
 from benchmarks.digits import collecting, like_digits, mixed_thoughts, thoughts
-from benchmarks.measuring import Stopwatch, alternate, clock, spread, versus
+from benchmarks.measuring import Stopwatch, alternate, clock, positive, spread, versus
 from benchmarks.rivals import Reencoding, fill_rows, grpo_rates, stock_ppo
 from benchmarks.roofline import products
 from o1nano.agents.building import build_curriculum, build_demonstrations, build_model
+from o1nano.agents.command_line import guarded
 from o1nano.agents.config import TrainConfig
 from o1nano.agents.distributed import SharedLevels, Team
 from o1nano.agents.frames import pack_closed
@@ -240,7 +241,7 @@ def main() -> None:
     """Prints what is measured as it comes, and writes it as JSON if asked."""
     parts = ("phases", "roofline", "update", "rollout", "iteration", "grpo")
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=5, help="measured rounds, behind one that warms up")
+    parser.add_argument("--repeats", type=positive, default=5, help="measured rounds, behind one that warms up")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch")
     parser.add_argument("--float32", action="store_true", help="no bfloat16, whatever the processor has")
     parser.add_argument("--only", nargs="+", choices=parts, default=parts, help="what to measure")
@@ -258,4 +259,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded("throughput.py", main))

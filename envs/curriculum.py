@@ -166,7 +166,9 @@ class ThresholdCurriculum(Curriculum):
             self._results.pop(Level(level.family, level.size + 1), None)
         elif share < self.demote and level.size > self.first[level.family]:
             self.frontier[level.family] -= 1
-            self._results.pop(level)
+            # The size below is measured anew: its old successes would open this one again at once.
+            for size in (level.size, level.size - 1):
+                self._results.pop(Level(level.family, size), None)
 
 
 class AdaptiveCurriculum(ThresholdCurriculum):

@@ -89,6 +89,16 @@ def _demonstrate(prompt: Sequence[int], rng: np.random.Generator | None = None, 
     return frames
 
 
+def depth_of(frames: Sequence[Frame]) -> int:
+    """Returns how many frames of a solution, root first, are open at the same time at most."""
+    waiting, deepest = [1], 0  # the depths of frames to come, the next one last
+    for frame in frames:
+        depth = waiting.pop()
+        deepest = max(deepest, depth)
+        waiting += [depth] * frame.tokens.count(GOTO) + [depth + 1] * frame.tokens.count(CALL)
+    return deepest
+
+
 def flatten(frames: Sequence[Frame]) -> Frame:
     """Writes the frames of a solution, root first, as one: behind each question stands what was thought about it.
 

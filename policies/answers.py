@@ -128,7 +128,7 @@ def explore(
 
     # Long problems first: at the end the batch is not kept waiting for one of them.
     order = sorted(range(len(problems)), key=lambda index: -len(problems[index].prompt))
-    rows = min(batch, len(problems) * paths * thinking.vote)
+    rows = min(batch, len(problems) * paths * thinking.width)
     if rows:
         engine = Engine(network, config, rows, thinking, keep_frames, flat)
         engine.run(start(problem, path) for problem in order for path in range(paths))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from itertools import groupby
+from itertools import groupby, islice
 from typing import NamedTuple
 
 from o1nano.envs.expression import Binary
@@ -78,10 +78,8 @@ def casting_out_nines(claims: Sequence[Claim], ask: Ask) -> list[bool]:
 
     ``a - b = c`` is tested as ``c + b = a``, and ``a / b = q R r`` as ``q * b + r = a``.
     """
-    numbers = [[abs(c.left), abs(c.right), abs(c.result), c.rest] for c in claims]
-    roots = iter(digital_roots([number for row in numbers for number in row], ask))
-    rows = [[next(roots) for _ in row] for row in numbers]
-    sides = [_sides(c, *row) for c, row in zip(claims, rows, strict=True)]
+    residues = iter(_residues([number for c in claims for number in (c.left, c.right, c.result, c.rest)], ask))
+    sides = [_sides(c, *islice(residues, 4)) for c in claims]
     products = ask([f"{a}*{b}" for a, b, _, _ in sides])
     sums = ask([f"{product or 0}+{rest}" for product, (_, _, rest, _) in zip(products, sides, strict=True)])
     totals = digital_roots([int(total or 0) for total in sums], ask)
@@ -93,8 +91,17 @@ def _sides(c: Claim, left: int, right: int, result: int, rest: int) -> tuple[int
     if c.op == PLUS:
         return left, 1, right, result
     if c.op == MINUS:
-        return (result, 1, right, left) if c.result >= 0 else (result, 1, left, right)
+        return result, 1, right, left
     return (left, right, 0, result) if c.op == TIMES else (result, right, rest, left)
+
+
+def _residues(numbers: Sequence[int], ask: Ask) -> list[int]:
+    """Returns what numbers leave when nines are cast out, 0 to 9: of a negative one, what its digit sum lacks of 9."""
+    roots = digital_roots([abs(number) for number in numbers], ask)
+    negative = [index for index, number in enumerate(numbers) if number < 0]
+    for index, lack in zip(negative, ask([f"9-{roots[index]}" for index in negative]), strict=True):
+        roots[index] = int(lack or 0)
+    return roots
 
 
 def digital_roots(numbers: Sequence[int], ask: Ask) -> list[int]:

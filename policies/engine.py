@@ -169,7 +169,7 @@ class Engine:
         # A result that several get must not depend on who happens to ask first.
         stream = (path.key, prompt.hex()) if thinking.share else (asker.key, asker.drawn)
         own = path.temperature if thinking.share else asker.temperature
-        for vote in range(max(thinking.vote, thinking.beam)):
+        for vote in range(thinking.width):
             asked = commuted(prompt) if vote % 2 else prompt
             temperature = own if vote == 0 else own or 1.0
             voter = Thread(asked, key(*stream, vote), path, lambda _: self._count(ballot), temperature)

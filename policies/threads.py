@@ -54,9 +54,14 @@ class Thinking:
             raise ConfigurationError(f"retry_below={self.retry_below}; accepted: a probability")
 
     @property
+    def width(self) -> int:
+        """Threads that run a subtask side by side."""
+        return max(self.vote, self.beam)
+
+    @property
     def asks(self) -> bool:
         """Whether subtasks leave the call stack of their caller and become threads of their own."""
-        return self.vote > 1 or self.beam > 1 or self.share
+        return self.width > 1 or self.share
 
 
 @dataclass

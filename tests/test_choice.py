@@ -87,6 +87,17 @@ def test_checks_pass_what_is_right_and_catch_what_they_can(op: str, left: int, r
     assert casting_out_nines([bad], exactly) == [error * factor % 9 == 0]
 
 
+@given(st.sampled_from("+-*"), st.integers(-999, 999), st.integers(-999, 999), st.integers(1, 9))
+def test_checks_know_negative_numbers(op: str, left: int, right: int, error: int) -> None:
+    problem = read(f"{left}{op}{right}")
+    good = claim(problem, problem.answer_text)
+    assert good is not None
+    assert casting_out_nines([good], exactly) == [True]
+    assert casting_out_nines([good._replace(result=good.result + error)], exactly) == [error == 9]
+    if op != "*":  # a negative division may leave no remainder, which a wrong answer would
+        assert inverse([good], exactly) == [True]
+
+
 @given(st.lists(numbers))
 def test_digital_roots_are_remainders_of_nine(values: list[int]) -> None:
     expected = [1 + (value - 1) % 9 if value else 0 for value in values]

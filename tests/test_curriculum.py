@@ -67,6 +67,14 @@ def test_a_lost_size_is_closed_and_success_between_the_thresholds_changes_nothin
     assert report(state, 2, "0000") == 1
 
 
+def test_a_closed_size_stays_closed_until_the_one_below_is_measured_again() -> None:
+    state = curriculum()
+    report(state, 1, "1111")
+    report(state, 2, "0000")
+    assert report(state, 1, "111") == 1  # its four successes of before count no more
+    assert report(state, 1, "1") == 2
+
+
 def test_the_first_size_is_never_closed() -> None:
     assert report(curriculum(), 1, "00000000") == 1
 

@@ -65,7 +65,10 @@ REFERENCE = [
     "<problem> 3 * x - 4 equals 1 1 = <think> <call> solve 3 , - 4 , 1 1 </call> «5» </think> 5 <eos>",
     "<subtask> solve 3 , - 4 , 1 1 = <think> <call> 1 1 - - 4 </call> «5 1» ; <call> 5 1 / 3 </call> «5 R 0» </think> "
     "5 <eos>",
-    "<subtask> make 4 2 , 3 , 8 = <think> <call> 8 * 3 </call> «4 2» <ok> </think> 8 * 3 <eos>",
+    "<subtask> make 4 2 , 3 , 8 = <think> <call> 8 + 3 </call> «1 1» <wrong> <revise> <call> 8 - 3 </call> «5» <wrong> "
+    "<revise> <call> 8 * 3 </call> «4 2» <ok> </think> 8 * 3 <eos>",
+    "<subtask> make 4 2 , 1 , 4 , 5 = <think> <call> 5 + 1 </call> «6» <call> make 4 2 , 6 , 4 </call> «6 * 4» <ok> "
+    "</think> ( 5 + 1 ) * 4 <eos>",
     "<subtask> make 4 2 , 2 1 = <think> </think> _ <eos>",
     "<subtask> make 0 1 , 2 , 3 = <think> <call> 3 + 2 </call> «5» <wrong> <revise> <call> 3 - 2 </call> «1» <wrong> "
     "<revise> <call> 3 * 2 </call> «6» <wrong> </think> _ <eos>",

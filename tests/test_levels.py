@@ -5,25 +5,31 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from o1nano.agents.building import build_curriculum, build_demonstrations, demonstrated
-from o1nano.agents.config import CurriculumConfig, TrainConfig
-from o1nano.agents.demonstrations import DemonstrationStream, check_demonstrable
+from o1nano.agents.building import build_curriculum, build_demonstrations, build_env_config, demonstrated
+from o1nano.agents.config import CurriculumConfig, EvaluationConfig, TrainConfig
+from o1nano.agents.demonstrations import DemonstrationStream, check_demonstrable, demands
 from o1nano.agents.distributed import Team
 from o1nano.agents.evaluation import Cell, demonstrated_average, levels
 from o1nano.agents.progress import Display
 from o1nano.agents.reports import comparison
 from o1nano.agents.snapshots import Snapshots
-from o1nano.agents.training import Run
+from o1nano.agents.solver import Solver
+from o1nano.agents.training import Run, prepare
+from o1nano.envs.arithmetic import ArithmeticEnv
+from o1nano.envs.episodes import EnvConfig
 from o1nano.envs.errors import ConfigurationError
+from o1nano.envs.expert import ExpertPolicy
 from o1nano.envs.levels import UniformLevels, read_level
-from o1nano.envs.pose import Level, stream
+from o1nano.envs.pose import Level, draw, stream
 from o1nano.envs.problems import FOUR_OPERATIONS
 from o1nano.envs.vocab import PROBLEM
 from tests.runs import small_run
+from tests.tiny import tiny_network
 
 EXPRESSIONS = ("expression/1x3", "expression/1x4")
 
@@ -57,7 +63,7 @@ def test_other_levels_come_behind_the_four_operations_and_are_drawn_as_often() -
 
 
 def test_a_level_whose_frames_have_no_room_is_refused() -> None:
-    check_demonstrable(Level("game_of_24", 1), 128)
+    check_demonstrable(Level("game_of_24", 1), 192)
     with pytest.raises(ConfigurationError, match="game_of_24/1 with frame_length=48"):
         check_demonstrable(Level("game_of_24", 1), 48)
     with pytest.raises(ConfigurationError, match="at least 90000 for it"):
@@ -79,7 +85,7 @@ def test_other_levels_stay_out_of_the_average() -> None:
 
 
 def test_a_run_with_other_levels_measures_them_and_goes_on_from_its_files(tmp_path: Path) -> None:
-    run = small_run(tmp_path / "run", also=("expression/1x3", "game_of_24/1"), frame_length=128, epochs=1)
+    run = small_run(tmp_path / "run", also=("expression/1x3", "game_of_24/1"), frame_length=192, epochs=1)
     assert run.network.grammar.functions
     run.execute()
     names = [row["name"] for row in run.results["after"]]
@@ -114,7 +120,7 @@ def test_demonstrations_must_fit_in_a_frame() -> None:
 
 
 def test_a_run_without_a_call_stack_has_one_frame_a_problem(tmp_path: Path) -> None:
-    run = small_run(tmp_path / "run", call_stack=False, frame_length=128, epochs=1)
+    run = small_run(tmp_path / "run", call_stack=False, frame_length=192, epochs=1)
     frames = next(iter(build_demonstrations(run.config, Team())))
     assert {int(frame.tokens[0]) for frame in frames} == {PROBLEM}
     run.execute()
@@ -136,3 +142,53 @@ def test_expressions_leave_the_grammar_as_it_is(tmp_path: Path) -> None:
     plain, other = small_run(tmp_path / "plain"), small_run(tmp_path / "other", also=EXPRESSIONS)
     assert plain.env_config.grammar == other.env_config.grammar
     assert replace(other.env_config, operations=plain.env_config.operations) == plain.env_config
+
+
+def test_a_curriculum_must_be_solvable_in_a_frame() -> None:
+    with pytest.raises(ConfigurationError, match="level multiplication/12 with frame_length=144"):
+        TrainConfig(curriculum=CurriculumConfig(products=12)).validate()
+    TrainConfig(curriculum=CurriculumConfig(products=12), epochs=0).validate()
+    TrainConfig(curriculum=CurriculumConfig(products=12), frame_length=256).validate()
+
+
+def test_thresholds_are_checked_before_anything_starts() -> None:
+    with pytest.raises(ConfigurationError, match=r"demote=0\.3, promote=0\.2"):
+        prepare(TrainConfig(curriculum=CurriculumConfig(promote=0.2)))
+
+
+@pytest.mark.parametrize("level", ["multiplication/32x32", "addition/3", "subtraction/5", "chain/1x10", "division/4x2"])
+def test_demands_are_what_the_expert_takes(level: str) -> None:
+    needed = demands(read_level(level), 512, slip_rate=0, problems=1)
+    config = EnvConfig(operations=(read_level(level).family,), frame_length=512, depth=64, max_tokens=10**6)
+    env = ArithmeticEnv(**vars(config))
+    problem = draw(read_level(level), stream("demonstrable", read_level(level)))
+    obs, _ = env.reset(options={"problem": problem.text})
+    expert, done, info = ExpertPolicy(), False, dict[str, Any]()
+    while not done:
+        obs, _, done, _, info = env.step(int(expert.predict(obs[None])[0]))
+    assert info["is_success"]
+    spent = info["reasoning_tokens"] + info["completion_tokens"] + info["subtask_tokens"]
+    assert (needed.tokens, needed.depth, needed.frame) == (spent, info["depth"], info["longest_context"])
+
+
+def test_limits_leave_room_for_what_is_demonstrated_practised_and_measured() -> None:
+    deep = build_env_config(TrainConfig(frame_length=512, also=("multiplication/32x32",), epochs=0))
+    assert deep.depth >= 33 and deep.max_tokens > 14_000
+    measured = build_env_config(TrainConfig(frame_length=512, evaluation=EvaluationConfig(products=14)))
+    practised = build_env_config(TrainConfig(frame_length=512, curriculum=CurriculumConfig(products=14)))
+    assert measured.max_tokens == practised.max_tokens > build_env_config(TrainConfig()).max_tokens == 2048
+
+
+def test_a_solver_makes_room_for_levels_beyond_its_training() -> None:
+    solver = Solver(tiny_network(), EnvConfig(max_tokens=60, depth=4, frame_length=512))
+    solver.make_room([read_level("multiplication/20x20"), read_level("addition/1")])
+    assert solver.config.max_tokens > 11_000 and solver.config.depth >= 42 and solver.config.frame_length == 512
+    before = solver.config
+    solver.make_room([read_level("addition/1")])
+    assert solver.config == before
+
+
+@pytest.mark.parametrize("level", ["countdown/2x5", "countdown/3x6"])
+def test_targets_of_countdown_are_never_larger_than_accepted(level: str) -> None:
+    for seed in range(60):
+        draw(read_level(level), np.random.default_rng(seed))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from o1nano.envs.arithmetic import ArithmeticEnv
 from o1nano.envs.errors import ConfigurationError
-from o1nano.envs.expert import ExpertPolicy, demonstrate
+from o1nano.envs.expert import ExpertPolicy, demonstrate, write_frame
 from o1nano.envs.expression import Binary, Function, canonical, evaluate
 from o1nano.envs.pose import Level, Problem, draw, frame_accepts, frame_answer, read
 from o1nano.envs.problems import FAMILIES, family_of, register_family
@@ -259,34 +259,46 @@ def test_countdown_can_be_solved_in_whole_numbers(size: int, seed: int) -> None:
         assert len(numbers) == (4 if name == "game_of_24" else size + 1)
         assert target == 24 and max(numbers) <= 13 if name == "game_of_24" else 0 < target <= 999
         assert "_" not in problem.answer_text
-        calls = [spell(frame.tokens) for frame in demonstrate(problem)]
-        assert not any(spell([WRONG]) in call for call in calls)
+        frames = [spell(frame.tokens) for frame in demonstrate(problem)]
+        assert all(frame.split("=")[0].count(",") == 2 for frame in frames if spell([WRONG]) in frame)
 
 
-def test_slips_of_the_search_are_dead_ends_that_are_revised_and_not_imitated() -> None:
-    slips: Counter[int] = Counter()
-    for seed in range(40):
+def test_the_search_tries_the_same_number_of_steps_where_there_is_no_right_one() -> None:
+    """What was tried must not tell whether there is a right step: see ``Countdown``."""
+    tried_in: dict[str, Counter[int]] = {"dead end": Counter(), "solved": Counter()}
+    for seed in range(60):
         rng = np.random.default_rng(seed)
-        for frame in demonstrate(draw(Level("game_of_24", 1), rng, "all"), rng, slip_rate=1.0)[1:]:
+        for frame in demonstrate(draw(Level("game_of_24", 1), rng, "all"), rng, slip_rate=0.8)[1:]:
             prompt, text = bytes(frame.tokens[: frame.tokens.index(ID["="]) + 1]), spell(frame.tokens)
             assert frame_accepts(prompt, answered(frame.tokens)) is True, text
-            if frame.slipped and TOKENS[frame.tokens[1]] == "make":
-                *tried, kept = text.split("<wrong> <revise>")
-                slips[len(tried)] += 1
-                calls = [attempt.split("<call> ")[1].split(" </call>")[0] for attempt in tried]
-                assert len(set(calls)) == len(calls)
-                assert spell([frame.tokens[index] for index in frame.slipped]) == " ".join(calls)
-                assert "<ok>" in kept and "_" not in kept
-                target = tried[0].split(",")[0].split("make")[1].split()
-                for attempt in tried:
-                    assert "</call> _ " in attempt or not by_hand_solved(target, attempt)
-    assert slips[3] > 20 and set(slips) <= {1, 2, 3}
+            if TOKENS[frame.tokens[1]] != "make" or text.split("=")[0].count(",") < 3:
+                continue
+            attempts = text.split("<think> ")[1].split(" </think>")[0].split(" <revise> ")
+            calls = [attempt.split("<call> ")[1].split(" </call>")[0] for attempt in attempts]
+            assert len(set(calls)) == len(calls)
+            wrong = [call for call, attempt in zip(calls, attempts, strict=True) if attempt.endswith("_ <wrong>")]
+            assert spell([frame.tokens[index] for index in frame.slipped]) == " ".join(wrong)
+            assert wrong == calls or (wrong == calls[:-1] and attempts[-1].endswith("<ok>"))
+            tried_in["dead end" if wrong == calls else "solved"][len(calls)] += 1
+    assert max(tried_in["dead end"]) == 6 and tried_in["dead end"].most_common(1)[0][0] == 6
+    assert set(tried_in["solved"]) == {1, 2, 3, 4, 5, 6}
 
 
-def by_hand_solved(target: list[str], attempt: str) -> bool:
-    """Whether an operation on the last two numbers, ``<call> 8 * 3 </call> 4 2`` for a target of 24, hits."""
-    assert attempt.count("<call>") == 1
-    return attempt.split("</call>")[1].split("R")[0].split() == target
+@pytest.mark.parametrize(
+    ("prompt", "tried"),
+    [
+        ("make 4 2 , 8 , 3", ["8 + 3", "8 - 3", "8 * 3"]),
+        ("make 5 2 , 8 , 3", ["8 + 3", "8 - 3", "8 * 3"]),
+        ("make 5 2 , 8 , 4", ["8 + 4", "8 - 4", "8 * 4", "8 / 4"]),
+    ],
+)
+def test_two_numbers_are_searched_in_order_and_to_the_end(prompt: str, tried: list[str]) -> None:
+    script = write_frame(ids(f"<subtask> {prompt} ="), np.random.default_rng(0), slip_rate=1.0)
+    text = spell(script.tokens)
+    assert [part.split(" </call>")[0] for part in text.split("<call> ")[1:]] == tried
+    solved = prompt == "make 4 2 , 8 , 3"
+    assert text.endswith("<ok> </think> 8 * 3 <eos>" if solved else "<wrong> </think> _ <eos>")
+    assert text.count("<revise>") == len(tried) - 1 and not script.slipped
 
 
 def test_a_problem_that_needs_fractions_is_answered_without_steps() -> None:

@@ -15,7 +15,9 @@ import evaluate
 import train_rl
 from o1nano.agents import checkpoint
 from o1nano.agents.config import PPOConfig, TrainConfig
+from o1nano.agents.reports import read_problems, records
 from o1nano.envs.episodes import EnvConfig
+from o1nano.policies.answers import Answer
 from o1nano.policies.network import ReasoningNetwork
 from o1nano.policies.transformer import TransformerConfig
 
@@ -72,6 +74,39 @@ def test_problem_files_hold_json_and_plain_lines_and_nonsense(
         assert fields | {"longest_context"} <= set(record)
     assert [record["expected"] for record in content["problems"][:3]] == ["143", "-19", "56"]
     assert [record["correct"] for record in content["problems"][3:]] == [False] * 3
+
+
+def test_problem_files_of_other_editors_and_other_ways_to_write_an_answer(tmp_path: Path) -> None:
+    path = tmp_path / "problems.jsonl"
+    given = [
+        ("20/5", "4 R 0"),
+        ("3-5", "\u22122"),
+        ("21/5", "4R1"),
+        ("98+45", ""),
+        ("98+45", "143.0"),
+        ("20/5", "4 R 1"),
+    ]
+    lines = [json.dumps({"problem": problem, "answer": answer}, ensure_ascii=False) for problem, answer in given]
+    path.write_text("\ufeff" + "\n".join(lines), encoding="utf-8")
+    read_lines = read_problems(path, 48)
+    answers = [
+        Answer(line.problem, line.problem.answer_text, True, "answered", *[1] * 7)
+        for line in read_lines
+        if line.problem
+    ]
+    found = records(read_lines, answers)["problems"]
+    assert [record["correct"] for record in found] == [True, True, True, True, False, False]
+    assert found[3]["expected"] == "143"
+
+
+def test_what_ended_without_an_answer_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path
+) -> None:
+    assert run(monkeypatch, model, "--n", 3, "--sums", 2, "--products", 1) == 0
+    out = capsys.readouterr().out
+    valid = int(out.split("all ")[1].split("/18")[0].split()[-1])
+    told = [line for line in out.splitlines() if line.startswith("no answer: ")]
+    assert sum(int(part.split()[0]) for line in told for part in line[11:].split(", ")) == 18 - valid
 
 
 @pytest.mark.parametrize(

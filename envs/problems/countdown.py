@@ -7,21 +7,20 @@ computed with fractions, exactly the target as its value. ``_`` says that there 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import cast
 
 import numpy as np
 
 from o1nano.envs.errors import ProblemError
-from o1nano.envs.expression import Binary, Function, render
+from o1nano.envs.expression import Function, render
 from o1nano.envs.parser import parse
 from o1nano.envs.problems.base import FunctionFamily, Script, below, draw_number
 from o1nano.envs.problems.formulas import Number, Step, exact_value, first_step, formula, leaves, solvable, steps_from
 from o1nano.envs.vocab import ID, NOTHING, OK, REVISE, WRONG
 
 LARGEST = 10**6 - 1  # of the numbers and the target: bounds the cost of a verification
-_PATIENCE = 2  # candidates that the expert tries in a dead end of three numbers or more before it answers "_"
-_SLIPS = 3  # mistakes in a frame, at most: whoever has only seen a second candidate succeed accepts it unread
-_GUESSES = 8  # candidates among which it looks for a mistake to demonstrate
+_PATIENCE = 6  # candidates that the expert tries in a dead end of three numbers or more before it answers "_"
 
 
 class Countdown(FunctionFamily):
@@ -44,7 +43,7 @@ class Countdown(FunctionFamily):
                 numbers[below(rng, count)] = (25, 50, 75, 100)[below(rng, 4)]
         else:
             numbers = [max(draw_number(rng, 1 + below(rng, other)), 1) for _ in range(count)]
-        return self.of(_walk(numbers, rng, 10 ** max(3, (other or 1) + 2) - 1), *numbers)
+        return self.of(_walk(numbers, rng, min(10 ** max(3, (other or 1) + 2) - 1, LARGEST)), *numbers)
 
     def check(self, numbers: tuple[int, ...]) -> None:
         """Raises ``ProblemError`` unless there are a target and 1 to 6 numbers, none of them huge."""
@@ -78,45 +77,44 @@ class Countdown(FunctionFamily):
     def steps(self, numbers: tuple[int, ...], script: Script) -> list[int]:
         """Tries an operation on two numbers, then calls the smaller problem; ``_`` from it is ``<wrong> <revise>``.
 
-        The expert knows which candidate succeeds and demonstrates slips. A dead end of two numbers is searched in full.
-        A larger one is given up after a few candidates: to search it in full would take thousands of tokens. If only
-        fractions lead to the target, the formula is written down at once.
+        Two numbers are searched in full and in order, more of them until patience ends: to search those in full would
+        take thousands of tokens. If only fractions lead to the target, the formula is written down at once.
         """
         target, given = numbers[0], numbers[1:]
-        right = first_step(target, given)
-        if right is not None:
-            mistakes: list[Binary] = []
-            while len(mistakes) < _SLIPS and (wrong := self._slip(target, given, mistakes, script)) is not None:
-                mistakes.append(wrong.binary)
-                at = len(script.tokens) + 1
-                self._try(target, wrong, script)
-                script.slipped += range(at, at + len(render(wrong.binary, least_first=True)))
-                script.write(WRONG, REVISE)
-            self._try(target, right, script)
-            script.write(OK)
-        elif not solvable(target, given):
-            candidates = list(steps_from(given))
-            for tried, step in enumerate(candidates if len(given) == 2 else candidates[:_PATIENCE]):
-                if tried:
-                    script.write(REVISE)
-                self._try(target, step, script)
-                script.write(WRONG)
+        for index, step in enumerate(self._tried(target, given, script)):
+            script.write(*[REVISE] * bool(index))
+            at = len(script.tokens) + 1
+            script.call(step.binary)
+            if step.rest:
+                script.call(self.of(target, *cast(tuple[int, ...], step.left_over)))
+                found = solvable(target, step.left_over)
+            else:
+                found = step.value == target
+            script.write(OK if found else WRONG)
+            if step.rest and not found:
+                script.slipped += range(at, at + len(render(step.binary, least_first=True)))
         return self.answer(numbers, least_first=True)
 
-    def _try(self, target: int, step: Step, script: Script) -> None:
-        script.call(step.binary)
-        if step.rest:
-            script.call(self.of(target, *cast(tuple[int, ...], step.left_over)))
-
     @staticmethod
-    def _slip(target: int, given: tuple[int, ...], tried: Sequence[Binary], script: Script) -> Step | None:
-        if not script.slips():
-            return None
-        assert script.rng is not None
-        candidates = [step for step in steps_from(given) if step.binary not in tried]
-        order = script.rng.permutation(len(candidates))[:_GUESSES]
-        dead_ends = (step for step in map(candidates.__getitem__, order) if not solvable(target, step.left_over))
-        return next(dead_ends, None)
+    def _tried(target: int, given: tuple[int, ...], script: Script) -> list[Step]:
+        """Returns what the expert tries, the right step last if there is one.
+
+        It knows the right step, and demonstrates the same mistakes whether there is one or not: what has been tried
+        must not tell, or a model that doubts tries what dead ends try, and then has to give up (docs/log.md).
+        """
+        steps = list({step.binary: step for step in steps_from(given)}.values())
+        if len(given) == 2:
+            values = [step.value for step in steps]
+            return steps[: values.index(target) + 1] if target in values else steps
+        right = first_step(target, given)
+        if right is None and solvable(target, given):
+            return []
+        mistakes = 0 if right else _PATIENCE
+        while right and mistakes < _PATIENCE - 1 and script.slips():
+            mistakes += 1
+        order = range(len(steps)) if script.rng is None else script.rng.permutation(len(steps))
+        dead_ends = (steps[index] for index in order if not solvable(target, steps[index].left_over))
+        return [*islice(dead_ends, mistakes), *([right] if right else [])]
 
 
 class GameOf24(Countdown):
