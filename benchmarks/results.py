@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch as th
 import tyro
 from matplotlib.figure import Figure
 from rich.console import Console
@@ -24,15 +23,17 @@ from rich.console import Console
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.questions import Question, arithmetic_tasks, products, quotients
+from benchmarks.workers import Workers
 from evaluate import PRETRAINED, find_model
 from o1nano.agents.command_line import guarded, parse
 from o1nano.agents.evaluation import Cell, held_out, summarise, wilson
-from o1nano.agents.machine import versions
+from o1nano.agents.machine import cores, versions
 from o1nano.agents.progress import Display
 from o1nano.agents.reports import check_writable
 from o1nano.agents.solver import Solver
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.pose import Level, Problem
+from o1nano.policies.answers import Answer
 from o1nano.policies.search import Search
 from o1nano.policies.threads import Thinking
 
@@ -63,8 +64,8 @@ class Options:
     """Which problems."""
     batch: int = 512
     """Call stacks that are decoded together."""
-    threads: int = 0
-    """CPU threads; 0 leaves it to PyTorch."""
+    processes: int = 0
+    """Processes that share the work; 0: one for each core, four at most."""
 
     def validate(self) -> None:
         """Raises ``ConfigurationError`` on a value that makes no sense."""
@@ -75,7 +76,7 @@ class Options:
             ("votes", 1),
             ("seed", 0),
             ("batch", 1),
-            ("threads", 0),
+            ("processes", 0),
         ):
             if not least <= getattr(self, name) <= 10**6:
                 raise ConfigurationError(f"--{name} {getattr(self, name)}; accepted: {least} to {10**6}")
@@ -95,15 +96,18 @@ class Measurement:
         self.options = (
             replace(options, tasks=min(options.tasks, 100), n=min(options.n, 10)) if options.quick else options
         )
-        if options.threads:
-            th.set_num_threads(options.threads)
         path = PRETRAINED if options.model is None else find_model(options.model)
         self.solver = Solver.load(path, batch=options.batch, seed=options.seed)
         self.display = Display(console=Console(stderr=True, highlight=False))
+        self.workers = Workers(self.solver, options.processes or min(4, cores()))
         self.found: dict[str, Any] = {"model": str(path), "versions": versions()}
 
     def run(self) -> None:
         """Measures everything, printing each table as soon as it is there."""
+        with self.workers:
+            self._run()
+
+    def _run(self) -> None:
         options, started = self.options, time.monotonic()
         size = sum(parameter.numel() for parameter in self.solver.network.parameters()) / 1e6
         questions = arithmetic_tasks()
@@ -135,10 +139,10 @@ class Measurement:
         ]
         return cells
 
-    def answer(self, section: str, problems: list[Problem], how: Search | None = None) -> list[Any]:
+    def answer(self, section: str, problems: list[Problem], how: Search | None = None) -> list[Answer]:
         """Answers problems, showing how many are done."""
         self.display.begin(section, len(problems))
-        answers = self.solver.solve_all(problems, how, progress=self.display.update)
+        answers = self.workers.answer(problems, how, self.display.update)
         self.display.end()
         return answers
 

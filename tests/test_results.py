@@ -13,6 +13,7 @@ import torch as th
 
 from benchmarks import results
 from benchmarks.questions import Question, arithmetic_tasks, products, quotients
+from benchmarks.workers import Workers
 from o1nano.agents import checkpoint
 from o1nano.agents.solver import Solver
 from o1nano.envs.episodes import EnvConfig
@@ -84,7 +85,7 @@ def test_everything_is_measured_and_written(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, picture = tmp_path / "results.json", tmp_path / "picture.png"
-    given = ("--tasks", 1, "--n", 1, "--twenty", 1, "--json", out, "--out", picture)
+    given = ("--tasks", 1, "--n", 1, "--twenty", 1, "--processes", 2, "--json", out, "--out", picture)
     measured(monkeypatch, model, *given)
     said = capsys.readouterr().out
     for words in ("| 2D+ | What is 98 plus 45? | 1 |", "GPT-3 175B", "products: mean of 81 sizes", "votes a subtask"):
@@ -109,7 +110,7 @@ def test_figures_are_those_of_the_answers(
 
     monkeypatch.setattr(Solver, "solve_all", solve_all)
     out = tmp_path / "results.json"
-    measured(monkeypatch, model, "--quick", "--tasks", 20, "--n", 5, "--json", out)
+    measured(monkeypatch, model, "--processes", 1, "--quick", "--tasks", 20, "--n", 5, "--json", out)
     found, said = json.loads(out.read_text()), capsys.readouterr().out
     wrong = {
         cell["name"] for name in ("tasks", "products", "quotients") for cell in found[name] if cell["accuracy"] < 1
@@ -117,6 +118,17 @@ def test_figures_are_those_of_the_answers(
     assert wrong == {"6D+", "multiplication/9x8"}
     assert f"mean of 81 sizes {80 / 81:.2%}" in said and "worst size multiplication/9x8 0.0%" in said
     assert "| 9 |" + " 100.0% |" * 7 + " 0.0% | 100.0% |" in said
+
+
+def test_several_processes_answer_as_one_does(model: Path) -> None:
+    solver, seen = Solver.load(model), list[int]()
+    problems = [problem for question in products(3) for problem in question.draw(5)]
+    with Workers(solver, 2) as workers:
+        found = workers.answer(problems, None, seen.append)
+        solver.config = replace(solver.config, max_tokens=3)  # workers follow the solver
+        short = workers.answer(problems[:3], None, seen.append)
+    assert found == Solver.load(model).solve_all(problems) and seen[1] == len(problems)
+    assert {answer.outcome for answer in short} == {"out_of_tokens"}
 
 
 def test_a_mistake_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
