@@ -125,7 +125,7 @@ def test_several_processes_answer_as_one_does(model: Path) -> None:
     problems = [problem for question in products(3) for problem in question.draw(5)]
     with Workers(solver, 2) as workers:
         found = workers.answer(problems, None, seen.append)
-        solver.config = replace(solver.config, max_tokens=3)  # workers follow the solver
+        solver.config = replace(solver.config, max_tokens=1)  # workers follow the solver
         short = workers.answer(problems[:3], None, seen.append)
     assert found == Solver.load(model).solve_all(problems) and seen[1] == len(problems)
     assert {answer.outcome for answer in short} == {"out_of_tokens"}
