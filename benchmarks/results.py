@@ -1,7 +1,8 @@
 """Re-measures what the shipped model is said to reach, from its weights alone; prints markdown.
 
 The ten arithmetic tasks of the GPT-3 paper, products of 1 to 9 by 1 to 9 digits, quotients of 1 to 8 by 1 to 4 digits:
-problems of the test split, asked in words, greedy, one path. Run from the root of the repository:
+problems of the test split, asked in words, greedy, one path. Then products of 20 by 20 digits. Run from the root of the
+repository:
 ``python benchmarks/results.py --json results.json --out docs/images/products.png``.
 """
 
@@ -50,20 +51,20 @@ class Options:
     """Problems of each task of the GPT-3 paper; all that there are, where they are fewer."""
     n: int = 200
     """Problems of each size of products and quotients; all that there are, where they are fewer."""
-    twenty: int = 0
-    """Products of 20 by 20 digits, with votes on every subtask."""
-    votes: int = 3
-    """Ways in which each subtask of these is run."""
+    twenty: int = 100
+    """Products of 20 by 20 digits."""
+    votes: int = 1
+    """Ways in which each subtask of these is run before the majority decides."""
     quick: bool = False
-    """A first look: 100 problems of each task and 10 of each size at most."""
+    """A first look: 100 problems of each task, 10 of each size and 10 of 20 by 20 digits at most."""
     json: Path | None = None
     """Write what was found as JSON."""
     out: Path | None = None
     """Draw the accuracy of products and quotients by size."""
     seed: int = 0
     """Which problems."""
-    batch: int = 512
-    """Call stacks that are decoded together."""
+    batch: int = 1024
+    """Call stacks that a process decodes together."""
     processes: int = 0
     """Processes that share the work; 0: one for each core, four at most."""
 
@@ -93,9 +94,8 @@ class Measurement:
     """
 
     def __init__(self, options: Options) -> None:
-        self.options = (
-            replace(options, tasks=min(options.tasks, 100), n=min(options.n, 10)) if options.quick else options
-        )
+        few = replace(options, tasks=min(options.tasks, 100), n=min(options.n, 10), twenty=min(options.twenty, 10))
+        self.options = few if options.quick else options
         path = PRETRAINED if options.model is None else find_model(options.model)
         self.solver = Solver.load(path, batch=options.batch, seed=options.seed)
         self.display = Display(console=Console(stderr=True, highlight=False))
@@ -147,7 +147,7 @@ class Measurement:
         return answers
 
     def products_of_twenty_digits(self) -> str:
-        """Measures products far beyond the demonstrated sizes, with votes; returns a line."""
+        """Measures products in frames of at most ``LONGEST_CONTEXT`` tokens; returns a line."""
         options, level, config = self.options, Level("multiplication", 20, 20), self.solver.config
         self.solver.config = replace(config, frame_length=LONGEST_CONTEXT)
         self.solver.make_room([level])
@@ -159,7 +159,7 @@ class Measurement:
         longest = max(answer.longest_context for answer in answers)
         self.found["twenty"] = {**cell.as_dict(), "votes": options.votes, "longest_context": longest}
         return (
-            f"\n20 by 20 digits, {options.votes} votes a subtask: {percent(cell)} of {cell.n}, "
+            f"\n20 by 20 digits, equal subtasks shared, votes on each: {options.votes}: {percent(cell)} of {cell.n}, "
             f"{cell.tokens:,.0f} tokens, longest context {longest}"
         )
 

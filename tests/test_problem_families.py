@@ -21,7 +21,7 @@ from o1nano.envs.expression import Binary, Function, canonical, evaluate
 from o1nano.envs.pose import Level, Problem, draw, frame_accepts, frame_answer, read
 from o1nano.envs.problems import FAMILIES, family_of, register_family
 from o1nano.envs.problems.base import FunctionFamily
-from o1nano.envs.problems.countdown import Countdown
+from o1nano.envs.problems.countdown import PATIENCE, Countdown
 from o1nano.envs.problems.formulas import exact_value, formula, leaves, solvable
 from o1nano.envs.problems.gcd import GreatestCommonDivisor
 from o1nano.envs.registration import IDS
@@ -280,8 +280,8 @@ def test_the_search_tries_the_same_number_of_steps_where_there_is_no_right_one()
             assert spell([frame.tokens[index] for index in frame.slipped]) == " ".join(wrong)
             assert wrong == calls or (wrong == calls[:-1] and attempts[-1].endswith("<ok>"))
             tried_in["dead end" if wrong == calls else "solved"][len(calls)] += 1
-    assert max(tried_in["dead end"]) == 6 and tried_in["dead end"].most_common(1)[0][0] == 6
-    assert set(tried_in["solved"]) == {1, 2, 3, 4, 5, 6}
+    assert max(tried_in["dead end"]) == PATIENCE and tried_in["dead end"].most_common(1)[0][0] == PATIENCE
+    assert set(tried_in["solved"]) == set(range(1, PATIENCE + 1))
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_everything_is_measured_and_written(
     given = ("--tasks", 1, "--n", 1, "--twenty", 1, "--processes", 2, "--json", out, "--out", picture)
     measured(monkeypatch, model, *given)
     said = capsys.readouterr().out
-    for words in ("| 2D+ | What is 98 plus 45? | 1 |", "GPT-3 175B", "products: mean of 81 sizes", "votes a subtask"):
+    for words in ("| 2D+ | What is 98 plus 45? | 1 |", "GPT-3 175B", "products: mean of 81 sizes", "20 by 20 digits"):
         assert words in said
     found = json.loads(out.read_text())
     assert [len(found[name]) for name in ("tasks", "products", "quotients")] == [13, 81, 32]
@@ -110,7 +110,7 @@ def test_figures_are_those_of_the_answers(
 
     monkeypatch.setattr(Solver, "solve_all", solve_all)
     out = tmp_path / "results.json"
-    measured(monkeypatch, model, "--processes", 1, "--quick", "--tasks", 20, "--n", 5, "--json", out)
+    measured(monkeypatch, model, "--processes", 1, "--quick", "--tasks", 20, "--n", 5, "--twenty", 0, "--json", out)
     found, said = json.loads(out.read_text()), capsys.readouterr().out
     wrong = {
         cell["name"] for name in ("tasks", "products", "quotients") for cell in found[name] if cell["accuracy"] < 1

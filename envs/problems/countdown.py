@@ -20,7 +20,7 @@ from o1nano.envs.problems.formulas import Number, Step, exact_value, first_step,
 from o1nano.envs.vocab import ID, NOTHING, OK, REVISE, WRONG
 
 LARGEST = 10**6 - 1  # of the numbers and the target: bounds the cost of a verification
-_PATIENCE = 6  # candidates that the expert tries in a dead end of three numbers or more before it answers "_"
+PATIENCE = 3  # candidates that the expert tries in a dead end of three numbers or more before it answers "_"
 
 
 class Countdown(FunctionFamily):
@@ -109,8 +109,8 @@ class Countdown(FunctionFamily):
         right = first_step(target, given)
         if right is None and solvable(target, given):
             return []
-        mistakes = 0 if right else _PATIENCE
-        while right and mistakes < _PATIENCE - 1 and script.slips():
+        mistakes = 0 if right else PATIENCE
+        while right and mistakes < PATIENCE - 1 and script.slips():
             mistakes += 1
         order = range(len(steps)) if script.rng is None else script.rng.permutation(len(steps))
         dead_ends = (steps[index] for index in order if not solvable(target, steps[index].left_over))
