@@ -63,7 +63,7 @@ class Options:
     """Draw the accuracy of products and quotients by size."""
     seed: int = 0
     """Which problems."""
-    batch: int = 1024
+    batch: int = 512
     """Call stacks that a process decodes together."""
     processes: int = 0
     """Processes that share the work; 0: one for each core, four at most."""

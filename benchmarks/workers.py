@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable
-from math import ceil
 from multiprocessing.pool import Pool
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import torch as th
 
@@ -16,9 +16,13 @@ from o1nano.envs.pose import Problem
 from o1nano.policies.answers import Answer
 from o1nano.policies.search import Search
 
-MOST = 1024  # problems that are handed over at once: few enough to show progress, enough to decode together
+if TYPE_CHECKING:
+    from ctypes import Array, c_longlong
+
+    Counts = Array[c_longlong]
 
 _solver: Solver  # of a worker
+_done: Counts  # of all workers
 
 
 class Workers:
@@ -33,7 +37,9 @@ class Workers:
         self.solver, self.processes = solver, processes
         self.pool: Pool | None = None
         if processes > 1:
-            self.pool = multiprocessing.get_context("spawn").Pool(processes, _begin, (solver,))
+            context = multiprocessing.get_context("spawn")
+            self.done: Counts = context.Array("q", processes, lock=False)  # problems of each that are answered
+            self.pool = context.Pool(processes, _begin, (solver, self.done))
 
     def __enter__(self) -> Workers:
         return self
@@ -48,23 +54,28 @@ class Workers:
         """Answers problems by the solver's configuration as it is now; returns the answers in their order."""
         if self.pool is None:
             return self.solver.solve_all(problems, how, progress=progress)
-        parts = ceil(len(problems) / min(MOST, ceil(len(problems) / self.processes)))
-        # Every part has problems of all sizes, so none takes much longer than the others.
-        work = [(self.solver.config, problems[part::parts], how) for part in range(parts)]
-        found: list[list[Answer]] = []
-        for answers in self.pool.imap(_answer, work):
-            found.append(answers)
-            progress(sum(map(len, found)))
-        return [found[index % parts][index // parts] for index in range(len(problems))]
+        self.done[:] = [0] * self.processes
+        # Each has problems of all sizes, all at once: so the engine can decode those of like length together.
+        work = [(part, self.solver.config, problems[part :: self.processes], how) for part in range(self.processes)]
+        answering = self.pool.map_async(_answer, work, chunksize=1)
+        while not answering.ready():
+            answering.wait(0.5)
+            progress(sum(self.done))
+        found = answering.get()
+        return [found[index % self.processes][index // self.processes] for index in range(len(problems))]
 
 
-def _begin(solver: Solver) -> None:
-    global _solver
+def _begin(solver: Solver, done: Counts) -> None:
+    global _solver, _done
     th.set_num_threads(1)
-    _solver = solver
+    _solver, _done = solver, done
 
 
-def _answer(work: tuple[EnvConfig, list[Problem], Search | None]) -> list[Answer]:
-    config, problems, how = work
+def _answer(work: tuple[int, EnvConfig, list[Problem], Search | None]) -> list[Answer]:
+    part, config, problems, how = work
+
+    def progress(answered: int) -> None:
+        _done[part] = answered
+
     _solver.config = config
-    return _solver.solve_all(problems, how)
+    return _solver.solve_all(problems, how, progress=progress)
