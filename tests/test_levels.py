@@ -24,9 +24,11 @@ from o1nano.envs.arithmetic import ArithmeticEnv
 from o1nano.envs.episodes import EnvConfig
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.expert import ExpertPolicy
+from o1nano.envs.expression import Function
 from o1nano.envs.levels import UniformLevels, read_level
 from o1nano.envs.pose import Level, draw, stream
 from o1nano.envs.problems import FOUR_OPERATIONS
+from o1nano.envs.problems.countdown import LARGEST
 from o1nano.envs.vocab import PROBLEM
 from tests.runs import small_run
 from tests.tiny import tiny_network
@@ -191,4 +193,5 @@ def test_a_solver_makes_room_for_levels_beyond_its_training() -> None:
 @pytest.mark.parametrize("level", ["countdown/2x5", "countdown/3x6"])
 def test_targets_of_countdown_are_never_larger_than_accepted(level: str) -> None:
     for seed in range(60):
-        draw(read_level(level), np.random.default_rng(seed))
+        problem = draw(read_level(level), np.random.default_rng(seed))
+        assert isinstance(problem.expr, Function) and problem.expr.args[0] in range(1, LARGEST + 1)
