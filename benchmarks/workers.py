@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Callable
 from multiprocessing.pool import Pool
 from types import TracebackType
@@ -67,6 +68,7 @@ class Workers:
 
 def _begin(solver: Solver, done: Counts) -> None:
     global _solver, _done
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process ends the others
     th.set_num_threads(1)
     _solver, _done = solver, done
 
