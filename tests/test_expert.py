@@ -72,7 +72,7 @@ REFERENCE = [
     "<subtask> make 4 2 , 2 1 = <think> </think> _ <eos>",
     "<subtask> make 0 1 , 2 , 3 = <think> <call> 3 + 2 </call> «5» <wrong> <revise> <call> 3 - 2 </call> «1» <wrong> "
     "<revise> <call> 3 * 2 </call> «6» <wrong> </think> _ <eos>",
-    "<subtask> make 4 2 , 3 , 3 , 8 , 8 = <think> </think> 8 / ( 3 - 8 / 3 ) <eos>",
+    "<subtask> make 4 2 , 3 , 3 , 8 , 8 = <think> </think> 8 / ( 3 - ( 8 / 3 ) ) <eos>",
 ]
 REVISED = (
     r"<subtask> 5 0 5 \ 4 6 = <think> 8 <call> 4 6 * 8 </call> «2 1 5» <call> 5 0 5 - 2 1 5 </call> «- 7» <wrong> "

@@ -65,7 +65,7 @@ def test_other_levels_come_behind_the_four_operations_and_are_drawn_as_often() -
 
 
 def test_a_level_whose_frames_have_no_room_is_refused() -> None:
-    check_demonstrable(Level("game_of_24", 1), 128)
+    check_demonstrable(Level("game_of_24", 1), 192)
     with pytest.raises(ConfigurationError, match="game_of_24/1 with frame_length=48"):
         check_demonstrable(Level("game_of_24", 1), 48)
     with pytest.raises(ConfigurationError, match="at least 90000 for it"):

@@ -80,7 +80,7 @@ def functions(draw_from: st.DrawFn) -> Problem:
         ("7*x+4=4", "0"),
         ("make 24 from 3, 8", "8*3"),
         ("make 24 from 24", "24"),
-        ("make 24 from 3, 3, 8, 8", "8/(3-8/3)"),
+        ("make 24 from 3, 3, 8, 8", "8/(3-(8/3))"),
         ("make 25 from 3, 8", "_"),
         ("make 0 from 5, 0", "5*0"),
     ],
@@ -265,13 +265,15 @@ def test_countdown_can_be_solved_in_whole_numbers(size: int, seed: int) -> None:
 
 def test_the_search_tries_the_same_number_of_steps_where_there_is_no_right_one() -> None:
     """What was tried must not tell whether there is a right step: see ``Countdown``."""
-    tried_in: dict[str, Counter[int]] = {"dead end": Counter(), "solved": Counter()}
+    tried_in = {(kind, count): Counter[int]() for kind in ("dead end", "solved") for count in (3, 4)}
     for seed in range(60):
         rng = np.random.default_rng(seed)
-        for frame in demonstrate(draw(Level("game_of_24", 1), rng, "all"), rng, slip_rate=0.8)[1:]:
+        level = Level("countdown", 4) if seed % 4 == 0 else Level("game_of_24", 1)
+        for frame in demonstrate(draw(level, rng, "all"), rng, slip_rate=0.8)[1:]:
             prompt, text = bytes(frame.tokens[: frame.tokens.index(ID["="]) + 1]), spell(frame.tokens)
             assert frame_accepts(prompt, answered(frame.tokens)) is True, text
-            if TOKENS[frame.tokens[1]] != "make" or text.split("=")[0].count(",") < 3:
+            count = text.split("=")[0].count(",")
+            if TOKENS[frame.tokens[1]] != "make" or count not in (3, 4):
                 continue
             attempts = text.split("<think> ")[1].split(" </think>")[0].split(" <revise> ")
             calls = [attempt.split("<call> ")[1].split(" </call>")[0] for attempt in attempts]
@@ -279,9 +281,11 @@ def test_the_search_tries_the_same_number_of_steps_where_there_is_no_right_one()
             wrong = [call for call, attempt in zip(calls, attempts, strict=True) if attempt.endswith("_ <wrong>")]
             assert spell([frame.tokens[index] for index in frame.slipped]) == " ".join(wrong)
             assert wrong == calls or (wrong == calls[:-1] and attempts[-1].endswith("<ok>"))
-            tried_in["dead end" if wrong == calls else "solved"][len(calls)] += 1
-    assert max(tried_in["dead end"]) == PATIENCE and tried_in["dead end"].most_common(1)[0][0] == PATIENCE
-    assert set(tried_in["solved"]) == set(range(1, PATIENCE + 1))
+            tried_in["dead end" if wrong == calls else "solved", count][len(calls)] += 1
+    for count, patience in ((3, PATIENCE), (4, 2 * PATIENCE)):
+        dead_ends, solved = tried_in["dead end", count], tried_in["solved", count]
+        assert max(dead_ends) == patience and dead_ends.most_common(1)[0][0] == patience
+        assert set(solved) == set(range(1, patience + 1))
 
 
 @pytest.mark.parametrize(
@@ -303,7 +307,7 @@ def test_two_numbers_are_searched_in_order_and_to_the_end(prompt: str, tried: li
 
 def test_a_problem_that_needs_fractions_is_answered_without_steps() -> None:
     frames = demonstrate(read("make 24 from 3, 3, 8, 8"))
-    assert len(frames) == 2 and spell(frames[1].tokens).endswith("<think> </think> 8 / ( 3 - 8 / 3 ) <eos>")
+    assert len(frames) == 2 and spell(frames[1].tokens).endswith("<think> </think> 8 / ( 3 - ( 8 / 3 ) ) <eos>")
 
 
 # Everything through the environment.

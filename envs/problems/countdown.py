@@ -20,7 +20,7 @@ from o1nano.envs.problems.formulas import Number, Step, exact_value, first_step,
 from o1nano.envs.vocab import ID, NOTHING, OK, REVISE, WRONG
 
 LARGEST = 10**6 - 1  # of the numbers and the target: bounds the cost of a verification
-PATIENCE = 3  # candidates that the expert tries in a dead end of three numbers or more before it answers "_"
+PATIENCE = 3  # candidates that the expert tries in a dead end of three numbers before it answers "_"; twice it of more
 
 
 class Countdown(FunctionFamily):
@@ -56,7 +56,10 @@ class Countdown(FunctionFamily):
         return [keys[0], *sorted(keys[1:])]
 
     def answer(self, numbers: tuple[int, ...], least_first: bool) -> list[int]:
-        """Returns one of the right formulas, with whole numbers only if there is one; ``_`` if there is none."""
+        """Returns one of the right formulas, with whole numbers only if there is one; ``_`` if there is none.
+
+        Every operation but the last is in parentheses.
+        """
         found = formula(numbers[0], numbers[1:])
         return [NOTHING] if found is None else render(found, least_first)
 
@@ -69,7 +72,7 @@ class Countdown(FunctionFamily):
             found = parse(list(given), least_first)
         except ProblemError:
             return False
-        # Rendering it again tells leading zeros, signs and needless parentheses apart.
+        # Rendering it again tells leading zeros, signs, and parentheses round a number or twice apart.
         if isinstance(found, Function) or bytes(render(found, least_first)) != given:
             return False
         return sorted(leaves(found)) == sorted(rest) and exact_value(found) == target
@@ -109,9 +112,10 @@ class Countdown(FunctionFamily):
         right = first_step(target, given)
         if right is None and solvable(target, given):
             return []
-        mistakes = 0 if right else PATIENCE
-        while right and mistakes < PATIENCE - 1 and script.slips():
-            mistakes += 1
+        patience = PATIENCE if len(given) == 3 else 2 * PATIENCE
+        mistakes = 0 if right else patience
+        if right and script.rng is not None and script.slips():
+            mistakes = below(script.rng, patience)
         order = range(len(steps)) if script.rng is None else script.rng.permutation(len(steps))
         dead_ends = (steps[index] for index in order if not solvable(target, steps[index].left_over))
         return [*islice(dead_ends, mistakes), *([right] if right else [])]

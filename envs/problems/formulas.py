@@ -13,7 +13,7 @@ from functools import lru_cache, partial, reduce
 from itertools import combinations
 from typing import NamedTuple, cast
 
-from o1nano.envs.expression import PRECEDENCE, Binary, Expr
+from o1nano.envs.expression import Binary, Expr
 from o1nano.envs.vocab import DIVIDE, MINUS, PLUS, TIMES
 
 Number = int | Fraction
@@ -60,6 +60,8 @@ def plan(target: int, numbers: tuple[Number, ...], fractions: bool = False) -> E
     step = first_step(target, numbers, fractions)
     if step is None:
         return target if numbers == (target,) else None
+    if not step.rest:
+        return step.binary
     rest = plan(target, step.left_over, fractions)
     assert rest is not None
     return _substitute(rest, step.value, step.binary)
@@ -80,16 +82,19 @@ def first_step(target: int, numbers: tuple[Number, ...], fractions: bool = False
     return Step(found.left, found.op, found.right, _quotient(value, 1), tuple(rest))
 
 
-def _substitute(expr: Expr, leaf: Number, by: Binary, floor: int = 0) -> Expr | None:
-    """Replaces the first leaf of a value by an operation, in parentheses where it needs them; None without one."""
+def _substitute(expr: Expr, leaf: Number, by: Binary) -> Expr | None:
+    """Replaces the first leaf of a value by an operation in parentheses; None without one.
+
+    Always in parentheses, needed or not: what the smaller problem answered can then be copied as it is, token by token.
+    Left out where they are needless, they were what a trained model got wrong most (docs/log.md).
+    """
     if isinstance(expr, Binary):
-        own = PRECEDENCE[expr.op]
-        left = _substitute(expr.left, leaf, by, own)
+        left = _substitute(expr.left, leaf, by)
         if left is not None:
             return replace(expr, left=left)
-        right = _substitute(expr.right, leaf, by, own + 1)
+        right = _substitute(expr.right, leaf, by)
         return None if right is None else replace(expr, right=right)
-    return replace(by, parens=PRECEDENCE[by.op] < floor) if expr == leaf else None
+    return replace(by, parens=True) if expr == leaf else None
 
 
 def solvable(target: int, numbers: tuple[Number, ...]) -> bool:
