@@ -12,18 +12,18 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch as th
 import tyro
 from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.workers import Progress, Workers
 from evaluate import find_model
 from o1nano.agents.command_line import guarded, parse
 from o1nano.agents.evaluation import wilson
@@ -33,7 +33,7 @@ from o1nano.agents.solver import Solver
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.pose import Problem, Split, check_choice, read, split_of
 from o1nano.envs.problems.formulas import solvable, steps_from
-from o1nano.policies.answers import explore
+from o1nano.policies.answers import Answer, explore
 from o1nano.policies.choice import pass_at_k
 from o1nano.policies.search import HOTTEST
 from o1nano.policies.threads import Thinking
@@ -58,15 +58,15 @@ class Options:
     json: Path | None = None
     """Write what was found as JSON."""
     seed: int = 0
-    """Of the paths."""
+    """Of the paths, which depend on the number of processes too."""
     batch: int = 512
-    """Call stacks that are decoded together."""
-    threads: int = 0
-    """CPU threads; 0 leaves it to PyTorch."""
+    """Call stacks that a process decodes together."""
+    processes: int = 0
+    """Processes that share the work; 0: one for each core, four at most."""
 
     def validate(self) -> None:
         """Raises ``ConfigurationError`` on a value that makes no sense."""
-        for name, least in (("paths", 1), ("n", 0), ("seed", 0), ("batch", 1), ("threads", 0)):
+        for name, least in (("paths", 1), ("n", 0), ("seed", 0), ("batch", 1), ("processes", 0)):
             if not least <= getattr(self, name) <= 10**6:
                 raise ConfigurationError(f"--{name} {getattr(self, name)}; accepted: {least} to {10**6}")
         if not 0 <= self.temperature <= HOTTEST:
@@ -126,21 +126,28 @@ def table(right: Sequence[int], chances: Sequence[float], paths: int) -> list[di
     return rows
 
 
+def explored_by(
+    solver: Solver, problems: list[Problem], *, paths: int, temperature: float, progress: Progress
+) -> list[list[Answer]]:
+    """Returns some sampled paths of each problem."""
+    return explore(
+        solver.network, problems, solver.config, paths, temperature, Thinking(), solver.batch, solver.seed,
+        progress=progress,
+    )  # fmt: skip
+
+
 def measure() -> int:
     """Does what the flags say."""
     options = parse(Options, __doc__)
     options.validate()
-    if options.threads:
-        th.set_num_threads(options.threads)
     problems = chosen(options.split, options.n)
     chances = [chance(tuple(sorted(problem.expr.args[1:]))) for problem in problems]
-    solver = Solver.load(find_model(options.model))
+    solver = Solver.load(find_model(options.model), batch=options.batch, seed=options.seed)
     display = Display(console=Console(stderr=True, highlight=False))
     display.begin("Game of 24", len(problems) * options.paths)
-    explored = explore(
-        solver.network, problems, solver.config, options.paths, options.temperature, Thinking(), options.batch,
-        options.seed, progress=display.update,
-    )  # fmt: skip
+    work = partial(explored_by, paths=options.paths, temperature=options.temperature)
+    with Workers(solver, options.processes) as workers:
+        explored = workers.run(work, problems, display.update)
     display.end()
     right = [sum(path.correct for path in paths) for paths in explored]
     tokens = np.mean([path.tokens for paths in explored for path in paths])

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,7 +29,7 @@ from benchmarks.workers import Workers
 from evaluate import PRETRAINED, find_model
 from o1nano.agents.command_line import guarded, parse
 from o1nano.agents.evaluation import Cell, held_out, summarise, wilson
-from o1nano.agents.machine import cores, versions
+from o1nano.agents.machine import versions
 from o1nano.agents.progress import Display
 from o1nano.agents.reports import check_writable
 from o1nano.agents.solver import Solver
@@ -99,7 +100,7 @@ class Measurement:
         path = PRETRAINED if options.model is None else find_model(options.model)
         self.solver = Solver.load(path, batch=options.batch, seed=options.seed)
         self.display = Display(console=Console(stderr=True, highlight=False))
-        self.workers = Workers(self.solver, options.processes or min(4, cores()))
+        self.workers = Workers(self.solver, options.processes)
         self.found: dict[str, Any] = {"model": str(path), "versions": versions()}
 
     def run(self) -> None:
@@ -142,7 +143,7 @@ class Measurement:
     def answer(self, section: str, problems: list[Problem], how: Search | None = None) -> list[Answer]:
         """Answers problems, showing how many are done."""
         self.display.begin(section, len(problems))
-        answers = self.workers.answer(problems, how, self.display.update)
+        answers = self.workers.run(partial(Solver.solve_all, how=how), problems, self.display.update)
         self.display.end()
         return answers
 

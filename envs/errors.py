@@ -34,4 +34,4 @@ class StorageError(O1NanoError):
 
 
 class TeamError(O1NanoError):
-    """Of several processes that train together, one has ended."""
+    """Of several processes that work together, one has ended."""

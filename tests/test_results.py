@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import signal
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +17,11 @@ import torch as th
 
 from benchmarks import results
 from benchmarks.questions import Question, arithmetic_tasks, products, quotients
-from benchmarks.workers import Workers
+from benchmarks.workers import Progress, Workers
 from o1nano.agents import checkpoint
 from o1nano.agents.solver import Solver
 from o1nano.envs.episodes import EnvConfig
+from o1nano.envs.errors import TeamError
 from o1nano.envs.pose import Problem, read, split_of
 from o1nano.policies.answers import Answer
 from o1nano.policies.network import ReasoningNetwork
@@ -124,11 +129,37 @@ def test_several_processes_answer_as_one_does(model: Path) -> None:
     solver, seen = Solver.load(model), list[int]()
     problems = [problem for question in products(3) for problem in question.draw(5)]
     with Workers(solver, 2) as workers:
-        found = workers.answer(problems, None, seen.append)
+        found = workers.run(Solver.solve_all, problems, seen.append)
         solver.config = replace(solver.config, max_tokens=1)  # workers follow the solver
-        short = workers.answer(problems[:3], None, seen.append)
+        short = workers.run(Solver.solve_all, problems[:3], seen.append)
     assert found == Solver.load(model).solve_all(problems) and max(seen) <= len(problems)
     assert {answer.outcome for answer in short} == {"out_of_tokens"}
+
+
+def killed(solver: Solver, problems: list[Problem], *, progress: Progress) -> list[Answer]:
+    """Ends one process as a machine without memory does; the others go on for long."""
+    if problems == [read("1+1")]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+    return []
+
+
+def mistaken(solver: Solver, problems: list[Problem], *, progress: Progress) -> list[Answer]:
+    raise MemoryError(str(len(problems)))
+
+
+def test_an_error_of_a_process_is_raised_in_the_first(model: Path) -> None:
+    with pytest.raises(MemoryError, match="1"), Workers(Solver.load(model), 2) as workers:
+        workers.run(mistaken, [read("1+1"), read("1+2")], lambda done: None)
+
+
+def test_a_process_that_is_killed_ends_the_work(model: Path) -> None:
+    with (
+        pytest.raises(TeamError, match="a process has ended, perhaps for lack of memory; accepted: --processes 1"),
+        Workers(Solver.load(model), 2) as workers,
+    ):
+        workers.run(killed, [read("1+1"), read("1+2")], lambda done: None)
+    assert not multiprocessing.active_children()
 
 
 def test_a_mistake_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
