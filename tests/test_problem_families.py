@@ -288,6 +288,21 @@ def test_the_search_tries_the_same_number_of_steps_where_there_is_no_right_one()
         assert set(solved) == set(range(1, patience + 1))
 
 
+def test_a_formula_is_that_of_the_smaller_problem_with_a_number_replaced_by_what_made_it() -> None:
+    """In parentheses, needed or not: so a model learns to copy it. See ``formulas``."""
+    solved = re.compile(r"<call> ([^<]*) </call> ([^<]*) <call> make [^<]* </call> ([^<]*) <ok> </think> (.*) <eos>")
+    seen = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        for frame in demonstrate(draw(Level("countdown", 2 + seed % 3), rng, "all"), rng, slip_rate=0.4)[1:]:
+            if found := solved.search(spell(frame.tokens)):
+                step, value, smaller, written = found.groups()
+                value = value.removesuffix(" R 0")  # of a quotient
+                assert re.sub(rf"(?<!\d ){value}(?! \d)", f"( {step} )", smaller, count=1) == written
+                seen += 1
+    assert seen > 40
+
+
 @pytest.mark.parametrize(
     ("prompt", "tried"),
     [
