@@ -43,7 +43,12 @@ class Options:
 def fresh(options: Options, team: Team | None = None) -> TrainConfig:
     """Returns the configuration of a new run, in processes that have been started or are to be."""
     config = prepare(options.config, team)
-    Team(size=config.processes).part("ppo.n_envs", config.ppo.n_envs)
+    own = Team(size=config.processes).part("ppo.n_envs", config.ppo.n_envs)
+    if own * config.ppo.n_steps < 2:
+        raise ConfigurationError(
+            f"ppo.n_envs={config.ppo.n_envs} on {config.processes} processes with ppo.n_steps=1; "
+            "accepted: at least 2 actions of each process in an epoch"
+        )
     folder = Path("runs") / config.name
     if folder.exists():
         raise ConfigurationError(f"--name {config.name}: {folder} exists; accepted: a new name, or --resume {folder}")

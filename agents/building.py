@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from gymnasium.vector import AutoresetMode
 
-from o1nano.agents.config import PRODUCTS, SUMS, TrainConfig
+from o1nano.agents.config import TrainConfig
 from o1nano.agents.demonstrations import DemonstrationStream, demands
 from o1nano.agents.distributed import Team
 from o1nano.agents.evaluation import levels
@@ -17,7 +17,7 @@ from o1nano.envs.curriculum import AdaptiveCurriculum, Curriculum
 from o1nano.envs.episodes import EnvConfig
 from o1nano.envs.levels import LevelSource, UniformLevels, read_level
 from o1nano.envs.pose import Level, Problem, draw, stream
-from o1nano.envs.problems import FOUR_OPERATIONS
+from o1nano.envs.problems import FOUR_OPERATIONS, PRODUCTS, SUMS
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.policies.actor_critic import ReasoningPolicy
 
@@ -124,7 +124,7 @@ def build_model(config: TrainConfig, env_config: EnvConfig, source: LevelSource,
         credit=ppo.credit,
         advantage=ppo.advantage,
         depth=env_config.depth,
-        learning_rate=warm_up_and_decay(ppo.learning_rate),
+        learning_rate=warm_up_and_decay(ppo.learning_rate, config.epochs),
         n_steps=ppo.n_steps,
         batch_size=ppo.batch_size,
         n_epochs=ppo.n_epochs,
@@ -150,6 +150,10 @@ def build_model(config: TrainConfig, env_config: EnvConfig, source: LevelSource,
     )
 
 
-def warm_up_and_decay(peak: float, share: float = 0.02) -> Callable[[float], float]:
-    """Returns a schedule of the remaining progress: up to the peak over the first share of a run, then down to 0."""
-    return lambda remaining: peak * min(1.0, (1 - remaining) / share) * remaining
+def warm_up_and_decay(peak: float, epochs: int, share: float = 0.02) -> Callable[[float], float]:
+    """Returns a schedule of the remaining progress: up to the peak over the first share of a run, then down.
+
+    Stable-Baselines3 asks for the rate of an epoch when its rollout is done: of the last one nothing remains then, and
+    it learns at the rate of one epoch before the end, not at 0.
+    """
+    return lambda remaining: peak * min(1.0, (1 - remaining) / share) * min(1.0, remaining + 1 / max(1, epochs))

@@ -14,11 +14,10 @@ from o1nano.agents.warm_start import WarmStartConfig
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.levels import read_level
 from o1nano.envs.pose import Level
+from o1nano.envs.problems import PRODUCTS, SUMS
 from o1nano.policies.transformer import TransformerConfig
 
 T = TypeVar("T")
-
-SUMS, PRODUCTS = ("addition", "subtraction"), ("multiplication", "division")
 
 
 @dataclass(frozen=True)

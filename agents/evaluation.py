@@ -9,6 +9,7 @@ from typing import Any
 
 from o1nano.envs.levels import sizes
 from o1nano.envs.pose import Level, Phrasing, Problem, draw, stream
+from o1nano.envs.problems import PRODUCTS, SUMS
 from o1nano.policies.answers import Answer
 
 
@@ -60,7 +61,7 @@ def wilson(correct: int, n: int, z: float = 1.96) -> tuple[float, float]:
 
 def levels(sums: int, products: int) -> list[Level]:
     """The cells of the standard table: sizes 1 to ``sums`` of sums and differences, 1 to ``products`` of the others."""
-    return sizes(("addition", "subtraction"), (1, sums)) + sizes(("multiplication", "division"), (1, products))
+    return sizes(SUMS, (1, sums)) + sizes(PRODUCTS, (1, products))
 
 
 def held_out(cells: Sequence[Level], n: int, seed: int = 0, phrasing: Phrasing = "mixed") -> list[Problem]:

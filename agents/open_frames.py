@@ -18,7 +18,7 @@ import numpy.typing as npt
 from o1nano.agents.credit import Credit, judge
 from o1nano.agents.packing import ClosedFrame, Floats
 from o1nano.envs.pose import is_sensible
-from o1nano.envs.vocab import END_CALL, EOS, EQUALS, PAD, SUBTASK
+from o1nano.envs.vocab import CALL, END_CALL, EOS, EQUALS, PAD, SUBTASK
 
 # What is known of the frames of an environment, and of an environment.
 _OF_FRAMES = ("_tokens", "_value", "_log_prob", "_reward", "_time", "_acted", "_misled")
@@ -158,9 +158,11 @@ class OpenFrames:
             self._ended.append(frame)
 
     def _asked_sensibly(self, env: int, depth: int) -> bool:
-        """Whether the frame at a depth has a use for what it asked of the frame above it."""
-        asker, question = (frame.tobytes() for frame in self._tokens[env, depth : depth + 2])
-        return is_sensible(*(frame[: frame.index(EQUALS) + 1] for frame in (asker, question)))
+        """Whether the frame at a depth, which waits, has a use for what it asked."""
+        asker = self._tokens[env, depth].tobytes().rstrip(b"\0")
+        # Its own words: the frame above may have handed the question on by tail calls, and show another one.
+        question = bytes([SUBTASK, *asker[asker.rindex(CALL) + 1 :], EQUALS])
+        return is_sensible(asker[: asker.index(EQUALS) + 1], question)
 
     def _take(self, env: int, depth: int) -> ClosedFrame:
         positions = np.flatnonzero(self._acted[env, depth])

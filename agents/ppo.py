@@ -18,6 +18,7 @@ from o1nano.agents.credit import Advantage, Credit
 from o1nano.agents.distributed import JointThreshold, Team
 from o1nano.agents.frames import FrameRolloutBuffer
 from o1nano.envs.grammar import Grammar
+from o1nano.envs.pose import stream
 from o1nano.policies.actor_critic import PackedFrames, ReasoningPolicy
 from o1nano.policies.network import ReasoningNetwork
 
@@ -97,7 +98,8 @@ class FramePPO(PPO):
         th.manual_seed(seed)
         self.action_space.seed(seed)
         if self.env is not None:
-            self.env.seed(seed)
+            # Hashed: environment i has the seed s + i, so runs with seeds s and s + 1 would share their problems.
+            self.env.seed(int(stream("environments", seed).integers(2**31)))
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> bool:
         """Begins every rollout with an empty cache, so that a resumed one, which has no other, is the same."""

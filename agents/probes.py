@@ -91,8 +91,8 @@ def revise(solver: Solver, problems: Sequence[Problem]) -> dict[str, float | int
         problems: Divisions.
 
     Returns:
-        The number of frames; of those with a wrong guess the share that is right as planted (none, by construction)
-        and in the end; of those with the right guess the share that the model talks itself out of.
+        The number of frames; of those with a wrong guess the share that is right in the end; of those with the right
+        guess the share that the model talks itself out of.
     """
     answers = solver.solve_all(problems, Search(), keep_frames=True)
     prompts = dict.fromkeys(
@@ -119,7 +119,6 @@ def revise(solver: Solver, problems: Sequence[Problem]) -> dict[str, float | int
 
     return {
         "frames": len(right),
-        "wrong guess, first attempt right": 0.0,
         "wrong guess, right in the end": share(wrong, right=True),
         "right guess, wrong in the end": share(right, right=False),
     }

@@ -11,16 +11,14 @@ from stable_baselines3.common.logger import HParam, Logger, TensorBoardOutputFor
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from o1nano.agents.figures import as_image, learning_curve
+from o1nano.envs.problems import FOUR_OPERATIONS
 
 NOT_TEXT = ("stdout", "log", "json", "csv")
 _EVENTS = "events.out.tfevents.*"
 LAYOUT = {
     "learning": {
         "solved": ["Multiline", ["warm_start/accuracy", "rollout/success_rate", "evaluation/average"]],
-        **{
-            family: ["Multiline", [f"accuracy/{family}/.*"]]
-            for family in ("addition", "subtraction", "multiplication", "division")
-        },
+        **{family: ["Multiline", [f"accuracy/{family}/.*"]] for family in FOUR_OPERATIONS},
         "largest open sizes": ["Multiline", ["curriculum/.*"]],
     },
     "answers": {
@@ -56,18 +54,16 @@ class RunLogger(Logger):
         scale: Processes that take each step.
     """
 
-    scale = 1
-
     def __init__(self, folder: Path, state: Mapping[str, Any] | None = None) -> None:
         self.folder = folder
-        state = state or {"start": 0, "step": 0, "events": {}, "pending": []}
+        state = state or {"start": 0, "step": 0, "scale": 1, "events": {}, "pending": []}
         for path in folder.glob(_EVENTS):
             size = state["events"].get(path.name)
             if size is None:
                 path.unlink()
             else:
                 os.truncate(path, size)
-        self.start, self.step = state["start"], state["step"]
+        self.start, self.step, self.scale = state["start"], state["step"], state["scale"]
         self.events = _Events(folder, self.step + 1 if state["events"] else None)
         super().__init__(str(folder), [self.events])
         for key, value, count, excluded in state["pending"]:
@@ -86,7 +82,7 @@ class RunLogger(Logger):
             for key, value in self.name_to_value.items()
         ]
         sizes = {path.name: path.stat().st_size for path in self.folder.glob(_EVENTS)}
-        return {"start": self.start, "step": self.step, "events": sizes, "pending": pending}
+        return {"start": self.start, "step": self.step, "scale": self.scale, "events": sizes, "pending": pending}
 
     def describe(self, config: Mapping[str, Any]) -> None:
         """Writes the configuration as a table, and the layout of the page of custom scalars."""

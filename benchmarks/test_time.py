@@ -32,7 +32,7 @@ from o1nano.policies.search import check
 from o1nano.policies.threads import Thinking
 
 WAYS: tuple[Select, ...] = get_args(Select)
-Found = tuple[list[list[Answer]], list[list[int]], float]
+Found = tuple[list[list[Answer]], list[list[int]]]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def interval(values: npt.NDArray[np.float64], rng: np.random.Generator, samples:
 
 def accuracy_of(found: Found, k: int, way: Select, options: Options) -> npt.NDArray[np.float64]:
     """Returns for each problem the chance that k of its paths lead to a right choice."""
-    explored, passed, _ = found
+    explored, passed = found
     rng = stream("subsets", k, way)
     out = []
     for paths, scores in zip(explored, passed, strict=True):
@@ -109,7 +109,7 @@ def paths_against_tokens(solver: Solver, name: str, options: Options) -> dict[st
     for k in counts:
         row = f"{k:6}"
         for way in WAYS:
-            accuracy = accuracy_of((explored, passed, seconds), k, way, options)
+            accuracy = accuracy_of((explored, passed), k, way, options)
             low, high = interval(accuracy, rng)
             curves[way].append((k * tokens, float(accuracy.mean()), low, high))
             row += f"{f'{accuracy.mean():.1%} [{low:.1%}, {high:.1%}]':>23}"

@@ -121,8 +121,10 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
         self._steps[...], self._ended[...] = state["steps"], state["ended"]
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
-        """Returns ``[N, V]``: which tokens are legal next."""
-        return self.episodes.stacks.masks()
+        """Returns ``[N, V]``: which tokens are legal next; all of them where the next step is a reset."""
+        masks = self.episodes.stacks.masks()
+        masks[self._ended] = True
+        return masks
 
     def _end(self, ended: Ints, outcome: Array, observations: Array, infos: dict[str, Any]) -> dict[str, Any]:
         """Reports episodes; under SAME_STEP also begins the next ones, whose first observations take their rows.

@@ -38,14 +38,20 @@ def is_number(text: str) -> bool:
 
 
 def claim(problem: Problem, text: str) -> Claim | None:
-    """Returns what an answer claims; None where there is nothing to check: no number, or no single operation."""
+    """Returns what an answer claims; None where there is nothing to check: no number, or no single operation.
+
+    Nor is there with a remainder that the divisor still goes into: ``q * b + r = a`` holds of every one of those.
+    """
     task = problem.expr
     if not (isinstance(task, Binary) and isinstance(task.left, int) and isinstance(task.right, int)):
         return None
     found = _RESULT.fullmatch(text)
     if found is None or (found["rest"] and task.op != DIVIDE):
         return None
-    return Claim(task.op, task.left, task.right, int(found["result"]), int(found["rest"] or 0))
+    rest = int(found["rest"] or 0)
+    if rest and rest >= abs(task.right):
+        return None
+    return Claim(task.op, task.left, task.right, int(found["result"]), rest)
 
 
 def inverse(claims: Sequence[Claim], ask: Ask) -> list[bool]:

@@ -17,6 +17,7 @@ from o1nano.policies.cache import CacheView, FrameCache
 from o1nano.policies.captured import CapturedStep
 from o1nano.policies.coordinates import Coordinates, coordinates
 from o1nano.policies.network import ReasoningNetwork
+from o1nano.policies.weights import WeightWatch
 
 Inputs = tuple[th.Tensor, Coordinates, th.Tensor, CacheView]
 
@@ -45,8 +46,7 @@ class Decoder:
         self.state = np.zeros(rows, dtype=np.uint8)
         self._captured = CapturedStep(network, self.cache, bf16) if captured else None
         self._columns = np.arange(frame_length)
-        self._parameters = list(network.parameters())
-        self._version = -1
+        self._weights = WeightWatch(network)
 
     @th.no_grad()
     def step(self, observations: npt.NDArray[np.integer]) -> tuple[th.Tensor, th.Tensor]:
@@ -58,11 +58,9 @@ class Decoder:
         Returns:
             ``[N, V]`` log-probabilities and ``[N]`` values.
         """
-        version = sum(parameter._version for parameter in self._parameters)
-        if version != self._version:
+        if self._weights.changed():
             self.cache.clear()
             self.state[:] = State.EMPTY  # of no tokens, like the cache
-            self._version = version
         shown = observations.astype(np.uint8, copy=False)
         length = np.maximum((shown != PAD).sum(1), 1)
         self._align(shown, length)

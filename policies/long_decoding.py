@@ -17,6 +17,7 @@ from o1nano.envs.vocab import EQUALS, PAD, PROBLEM
 from o1nano.policies.blocks import BlockCache
 from o1nano.policies.coordinates import Coordinates, coordinates, further_coordinates
 from o1nano.policies.network import ReasoningNetwork
+from o1nano.policies.weights import WeightWatch
 
 
 @dataclass(slots=True)
@@ -62,7 +63,7 @@ class LongDecoder:
         self.network, self.chunk, self.block, self.flat = network, chunk, block, flat
         self.device = next(network.parameters()).device
         self.frames: list[OpenFrame] = []
-        self._version = -1
+        self._weights = WeightWatch(network)
 
     @property
     def bytes(self) -> int:
@@ -79,10 +80,8 @@ class LongDecoder:
         Returns:
             ``[1, V]`` log-probabilities and ``[1]`` values.
         """
-        version = sum(parameter._version for parameter in self.network.parameters())
-        if version != self._version:
+        if self._weights.changed():
             self.frames.clear()
-            self._version = version
         tokens = observations[0].astype(np.uint8, copy=False)
         tokens = tokens[: max(int((tokens != PAD).sum()), 1)]
         row = th.from_numpy(tokens.astype(np.int64))[None]

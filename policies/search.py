@@ -100,9 +100,12 @@ def check(
         for (place, _), right in zip(claims, test([claim for _, claim in claims], ask), strict=True):
             score[place] += right
     passed = [[score[index, path.text] for path in paths] for index, paths in enumerate(explored)]
-    # Checks of all problems run together; each problem pays an equal part of them for each of its answers.
-    share = [replace(answer, paths=0) for answer in ledger]
-    return passed, [share[index :: len(explored)] for index in range(len(explored))]
+    # Checks of all claims run together, and each claim pays an equal part of their tokens for its problem.
+    cost: list[list[Answer]] = [[] for _ in explored]
+    for number, answer in enumerate(ledger):
+        (index, _), _ = claims[number % len(claims)]
+        cost[index].append(replace(answer, paths=0, depth=0, longest_context=0))
+    return passed, cost
 
 
 def _sensible(text: str, frame_length: int) -> Problem | None:

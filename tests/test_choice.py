@@ -81,6 +81,8 @@ def test_checks_pass_what_is_right_and_catch_what_they_can(op: str, left: int, r
     bad = good._replace(result=good.result + error)
     if not error or (op != "-" and bad.result < 0) or (op == "-" and (good.result < 0) != (bad.result < 0)):
         return
+    if op == "/":  # one time less: the remainder is no remainder, whatever the checks would say of the sum
+        assert claim(problem, f"{good.result - 1} R {good.rest + right}") is None
     if op in "+-" or (right and left):
         assert inverse([bad], exactly) == [False]
     factor = right if op == "/" else 1
@@ -116,7 +118,13 @@ def test_a_model_that_does_not_answer_fails_its_checks() -> None:
 
 @pytest.mark.parametrize(
     ("problem", "text"),
-    [("(1+2)*3", "9"), ("gcd(48,36)", "12"), *(("98+45", text) for text in ("", "_", "4*(2", "143 R 3", "143 R"))],
+    [
+        ("(1+2)*3", "9"),
+        ("gcd(48,36)", "12"),
+        ("914/64", "13 R 82"),
+        ("16/4", "3 R 4"),
+        *(("98+45", text) for text in ("", "_", "4*(2", "143 R 3", "143 R")),
+    ],
 )
-def test_only_single_operations_are_claims(problem: str, text: str) -> None:
+def test_only_single_operations_with_possible_remainders_are_claims(problem: str, text: str) -> None:
     assert claim(read(problem), text) is None

@@ -111,6 +111,13 @@ def change_by_optimizer(network: ReasoningNetwork) -> None:
     optimizer.step()
 
 
+def change_by_fused_optimizer(network: ReasoningNetwork) -> None:
+    """Which leaves the versions of the parameters as they were."""
+    optimizer = th.optim.AdamW(network.parameters(), 0.5, fused=True)
+    sum(parameter.square().sum() for parameter in network.parameters()).backward()
+    optimizer.step()
+
+
 def change_by_loading(network: ReasoningNetwork) -> None:
     network.load_state_dict(tiny_network(seed=5).state_dict())
 
@@ -120,7 +127,9 @@ def change_one_weight_in_place(network: ReasoningNetwork) -> None:
         network.trunk.blocks[0].attention.inputs.weight += 3.0
 
 
-@pytest.mark.parametrize("change", [change_by_optimizer, change_by_loading, change_one_weight_in_place])
+@pytest.mark.parametrize(
+    "change", [change_by_optimizer, change_by_fused_optimizer, change_by_loading, change_one_weight_in_place]
+)
 def test_the_cache_notices_changed_weights(change: Any) -> None:
     network = tiny_network()
     decoder = Decoder(network, 1, 16)

@@ -32,6 +32,7 @@ from o1nano.policies.actor_critic import ReasoningPolicy
 from tests.processes import DIED, together
 from tests.runs import SMALL_RUN, flags
 from tests.test_frames import like_structure
+from tests.test_resume import scalars
 from tests.tiny import TINY, shake, tiny_network, vec_env
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -188,13 +189,16 @@ def test_a_run_of_two_processes_agrees_with_itself_and_resumes_exactly(tmp_path:
     cut = tmp_path / "cut" / "run"
     together(tmp_path / "b", lambda team: whole_run(team, cut, ("warm_start", 2)))
     together(tmp_path / "c", lambda team: whole_run(team, cut, ("ppo", 1), resume=True))
+    together(tmp_path / "d", lambda team: whole_run(team, cut, ("after", 1), resume=True))
     with pytest.raises(CheckpointError, match="2 processes on 1; accepted: 2, as it began with"):
         Run.resume(cut, Display(quiet=True))
-    again = together(tmp_path / "d", lambda team: whole_run(team, cut, resume=True))
+    again = together(tmp_path / "e", lambda team: whole_run(team, cut, resume=True))
     for expected, given in zip((first, second), again, strict=True):
         for name in set(expected) - {"steps"}:
             assert same(expected[name], given[name]), name
     assert (folder / "results.json").read_bytes() == (cut / "results.json").read_bytes()
+    assert scalars(folder) == scalars(cut)
+    assert [step for step, _ in scalars(cut)["final/average_after"]] == [max(first["history"])[0] + first["steps"]]
 
 
 def test_statistics_are_of_the_episodes_of_all_processes(tmp_path: Path) -> None:

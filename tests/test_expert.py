@@ -221,3 +221,10 @@ def test_the_expert_policy_solves_every_problem_from_observations_alone(
         observation, reward, terminated, _, info = env.step(expert.predict(observation[None])[0])
     assert (reward, info["outcome"]) == (1.0, "answered")
     assert info["answer"] == info["expected"] == problem.answer_text
+
+
+def test_a_quotient_that_is_no_digit_cannot_be_demonstrated() -> None:
+    """The grammar lets an agent ask for it; the expert must not answer with a token that there is not."""
+    shown = np.array([ids("<subtask> 9 9 9 9 \\ 1 = <think>")], dtype=np.uint8)
+    with pytest.raises(ProblemError, match=r"9999\\1 is no digit; accepted: a quotient from 0 to 9"):
+        ExpertPolicy().predict(shown)

@@ -10,6 +10,7 @@ import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 
+from o1nano.agents.building import warm_up_and_decay
 from o1nano.agents.frames import FrameRolloutBuffer
 from o1nano.agents.packing import ClosedFrame
 from o1nano.agents.ppo import FramePPO
@@ -428,9 +429,36 @@ def test_a_wrong_answer_to_a_senseless_question_does_not_excuse_the_asker() -> N
     assert outcomes(learned("blame", "24/2", sensible)) == {"2 / 2": 0}
 
 
+def test_a_question_that_was_handed_on_is_still_the_one_that_was_asked() -> None:
+    handed_on = "<think> <call> 4 2 / 2 </call> <think> <call> ( 4 - 2 ) - 3 </call> <think> <goto> 2 - 3 = "
+    script = handed_on + "<think> </think> 9 <eos> </think> 9 R 0 <eos> </think> 9 <eos>"
+    # 24 / 2 has no use for (4 - 2) - 3; that the answer came from a sensible 2 - 3 behind it is no excuse.
+    assert outcomes(learned("blame", "24/2", script))["4 2 / 2"] == 0
+
+
 def test_who_waits_for_an_answer_to_a_senseless_question_when_a_limit_ends_the_episode_is_at_fault() -> None:
     script = ASKS_NONSENSE + "<think> <ok> <ok>"
     emitted = len(script.split())
     assert outcomes(learned("blame", "24/2", script, max_tokens=emitted)) == {"4 2 / 2": 0, "4 2 - - 1": 0}
     sensible = script.replace("4 2 - - 1", "2 / 2")
     assert outcomes(learned("blame", "24/2", sensible, max_tokens=len(sensible.split()))) == {"2 / 2": 0}
+
+
+def test_neighbouring_seeds_are_other_experiments() -> None:
+    """Environment i of a vector has the seed s + i: taken as it is, seeds 0 and 1 would share all problems but one."""
+    posed = []
+    for seed in (0, 1):
+        model = frame_ppo(16, env={"digits": (4, 4)})
+        model.set_random_seed(seed)
+        assert model.env is not None
+        posed.append({row.tobytes() for row in np.asarray(model.env.reset())})
+    assert len(posed[0]) == len(posed[1]) == 16 and not posed[0] & posed[1]
+
+
+def test_every_epoch_learns_the_last_one_too() -> None:
+    """Stable-Baselines3 asks for the rate after each rollout, when 1 - 1/E, ..., 0 of a run of E epochs remain."""
+    for epochs, expected in ((1, [1.0]), (4, [1.0, 0.75, 0.5, 0.25])):
+        rate = warm_up_and_decay(1.0, epochs)
+        assert [rate(1 - (epoch + 1) / epochs) for epoch in range(epochs)] == pytest.approx(expected)
+    long = warm_up_and_decay(2.0, 100)
+    assert [long(1 - epoch / 100) for epoch in (1, 2, 100)] == pytest.approx([1.0, 1.98, 0.02])  # up in two, then down

@@ -52,7 +52,7 @@ def test_imports_are_absolute_and_run_one_way(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("*.py")), ids=lambda path: path.name)
 def test_scripts_import_absolutely(path: Path) -> None:
-    assert violations(path, "scripts") == [] or path.name == "setup.py"
+    assert violations(path, "scripts") == []
 
 
 @pytest.mark.parametrize(

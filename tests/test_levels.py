@@ -190,6 +190,11 @@ def test_a_solver_makes_room_for_levels_beyond_its_training() -> None:
     assert solver.config == before
 
 
+def test_numbers_of_countdown_that_are_larger_than_accepted_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="numbers of 7 digits in Countdown; accepted: at most 6"):
+        draw(read_level("countdown/2x7"), np.random.default_rng(0))
+
+
 @pytest.mark.parametrize("level", ["countdown/2x5", "countdown/3x6"])
 def test_targets_of_countdown_are_never_larger_than_accepted(level: str) -> None:
     for seed in range(60):

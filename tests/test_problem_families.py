@@ -154,6 +154,12 @@ def test_every_right_formula_is_accepted(text: str) -> None:
     assert read("make 24 from 4, 7, 8, 8").accepts(bytes(tokenize(text)))
 
 
+@given(st.integers(1, 3), st.integers(1, 3), st.integers(0, 2**32 - 1))
+def test_operands_of_gcd_have_at_most_the_digits_of_their_level(size: int, other: int, seed: int) -> None:
+    for level in (Level("gcd", size), Level("gcd", size, other)):
+        assert max(numbers_of(draw(level, np.random.default_rng(seed), "all"))) < 10 ** max(size, other)
+
+
 @pytest.mark.parametrize("text", ["8/(3-8/3)", "(8/(3-8/3))"])
 def test_fractions_are_exact(text: str) -> None:
     assert read("make 24 from 3, 3, 8, 8").accepts(bytes(tokenize(text)))

@@ -390,6 +390,20 @@ def test_the_checks_are_problems_that_the_model_solves(scripted: list[tuple[byte
     assert answers["check"][0].tokens > answers["majority"][0].tokens
 
 
+def test_checks_are_paid_by_the_problems_whose_answers_they_check() -> None:
+    problems = read("gcd(48,36)"), read("98+45"), read("12+34")
+    said = [["12"], ["143", "133"], ["46"]]
+    explored = [
+        [Answer(problem, text, True, "answered", 1, 1, 1, 0, 1, 9, 0) for text in texts]
+        for problem, texts in zip(problems, said, strict=True)
+    ]
+    passed, cost = check(tiny_network(), explored, WIDE)
+    tokens = [sum(answer.tokens for answer in spent) for spent in cost]
+    assert passed[0] == [0] and tokens[0] == 0 < tokens[2]
+    assert len(cost[1]) >= 2 * len(cost[2]) - 2  # two claims; what is left over is dealt from the first on
+    assert all((answer.paths, answer.depth, answer.longest_context) == (0, 0, 0) for answer in cost[1])
+
+
 @given(st.integers(0, 2**64 - 1), st.integers(0, 10**6))
 def test_random_numbers_depend_on_their_place(stream: int, count: int) -> None:
     one = uniforms(np.array([stream], dtype=np.uint64), np.array([count]))

@@ -35,6 +35,16 @@ def pair(mode: AutoresetMode, steps: int | None = None, **config: Any) -> tuple[
     return native, SyncVectorEnv([single] * N, autoreset_mode=mode)
 
 
+def test_every_action_is_legal_where_the_next_step_is_a_reset() -> None:
+    """A masked policy of anybody's needs one: of no legal action its probabilities are no numbers."""
+    envs = pair(AutoresetMode.NEXT_STEP)[0]
+    envs.reset(seed=0)
+    terminated = envs.step(np.full(N, ids("<eos>")[0]))[2]  # illegal at the beginning
+    assert terminated.all() and envs.action_masks().all()
+    envs.step(np.zeros(N, dtype=np.int64))
+    assert envs.action_masks().any(1).all() and not envs.action_masks().all()
+
+
 def half_expert(seed: int) -> Actor:
     """The first half of the rows plays like the expert, the others at random, sometimes illegally."""
     expert, rng = ExpertPolicy(), np.random.default_rng(seed)

@@ -25,7 +25,8 @@ from o1nano.envs.problems.total import ListSum
 from o1nano.envs.vocab import DIVIDE, FUNCTIONS, ID, MINUS, PLUS, QUOTIENT_DIGIT, ROOT_FUNCTIONS, TIMES, TOKENS
 
 FAMILIES: dict[str, Family[Any]] = {}
-FOUR_OPERATIONS = ("addition", "subtraction", "multiplication", "division")
+SUMS, PRODUCTS = ("addition", "subtraction"), ("multiplication", "division")
+FOUR_OPERATIONS = (*SUMS, *PRODUCTS)
 _BY_OPERATOR = {
     PLUS: "addition",
     MINUS: "subtraction",

@@ -12,7 +12,7 @@ from typing import cast
 
 import numpy as np
 
-from o1nano.envs.errors import ProblemError
+from o1nano.envs.errors import ConfigurationError, ProblemError
 from o1nano.envs.expression import Function, render
 from o1nano.envs.parser import parse
 from o1nano.envs.problems.base import FunctionFamily, Script, below, draw_number
@@ -36,6 +36,8 @@ class Countdown(FunctionFamily):
         By default the numbers are those of the television show, 1 to 10 and at most one of 25, 50, 75 and 100; with
         ``other`` they have at most so many digits. Values on the way have at most two digits more.
         """
+        if other is not None and other > len(str(LARGEST)):
+            raise ConfigurationError(f"numbers of {other} digits in Countdown; accepted: at most {len(str(LARGEST))}")
         count = min(size + 1, 6)
         if other is None:
             numbers = [int(number) for number in rng.integers(1, 11, count)]

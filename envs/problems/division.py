@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from o1nano.envs.errors import ProblemError
 from o1nano.envs.expression import Binary, answer
 from o1nano.envs.problems.base import Script, TwoOperands, below, draw_number
 from o1nano.envs.problems.subtraction import write_columns
@@ -58,6 +59,8 @@ class Division(TwoOperands):
             script.write(ZERO, OK)
             return
         digit, low, high = left // right, 0, 9
+        if digit > high:
+            raise ProblemError(f"{left}\\{right} is no digit; accepted: a quotient from 0 to 9")
         for _ in range(_WRONG_GUESSES):
             if low == high or not script.slips():
                 break

@@ -28,7 +28,7 @@ class GreatestCommonDivisor(FunctionFamily):
         first = draw_number(rng, size)
         second = draw_number(rng, 1 + below(rng, size) if other is None else other)
         if rng.random() < 0.5:
-            divisor = draw_number(rng, 1 + below(rng, size)) + 1
+            divisor = max(draw_number(rng, 1 + below(rng, size)), 1)
             first, second = (number - number % divisor or divisor for number in (first, second))
         return self.of(first, second) if rng.random() < 0.5 else self.of(second, first)
 
