@@ -88,11 +88,18 @@ class Options:
             raise ConfigurationError("several of --ask, --interactive, --problems and --probe; accepted: one of them")
         if self.json is not None and (self.ask is not None or self.interactive):
             raise ConfigurationError("--json with --ask or --interactive; accepted: with --problems, or a measurement")
+        if self.search.select == "oracle" and (self.ask is not None or self.interactive):
+            raise ConfigurationError(
+                "--select oracle, which looks at the solution, with --ask or --interactive; accepted: another way"
+            )
         if self.probe and (self.search != Search() or self.show_reasoning):
             raise ConfigurationError("--probe with flags of a search or --show-reasoning; accepted: one greedy path")
         find_device(self.device)
         if self.json is not None:
             check_writable("--json", self.json)
+            for given in (self.problems, self.model):
+                if given is not None and self.json.exists() and given.exists() and self.json.samefile(given):
+                    raise ConfigurationError(f"--json {self.json}, which is read too; accepted: another file")
 
 
 class Session:
@@ -102,14 +109,17 @@ class Session:
         self.options, self.console = options, Console(highlight=False)
         path = find_model(options.model)
         self.solver = Solver.load(path, find_device(options.device), options.batch, options.seed)
-        if options.model is None and not options.quiet:
-            print(f"evaluate.py: the model is {path}", file=sys.stderr)
-        # Beside the answers, not among them; a single question needs none.
+        self.unnamed = path if options.model is None and not options.quiet else None
+        # Beside the answers, not among them; nothing of it stays where somebody waits for one answer.
         asking = options.ask is not None or options.interactive
-        self.display = Display(console=Console(stderr=True, quiet=options.quiet or asking, highlight=False))
+        console = Console(stderr=True, quiet=options.quiet, highlight=False)
+        self.display = Display(console=console, transient=asking)
 
     def solve(self, problems: list[Problem]) -> list[Answer]:
-        """Answers problems as the options say."""
+        """Answers problems as the options say; before the first, names a model that was not named."""
+        if self.unnamed is not None:
+            print(f"evaluate.py: the model is {self.unnamed}", file=sys.stderr)
+            self.unnamed = None
         how = self.options.search
         self.display.begin("solving", len(problems) * how.paths)
         answers = self.solver.solve_all(problems, how, self.options.show_reasoning, self.display.update)
@@ -151,7 +161,7 @@ class Session:
         lines = read_problems(path, self.solver.config.frame_length)
         for line in lines:
             if line.error:
-                print(f"evaluate.py: {line.error}", file=sys.stderr)
+                print(f"evaluate.py: line {line.number}: {line.error}", file=sys.stderr)
         answers = self.solve([line.problem for line in lines if line.problem])
         found = records(lines, answers)
         for line, record in zip(lines, found["problems"], strict=True):
@@ -160,7 +170,8 @@ class Session:
             self.show(answers)
         summary = found["summary"]
         print(f"\n{summary['accuracy']:.1%} of {summary['n']} right, {summary['valid']} valid")
-        self.write(found)
+        self.warn()
+        self.write({**found, "search": asdict(self.options.search)})
 
     def measure(self) -> None:
         """Measures held-out accuracy by task and size."""
@@ -171,14 +182,18 @@ class Session:
         print(table(cells, answers))
         if unanswered := Counter(answer.outcome for answer in answers if answer.outcome != "answered"):
             print("no answer: " + ", ".join(f"{count} {outcome}" for outcome, count in unanswered.most_common()))
-        if options.search.select == "oracle":
-            print("chosen by the oracle, which looks at the solutions: an upper bound")
+        self.warn()
         if options.show_reasoning:
             self.show(answer for answer in answers if not answer.correct)
         correct = sum(answer.correct for answer in answers)
         summary = {"accuracy": correct / len(answers), "valid": sum(a.outcome == "answered" for a in answers)}
         summary |= {"n": len(answers), "average_reward": correct / len(answers)}
         self.write({"summary": summary, "search": asdict(options.search), "cells": [cell.as_dict() for cell in cells]})
+
+    def warn(self) -> None:
+        """Says so where answers are not the model's own choice."""
+        if self.options.search.select == "oracle":
+            print("chosen by the oracle, which looks at the solutions: an upper bound")
 
     def tamper(self) -> None:
         """Measures what tampering with the hidden tokens does to held-out accuracy, by task and size."""
@@ -206,9 +221,9 @@ class Session:
 
 
 def find_model(path: Path | None) -> Path:
-    """Returns the file of a model: the one that is named, in the folder that is named, of the newest run, or ours."""
+    """Returns where a model is: the file or the folder that is named, the newest run's file, or ours."""
     if path is not None:
-        return path / "o1_model.pth" if path.is_dir() else path
+        return path
     models = sorted(Path("runs").glob("*/o1_model.pth"), key=lambda model: model.stat().st_mtime)
     if not models and not PRETRAINED.is_file():
         raise CheckpointError("no model under runs/; accepted: a path, or a run of train_rl.py before")

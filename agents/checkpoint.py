@@ -42,12 +42,14 @@ def save(path: Path, network: ReasoningNetwork, env: EnvConfig, training: Mappin
     write_sealed(path, content)
 
 
-def load(path: Path, device: str | th.device = "cpu") -> tuple[ReasoningNetwork, EnvConfig]:
-    """Reads a model; nothing in the file is executed.
+def load(path: str | Path, device: str | th.device = "cpu") -> tuple[ReasoningNetwork, EnvConfig]:
+    """Reads a model, from its file or the folder of its run; nothing in the file is executed.
 
     Raises:
         CheckpointError: If the file is missing, is no such file, or was written for another vocabulary.
     """
+    path = Path(path)
+    path = path / "o1_model.pth" if path.is_dir() else path
     if not path.is_file():
         raise CheckpointError(f"no model at {str(path)!r}; accepted: an o1_model.pth written by train_rl.py")
     content, sealed = read_sealed(path, device)

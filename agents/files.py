@@ -74,7 +74,7 @@ def write_sealed(path: Path, content: Any) -> None:
     write(path, payload + _MARK + hashlib.sha256(payload).hexdigest().encode())
 
 
-def read_sealed(path: Path, device: str | th.device = "cpu") -> tuple[Any, bool]:
+def read_sealed(path: str | Path, device: str | th.device = "cpu") -> tuple[Any, bool]:
     """Reads what ``write_sealed`` or ``torch.save`` has written; arrays come back as tensors.
 
     Returns:
@@ -84,7 +84,7 @@ def read_sealed(path: Path, device: str | th.device = "cpu") -> tuple[Any, bool]
         CheckpointError: If the file cannot be read, does not agree with its seal, or holds anything but plain data.
     """
     try:
-        payload = path.read_bytes()
+        payload = Path(path).read_bytes()
         seal = payload[-_LENGTH:]
         sealed = seal.startswith(_MARK)
         if sealed:

@@ -43,7 +43,8 @@ def with_others(processes: int, work: Callable[[Team], int]) -> int:
         for rank in reversed(range(processes)):
             os.environ.update(shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
             if rank:
-                others.append(subprocess.Popen([sys.executable, *sys.argv]))
+                # In a group of their own: Ctrl-C is for the first one, which tells the others when it can.
+                others.append(subprocess.Popen([sys.executable, *sys.argv], process_group=0))
         with _watching(others):
             team = Team.join()
         status = work(team)

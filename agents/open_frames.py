@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from o1nano.agents.credit import Credit, judge
 from o1nano.agents.packing import ClosedFrame, Floats
+from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.pose import is_sensible
 from o1nano.envs.vocab import CALL, END_CALL, EOS, EQUALS, PAD, SUBTASK
 
@@ -111,6 +112,10 @@ class OpenFrames:
                 self._open(int(env))
             elif action == END_CALL:
                 self._depth[env] += 1
+                if self._depth[env] == self._tokens.shape[1]:
+                    raise ConfigurationError(
+                        f"more than depth={self._depth[env]} open frames; accepted: the depth of the environment"
+                    )
                 self._open(int(env))
             else:
                 self._close(int(env))

@@ -17,6 +17,7 @@ from stable_baselines3 import PPO
 from o1nano.agents.credit import Advantage, Credit
 from o1nano.agents.distributed import JointThreshold, Team
 from o1nano.agents.frames import FrameRolloutBuffer
+from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.grammar import Grammar
 from o1nano.envs.pose import stream
 from o1nano.policies.actor_critic import PackedFrames, ReasoningPolicy
@@ -66,6 +67,8 @@ class FramePPO(PPO):
         team: Team | None = None,
         **kwargs: Any,
     ) -> None:
+        if critic_epochs < 1:
+            raise ConfigurationError(f"critic_epochs={critic_epochs}; accepted: at least 1")
         self.team = team or Team()
         self.credit, self.advantage, self.depth = credit, advantage, depth
         self.critic_epochs, self.critic_learning_rate = critic_epochs, critic_learning_rate

@@ -18,10 +18,12 @@ class Display:
     Args:
         quiet: Shows nothing at all.
         console: Where; by default standard output. Without a terminal there, lines are printed.
+        transient: Leaves nothing behind when a phase ends.
     """
 
-    def __init__(self, quiet: bool = False, console: Console | None = None) -> None:
+    def __init__(self, quiet: bool = False, console: Console | None = None, transient: bool = False) -> None:
         self.console = console or Console(highlight=False, quiet=quiet)
+        self.transient = transient
         self.live: Live | None = None
         self.text, self.phase = Text(), ""
 
@@ -43,7 +45,8 @@ class Display:
         )
         self.progress = Progress(*columns, console=self.console)
         self.task = self.progress.add_task(phase, total=total, completed=done, rate="", facts="")
-        self.live = Live(Group(self.progress, self.text), console=self.console, refresh_per_second=4)
+        shown = Group(self.progress, self.text)
+        self.live = Live(shown, console=self.console, refresh_per_second=4, transient=self.transient)
         self.live.start()
 
     def update(self, done: int, facts: str | None = None) -> None:
@@ -59,12 +62,12 @@ class Display:
         self.text.plain = text
 
     def end(self) -> None:
-        """Ends the phase; the last line of it stays."""
+        """Ends the phase; the last line of it stays, unless it is to leave nothing behind."""
         if self.live is not None:
             self.text.plain = ""
             self.live.stop()
             self.live = None
-        elif self.phase and self.printed != (self.done, self.facts):
+        elif self.phase and not self.transient and self.printed != (self.done, self.facts):
             self._print()
         self.phase = ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,14 @@ class Line:
         expected: The answer that was given with it, if there was one.
         problem: What it says, or None if it cannot be read.
         error: Why not.
+        number: Of the line in its file, from 1.
     """
 
     text: str
     expected: str | None
     problem: Problem | None
     error: str = ""
+    number: int = 0
 
 
 def read_problems(path: Path, frame_length: int) -> list[Line]:
@@ -42,17 +44,22 @@ def read_problems(path: Path, frame_length: int) -> list[Line]:
         frame_length: The model's longest frame.
 
     Raises:
-        ProblemError: If the file cannot be read at all or has no line.
+        ProblemError: If the file cannot be read at all, or no line of it is a problem.
     """
     try:
         content = path.read_text(encoding="utf-8-sig")  # Windows writes a byte-order mark
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise ProblemError(f"cannot read {str(path)!r} ({reason}); accepted: a file of one problem a line") from error
-    lines = [line.strip() for line in content.splitlines() if line.strip()]
-    if not lines:
-        raise ProblemError(f"no problem in {str(path)!r}; accepted: one problem a line, as text or JSON")
-    return [_read_line(line, frame_length) for line in lines]
+    lines = [
+        replace(_read_line(line.strip(), frame_length), number=number)
+        for number, line in enumerate(content.splitlines(), start=1)
+        if line.strip()
+    ]
+    if not any(line.problem for line in lines):
+        why = f" (line {lines[0].number}: {lines[0].error})" if lines else ""
+        raise ProblemError(f"no problem in {str(path)!r}{why}; accepted: one problem a line, as text or JSON")
+    return lines
 
 
 def _read_line(line: str, frame_length: int) -> Line:

@@ -11,6 +11,7 @@ from o1nano.agents.demonstrations import demands
 from o1nano.agents.machine import find_device
 from o1nano.agents.reports import fitting
 from o1nano.envs.episodes import EnvConfig
+from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.pose import Level, Problem, read
 from o1nano.policies.answers import Answer
 from o1nano.policies.choice import Select
@@ -27,20 +28,25 @@ class Solver:
         config: Limits and grammar of the environment that it was trained in.
         batch: Call stacks that are decoded together.
         seed: Of all sampling.
+
+    Raises:
+        ConfigurationError: If nothing would be decoded together.
     """
 
     def __init__(self, network: ReasoningNetwork, config: EnvConfig, batch: int = 256, seed: int = 0) -> None:
+        if batch < 1:
+            raise ConfigurationError(f"batch={batch}; accepted: at least 1")
         self.network, self.config, self.batch, self.seed = network, config, batch, seed
 
     @classmethod
     def load(cls, path: str | Path, device: str = "cpu", batch: int = 256, seed: int = 0) -> Solver:
-        """Reads an ``o1_model.pth``.
+        """Reads an ``o1_model.pth``, or the one in the folder of a run.
 
         Raises:
             CheckpointError: If it is none.
             ConfigurationError: If there is no such device.
         """
-        return cls(*load(Path(path), find_device(device)), batch, seed)
+        return cls(*load(path, find_device(device)), batch, seed)
 
     def make_room(self, levels: Iterable[Level]) -> None:
         """Lets solutions have twice the tokens and depth of the expert's on some levels, if the limits are lower.
@@ -84,12 +90,11 @@ class Solver:
 
     def solve_all(
         self,
-        problems: Sequence[Problem],
+        problems: Sequence[Problem | str],
         how: Search | None = None,
         keep_frames: bool = False,
         progress: Callable[[int], None] = lambda done: None,
     ) -> list[Answer]:
-        """Answers problems together. See ``search``."""
-        return search(
-            self.network, problems, self.config, how or Search(), self.batch, self.seed, keep_frames, progress
-        )
+        """Answers problems, or texts that say one, together. See ``search``."""
+        read = [problem if isinstance(problem, Problem) else self.read(problem) for problem in problems]
+        return search(self.network, read, self.config, how or Search(), self.batch, self.seed, keep_frames, progress)

@@ -47,7 +47,7 @@ class Curriculum(ABC):
                 )
         if not first:
             raise ConfigurationError("a curriculum without families; accepted: at least one family")
-        if window < 1:
+        if not isinstance(window, (int, np.integer)) or window < 1:
             raise ConfigurationError(f"window={window!r}; accepted: an integer of at least 1")
         for family, factor in (priority or {}).items():
             if family not in first or not 0 < factor < np.inf:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from o1nano.envs.errors import ActionError, ConfigurationError
+from o1nano.envs.errors import ActionError, ConfigurationError, ProblemError
+from o1nano.envs.expression import Function
 from o1nano.envs.grammar import Grammar
 from o1nano.envs.levels import LevelSource, UniformLevels, read_level, sizes
 from o1nano.envs.pose import Level, Phrasing, Problem, Split, check_choice, check_family, draw, posed, read
@@ -21,6 +22,11 @@ from o1nano.envs.stacks import Ints, Limits
 from o1nano.envs.vocab import VOCAB_SIZE, answer_text
 
 _ENDS = [outcome.name.lower() for outcome in Outcome]
+MOST_DIGITS = 1000  # keeps numbers below Python's limit for converting text
+
+
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, (int, np.integer)) and int(value) >= least
 
 
 @dataclass(frozen=True)
@@ -57,11 +63,16 @@ class EnvConfig:
             raise ConfigurationError(f"operations={self.operations!r}; accepted: a non-empty list of families")
         for name in self.operations:
             check_family(name)
-        pair = isinstance(self.digits, int) or len(self.digits) == 2
-        if not pair or not 1 <= self.digit_range[0] <= self.digit_range[1]:
-            raise ConfigurationError(f"digits={self.digits!r}; accepted: (low, high) with 1 <= low <= high")
-        if self.other_digits is not None and self.other_digits < 1:
-            raise ConfigurationError(f"other_digits={self.other_digits!r}; accepted: None or at least 1")
+        pair = self.digits if isinstance(self.digits, Sequence) else (self.digits, self.digits)
+        if len(pair) != 2 or not (_is_whole(pair[0], 1) and _is_whole(pair[1], pair[0]) and pair[1] <= MOST_DIGITS):
+            raise ConfigurationError(
+                f"digits={self.digits!r}; accepted: an integer, or (low, high) with 1 <= low <= high <= {MOST_DIGITS}"
+            )
+        if self.other_digits is not None and not _is_whole(self.other_digits, 1):
+            raise ConfigurationError(f"other_digits={self.other_digits!r}; accepted: None or an integer of at least 1")
+        for name, least in (("frame_length", 8), ("depth", 1), ("max_tokens", 1)):
+            if not _is_whole(getattr(self, name), least):
+                raise ConfigurationError(f"{name}={getattr(self, name)!r}; accepted: an integer of at least {least}")
         check_choice("phrasing", self.phrasing, Phrasing)
         check_choice("split", self.split, Split)
         if self.call_stack and not self.thinking:
@@ -72,7 +83,8 @@ class EnvConfig:
     @property
     def digit_range(self) -> tuple[int, int]:
         """Smallest and largest size."""
-        return (self.digits, self.digits) if isinstance(self.digits, int) else (self.digits[0], self.digits[1])
+        low, high = self.digits if isinstance(self.digits, Sequence) else (self.digits, self.digits)
+        return int(low), int(high)
 
     @property
     def levels(self) -> list[Level]:
@@ -143,7 +155,7 @@ class Episodes:
 
         Raises:
             ConfigurationError: If an option is none of these, or a level is none.
-            ProblemError: If the problem is none.
+            ProblemError: If the problem is none, or asks for a function that no family of ``operations`` has.
         """
         options = options or {}
         unknown = set(options) - {"problem", "level"}
@@ -183,6 +195,11 @@ class Episodes:
         """Begins episodes on problems."""
         self.stacks.pose(indices, [problem.prompt for problem in problems])
         for index, problem in zip(np.asarray(indices).tolist(), problems, strict=True):
+            if isinstance(problem.expr, Function) and not self.config.grammar.functions:
+                raise ProblemError(
+                    f"{problem.text!r} asks for a function, whose tokens are not legal here; "
+                    "accepted: arithmetic, or operations with a family of functions, such as 'gcd'"
+                )
             self.problems[index] = problem
             self.rewards.reset(index)
         self._reported[indices] = False
@@ -214,7 +231,8 @@ class Episodes:
             ``[N]`` rewards, 1 where the visible answer of a returned root is exactly right, with what the terms pay
             beside, and ``[N]`` outcomes.
         """
-        if actions.shape != (len(self.problems),) or actions.min() < 0 or actions.max() >= VOCAB_SIZE:
+        whole = actions.dtype.kind in "iub" and actions.shape == (len(self.problems),)
+        if not whole or actions.min() < 0 or actions.max() >= VOCAB_SIZE:
             raise ActionError(f"actions {actions}; accepted: {len(self.problems)} integers from 0 to {VOCAB_SIZE - 1}")
         outcome = self.stacks.step(actions)
         self.success[:] = False

@@ -21,7 +21,7 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
-from o1nano.envs.errors import ConfigurationError
+from o1nano.envs.errors import ActionError, ConfigurationError
 from o1nano.envs.vocab import ID, PAD, TOKENS
 
 Array = npt.NDArray[Any]
@@ -85,6 +85,8 @@ class OneHotWrapper(gym.Wrapper[Array, np.int64, Array, np.int64], RecordConstru
 
     def step(self, action: np.int64) -> tuple[Array, Any, bool, bool, dict[str, Any]]:
         """Emits one token."""
+        if not 0 <= action < len(self.alphabet.action_ids):
+            raise ActionError(f"action {action}; accepted: 0 to {len(self.alphabet.action_ids) - 1}")
         observation, reward, terminated, truncated, info = self.env.step(self.alphabet.action_ids[action])
         return self.alphabet.one_hot(observation), reward, terminated, truncated, info
 

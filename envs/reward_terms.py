@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -159,7 +160,7 @@ def make_term(term: RewardTerm | str, **arguments: Any) -> RewardTerm:
         return TERMS[term](**arguments)
     except TypeError as error:
         raise ConfigurationError(
-            f"reward term {term!r} with {arguments}; accepted: the arguments of {TERMS[term]}"
+            f"reward term {term!r} with {arguments}; accepted: {term}{inspect.signature(TERMS[term])}"
         ) from error
 
 

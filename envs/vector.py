@@ -71,14 +71,16 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Array, dict[str, Any]]:
         """Poses new problems. A seed s gives environment i the generator of seed s + i, as Gymnasium's vectors do."""
-        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
+        seeds = [int(seed) + i for i in range(self.num_envs)] if isinstance(seed, (int, np.integer)) else seed
         if seeds is None:
             seeds = [None] * self.num_envs
         if len(seeds) != self.num_envs:
             raise ConfigurationError(f"{len(seeds)} seeds; accepted: one for each of {self.num_envs} environments")
         super().reset(seed=seeds[0])
         options = dict(options or {})
-        mask = options.pop("reset_mask", np.ones(self.num_envs, dtype=bool))
+        mask = np.asarray(options.pop("reset_mask", np.ones(self.num_envs, dtype=bool)))
+        if mask.shape != (self.num_envs,) or mask.dtype != bool:
+            raise ConfigurationError(f"reset_mask={mask}; accepted: {self.num_envs} truth values")
         for i in np.flatnonzero(mask).tolist():
             own = seeds[i]
             if own is not None:

@@ -13,7 +13,7 @@ from o1nano.policies import checks
 from o1nano.policies.answers import Answer, explore, solve
 from o1nano.policies.choice import Select, choose, with_cost_of_all
 from o1nano.policies.network import ReasoningNetwork
-from o1nano.policies.threads import Thinking
+from o1nano.policies.threads import MOST, Thinking
 
 HOTTEST = 1000
 """Temperature at which every legal token is as likely as any other; an infinite one is none."""
@@ -35,8 +35,8 @@ class Search:
     def validate(self) -> None:
         """Raises ``ConfigurationError`` on a value that makes no sense."""
         self.thinking.validate()
-        if self.paths < 1:
-            raise ConfigurationError(f"paths={self.paths}; accepted: at least 1")
+        if not 1 <= self.paths <= MOST:
+            raise ConfigurationError(f"paths={self.paths}; accepted: 1 to {MOST}")
         if self.temperature is not None and not 0 <= self.temperature <= HOTTEST:
             raise ConfigurationError(f"temperature={self.temperature}; accepted: a number from 0 to {HOTTEST}")
         if self.select not in get_args(Select):

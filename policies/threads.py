@@ -14,6 +14,9 @@ from o1nano.envs.grammar import Channel
 from o1nano.envs.rules import Ended, Outcome
 from o1nano.envs.vocab import EQUALS, NINE, PLUS, SUBTASK, TIMES, ZERO
 
+MOST = 10**5
+"""Of paths, votes, hypotheses and retries: more are a slip of the keyboard."""
+
 
 @dataclass(frozen=True)
 class Thinking:
@@ -41,9 +44,11 @@ class Thinking:
     def validate(self) -> None:
         """Raises ``ConfigurationError`` on a value that makes no sense."""
         for name in ("vote", "beam", "lead", "retries", "max_tokens", "min_tokens"):
-            least = int(name in ("vote", "beam"))
-            if getattr(self, name) < least:
-                raise ConfigurationError(f"{name}={getattr(self, name)}; accepted: at least {least}")
+            least, most = int(name in ("vote", "beam")), 10**9 if name.endswith("tokens") else MOST
+            if not least <= getattr(self, name) <= most:
+                raise ConfigurationError(f"{name}={getattr(self, name)}; accepted: {least} to {most}")
+        if self.lead and self.vote == 1:
+            raise ConfigurationError(f"lead={self.lead} with vote=1; accepted: where there are votes")
         if self.vote > 1 and self.beam > 1:
             raise ConfigurationError(f"vote={self.vote} and beam={self.beam}; accepted: one of them above 1")
         if self.max_tokens and self.min_tokens > self.max_tokens:

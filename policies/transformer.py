@@ -81,9 +81,10 @@ class TransformerConfig:
             raise ConfigurationError(f"positions={self.positions!r}; accepted: {', '.join(get_args(Positions))}")
         if self.windows and (len(self.windows) != self.layers or min(self.windows) < 0):
             raise ConfigurationError(f"windows={self.windows!r}; accepted: () or {self.layers} integers of at least 0")
-        if self.rotary_base <= 1 or self.log_length < 0 or self.log_length == 1:
+        if not 1 < self.rotary_base < float("inf") or self.log_length < 0 or self.log_length == 1:
             raise ConfigurationError(
-                f"rotary_base={self.rotary_base}, log_length={self.log_length}; accepted: above 1, and 0 or at least 2"
+                f"rotary_base={self.rotary_base}, log_length={self.log_length}; "
+                "accepted: a number above 1, and 0 or at least 2"
             )
 
     def window(self, layer: int) -> int:

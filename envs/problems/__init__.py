@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from o1nano.envs.errors import ConfigurationError
@@ -22,7 +23,7 @@ from o1nano.envs.problems.multiplication import Multiplication
 from o1nano.envs.problems.recall import Recall
 from o1nano.envs.problems.subtraction import Subtraction
 from o1nano.envs.problems.total import ListSum
-from o1nano.envs.vocab import DIVIDE, FUNCTIONS, ID, MINUS, PLUS, QUOTIENT_DIGIT, ROOT_FUNCTIONS, TIMES, TOKENS
+from o1nano.envs.vocab import DIVIDE, FUNCTIONS, ID, MINUS, PLUS, QUOTIENT_DIGIT, ROOT_FUNCTIONS, TIMES
 
 FAMILIES: dict[str, Family[Any]] = {}
 SUMS, PRODUCTS = ("addition", "subtraction"), ("multiplication", "division")
@@ -42,16 +43,29 @@ def register_family(family: Family[Any]) -> None:
     Processes that are started afresh, such as those of ``AsyncVectorEnv``, must import what registers it as well.
 
     Raises:
-        ConfigurationError: If the name is taken, or the function token is none or another family's.
+        ConfigurationError: If it is no family, its name is taken or no word, a phrasing has a word that there is no
+            token for, or the function token is none or another family's.
     """
+    if not isinstance(family, Family):
+        raise ConfigurationError(f"family {family!r}; accepted: an object of a class derived from Family")
+    if not re.fullmatch(r"[A-Za-z]\w*", family.name, re.ASCII):
+        raise ConfigurationError(f"family {family.name!r}; accepted: a name of letters, digits and '_'")
+    for template in (family.symbolic, *family.phrasings):
+        words = [word for word in template.split() if word[0] != "{" and word not in ID]
+        if words:
+            raise ConfigurationError(
+                f"word {words[0]!r} in a phrasing of {family.name!r}; accepted: those of o1nano.envs.vocab"
+            )
+    if not family.phrasings:
+        raise ConfigurationError(f"family {family.name!r} without phrasings; accepted: at least one")
     if family.name in FAMILIES:
         raise ConfigurationError(f"family {family.name!r} exists already; accepted: another name")
     if isinstance(family, FunctionFamily):
         rules = RULES.get(family.op, family)
         # A subclass draws other problems of the same function.
-        if TOKENS[family.op] not in (*FUNCTIONS, *ROOT_FUNCTIONS) or not isinstance(family, type(rules)):
-            free = ", ".join(name for name in FUNCTIONS if ID[name] not in RULES)
-            raise ConfigurationError(f"function token {TOKENS[family.op]!r} of {family.name!r}; accepted: {free}")
+        if family.op not in map(ID.get, (*FUNCTIONS, *ROOT_FUNCTIONS)) or not isinstance(family, type(rules)):
+            free = ", ".join(f"ID[{name!r}]" for name in FUNCTIONS if ID[name] not in RULES)
+            raise ConfigurationError(f"function token op={family.op!r} of {family.name!r}; accepted: {free}")
         if family.op not in RULES:
             RULES[family.op] = family
             _BY_OPERATOR[family.op] = family.name
