@@ -22,6 +22,7 @@ import tyro
 from o1nano.agents.command_line import guarded, parse
 from o1nano.agents.config import TrainConfig
 from o1nano.agents.distributed import Team, end
+from o1nano.agents.files import claim
 from o1nano.agents.launch import is_started, with_others
 from o1nano.agents.progress import Display
 from o1nano.agents.snapshots import Snapshots
@@ -66,10 +67,13 @@ def begin(options: Options, display: Display, team: Team) -> Run | None:
     """Returns the run that the flags ask for; None if there is nothing left of it to do."""
     if options.resume is None:
         config = team.lead(partial(fresh, options, team))
-        return Run(config, Path("runs") / config.name, display, team=team)
+        run = Run(config, Path("runs") / config.name, display, team=team)
+        team.lead(partial(claim, run.folder))
+        return run
     if team.lead(partial(is_over, options.config, options.resume)):
         display.print(f"{options.resume} is finished: see {options.resume / 'results.json'}")
         return None
+    team.lead(partial(claim, options.resume))
     return Run.resume(options.resume, display, team)
 
 

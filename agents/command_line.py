@@ -14,6 +14,7 @@ import tyro
 from o1nano.envs.errors import ConfigurationError, O1NanoError
 
 T = TypeVar("T")
+_MOST = 10**6  # more is a slip of the keyboard
 
 
 def parse(kind: type[T], description: str | None, args: Sequence[str] | None = None) -> T:
@@ -30,6 +31,24 @@ def parse(kind: type[T], description: str | None, args: Sequence[str] | None = N
         if not ended.code:
             raise
         raise ConfigurationError(_one_line(said.getvalue())) from None
+
+
+def check_least(options: object, **least: int) -> None:
+    """Checks whole numbers among options.
+
+    Args:
+        options: What ``parse`` returned.
+        least: The smallest value of each; one with several values must have one.
+
+    Raises:
+        ConfigurationError: If one is smaller, or larger than a million.
+    """
+    for name, low in least.items():
+        given = getattr(options, name)
+        values = given if isinstance(given, tuple) else (given,)
+        if not values or not all(low <= value <= _MOST for value in values):
+            flag = f"--{name.replace('_', '-')} {' '.join(map(str, values))}".rstrip()
+            raise ConfigurationError(f"{flag}; accepted: {low} to {_MOST}")
 
 
 def _one_line(box: str) -> str:

@@ -22,6 +22,13 @@ import torch as th
 
 from o1nano.envs.errors import CheckpointError, StorageError
 
+try:
+    import fcntl
+except ImportError:  # not on Windows, where nobody is kept from spoiling a run
+    fcntl = None  # type: ignore[assignment]
+
+_claimed: dict[Path, int] = {}
+
 _MARK = b"\no1nano sha256 "
 _LENGTH = len(_MARK) + 2 * hashlib.sha256().digest_size
 # What reading a file can raise that is cut off, altered, or something else altogether.
@@ -72,6 +79,23 @@ def write_sealed(path: Path, content: Any) -> None:
     th.save(as_plain(content), buffer)
     payload = buffer.getvalue()
     write(path, payload + _MARK + hashlib.sha256(payload).hexdigest().encode())
+
+
+def claim(folder: Path) -> None:
+    """Makes a folder this process's own until it ends: two that wrote to one run would spoil it.
+
+    Raises:
+        StorageError: If another process has it.
+    """
+    if fcntl is None or folder in _claimed or not folder.is_dir():
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise StorageError(f"{folder} is in use by another process; accepted: a run that nobody trains") from error
+    _claimed[folder] = handle
 
 
 def read_sealed(path: str | Path, device: str | th.device = "cpu") -> tuple[Any, bool]:

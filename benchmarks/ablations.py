@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.ablation_report import draw, outcome, summarise, table
 from o1nano.agents.building import build_demonstrations
-from o1nano.agents.command_line import guarded, parse
+from o1nano.agents.command_line import check_least, guarded, parse
 from o1nano.agents.config import TrainConfig
 from o1nano.agents.distributed import Team
 from o1nano.agents.files import write_json
@@ -174,6 +174,7 @@ def recorded(record: Path, flags: dict[str, list[str]]) -> dict[str, list[dict[s
 def compare() -> int:
     """Runs what is missing and reports; returns the exit status."""
     options = parse(Options, __doc__)
+    check_least(options, epochs=0, seeds=0)
     options.work.mkdir(parents=True, exist_ok=True)
     # A mistake in the flags shows before the first run, not hours later.
     sharing = [variant for variant in options.variants if shares_start(variant, options)]

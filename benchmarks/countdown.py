@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.workers import Progress, Workers
 from evaluate import find_model
-from o1nano.agents.command_line import guarded, parse
+from o1nano.agents.command_line import check_least, guarded, parse
 from o1nano.agents.evaluation import wilson
 from o1nano.agents.progress import Display
 from o1nano.agents.reports import check_writable
@@ -66,9 +66,7 @@ class Options:
 
     def validate(self) -> None:
         """Raises ``ConfigurationError`` on a value that makes no sense."""
-        for name, least in (("paths", 1), ("n", 0), ("seed", 0), ("batch", 1), ("processes", 0)):
-            if not least <= getattr(self, name) <= 10**6:
-                raise ConfigurationError(f"--{name} {getattr(self, name)}; accepted: {least} to {10**6}")
+        check_least(self, paths=1, n=0, seed=0, batch=1, processes=0)
         if not 0 <= self.temperature <= HOTTEST:
             raise ConfigurationError(f"--temperature {self.temperature}; accepted: a number from 0 to {HOTTEST}")
         check_choice("split", self.split, Split)

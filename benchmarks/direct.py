@@ -27,7 +27,7 @@ from stable_baselines3.common.vec_env import VecMonitor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import o1nano
-from o1nano.agents.command_line import guarded, parse
+from o1nano.agents.command_line import check_least, guarded, parse
 from o1nano.agents.vec_env import GymnasiumVecEnv
 from o1nano.envs.one_hot import OneHotWrapper, VectorOneHotWrapper
 from o1nano.envs.wrappers import VectorRewardWrapper
@@ -165,6 +165,7 @@ def draw(curves: list[list[Point]], options: Options) -> None:
 def main() -> None:
     """Prints a line a seed, and draws the curves."""
     options = parse(Options, __doc__)
+    check_least(options, seeds=0, steps=1, num_envs=1, points=1)
     th.set_num_threads(1)
     print(f"o1nano {o1nano.__version__}, {'MaskablePPO' if options.masked else 'PPO'}, {ID}")
     curves = []

@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from o1nano.agents.command_line import guarded, parse
+from o1nano.agents.command_line import check_least, guarded, parse
 from o1nano.envs.errors import ConfigurationError
 
 SIZES = (2, 3, 4, 5, 6, 7, 8)
@@ -50,6 +50,9 @@ def curve(events: EventAccumulator, tag: str, edges: np.ndarray) -> np.ndarray:
 def main() -> None:
     """Draws one panel a task; thin lines are seeds, thick ones their mean."""
     options = parse(Options, __doc__)
+    check_least(options, bins=1)
+    if not options.runs:
+        raise ConfigurationError("no run; accepted: folders of runs")
     runs = []
     for folder in options.runs:
         if not any(folder.glob("events.out.tfevents.*")):

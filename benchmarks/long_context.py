@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from o1nano.agents.command_line import guarded, parse
+from o1nano.agents.command_line import check_least, guarded, parse
 from o1nano.envs.grammar import Grammar
 from o1nano.envs.pose import Level, draw, stream
 from o1nano.envs.vocab import PROBLEM, STEP, THINK
@@ -186,6 +186,7 @@ def draw_both(tables: dict[str, list[Measured]], image: Path) -> None:
 def main() -> None:
     """Prints a table, or two."""
     options = parse(Options, __doc__)
+    check_least(options, lengths=16, steps=1, chunk=1, threads=1)
     full = run(options.windows, options)
     if options.image is not None:
         windowed = run(WINDOWS, options)

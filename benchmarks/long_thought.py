@@ -22,7 +22,7 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from o1nano.agents.checkpoint import load
-from o1nano.agents.command_line import guarded, parse
+from o1nano.agents.command_line import check_least, guarded, parse
 from o1nano.agents.credit import judge
 from o1nano.agents.evaluation import wilson
 from o1nano.envs.episodes import EnvConfig, Episodes
@@ -161,6 +161,7 @@ def reach(answer: Answer) -> float:
 def main() -> None:
     """Prints the costs of both kinds of problems, and the accuracy of a model."""
     options = parse(Options, __doc__)
+    check_least(options, products=1, operands=2, n=1, flat=0, seed=0, threads=1)
     th.set_num_threads(options.threads)
     network = None if options.model is None else load(options.model)[0]
     config = EnvConfig(frame_length=FRAME, depth=64, max_tokens=1_000_000)

@@ -21,7 +21,7 @@ import torch as th
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from o1nano.agents.checkpoint import load, save
-from o1nano.agents.command_line import guarded, parse
+from o1nano.agents.command_line import check_least, guarded, parse
 from o1nano.agents.demonstrations import Demonstration
 from o1nano.agents.warm_start import WarmStart, WarmStartConfig
 from o1nano.envs.episodes import EnvConfig
@@ -88,6 +88,7 @@ class Train:
 
     def run(self) -> None:
         """Trains and saves."""
+        check_least(self, steps=1, batch_tokens=1, heads=1, every=1, seed=0, threads=1)
         th.set_num_threads(self.threads)
         th.manual_seed(self.seed)
         env = EnvConfig(operations=("recall",), digits=SIZE, frame_length=LONGEST, max_tokens=100_000)

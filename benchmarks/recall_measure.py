@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.recall import SIZE, ask
 from o1nano.agents.checkpoint import load
-from o1nano.agents.command_line import guarded, parse
+from o1nano.agents.command_line import check_least, guarded, parse
 from o1nano.agents.evaluation import wilson
 from o1nano.envs.episodes import EnvConfig
 from o1nano.envs.expression import Function
@@ -89,6 +89,7 @@ class Measure:
 
     def run(self) -> None:
         """Prints a line for each length."""
+        check_least(self, lengths=128, contexts=1, questions=1, depths=1, seed=0, threads=1)
         th.set_num_threads(self.threads)
         network = self._network()
         table = np.zeros((len(self.lengths), self.depths))

@@ -16,6 +16,7 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from o1nano.agents.command_line import guarded, parse
+from o1nano.envs.errors import ConfigurationError
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,10 @@ def row(name: str, pairs: list[tuple[float, float]]) -> str:
 
 def main() -> None:
     """Prints the table."""
-    results: list[dict[str, Any]] = [
-        json.loads((folder / "results.json").read_text()) for folder in parse(Options, __doc__).runs
-    ]
+    runs = parse(Options, __doc__).runs
+    if not runs:
+        raise ConfigurationError("no run; accepted: folders of finished runs")
+    results: list[dict[str, Any]] = [json.loads((folder / "results.json").read_text()) for folder in runs]
     print(f"| task/size | {' | '.join(f'seed {index}' for index in range(len(results)))} | mean |")
     print("| --- |" + " --- |" * (len(results) + 1))
     for index, cell in enumerate(results[0]["after"]):

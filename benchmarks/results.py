@@ -27,13 +27,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.questions import Question, arithmetic_tasks, products, quotients
 from benchmarks.workers import Workers
 from evaluate import PRETRAINED, find_model
-from o1nano.agents.command_line import guarded, parse
+from o1nano.agents.command_line import check_least, guarded, parse
 from o1nano.agents.evaluation import Cell, held_out, summarise, wilson
 from o1nano.agents.machine import versions
 from o1nano.agents.progress import Display
 from o1nano.agents.reports import check_writable
 from o1nano.agents.solver import Solver
-from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.pose import Level, Problem
 from o1nano.policies.answers import Answer
 from o1nano.policies.search import Search
@@ -71,17 +70,7 @@ class Options:
 
     def validate(self) -> None:
         """Raises ``ConfigurationError`` on a value that makes no sense."""
-        for name, least in (
-            ("tasks", 1),
-            ("n", 1),
-            ("twenty", 0),
-            ("votes", 1),
-            ("seed", 0),
-            ("batch", 1),
-            ("processes", 0),
-        ):
-            if not least <= getattr(self, name) <= 10**6:
-                raise ConfigurationError(f"--{name} {getattr(self, name)}; accepted: {least} to {10**6}")
+        check_least(self, tasks=1, n=1, twenty=0, votes=1, seed=0, batch=1, processes=0)
         for flag, path in (("--json", self.json), ("--out", self.out)):
             if path is not None:
                 check_writable(flag, path)

@@ -20,7 +20,7 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from o1nano.agents.command_line import guarded, parse
+from o1nano.agents.command_line import check_least, guarded, parse
 from o1nano.agents.evaluation import held_out
 from o1nano.agents.probes import revise
 from o1nano.agents.solver import Solver
@@ -214,9 +214,11 @@ def draw(curves: dict[str, dict[str, list[tuple[float, ...]]]], out: Path) -> No
 def main() -> None:
     """Runs everything."""
     options = parse(Options, __doc__)
+    check_least(options, n=1, paths=1, draws=1, seed=0, batch=1)
     th.set_num_threads(1)
-    model = options.model / "o1_model.pth" if options.model.is_dir() else options.model
-    solver = Solver.load(model, batch=options.batch, seed=options.seed)
+    for name in (*options.levels, options.votes, options.revisions):
+        read_level(name)  # a mistake is found now, not after an hour
+    solver = Solver.load(options.model, batch=options.batch, seed=options.seed)
     curves = {name: paths_against_tokens(solver, name, options) for name in options.levels}
     variants(solver, options.votes, options)
     revision(solver, options)

@@ -20,7 +20,7 @@ import train_rl
 from o1nano.agents import checkpoint
 from o1nano.agents.command_line import _one_line
 from o1nano.agents.distributed import Team
-from o1nano.agents.files import read_sealed, write_sealed
+from o1nano.agents.files import claim, read_sealed, write_sealed
 from o1nano.envs.episodes import EnvConfig
 from o1nano.policies.network import ReasoningNetwork
 from o1nano.policies.transformer import TransformerConfig
@@ -175,6 +175,22 @@ def test_a_thousand_malformed_inputs(mistake: Callable[..., str], folder: Path, 
         count += 1
     assert count >= 1000 or not all_of_them
     assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks are those of POSIX")
+def test_a_run_that_is_in_use_is_left_alone(mistake: Callable[..., str], folder: Path) -> None:
+    import fcntl
+
+    held = os.open(folder / "runs" / "begun", os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    before = sorted(folder.rglob("*"))
+    assert "runs/begun is in use by another process; accepted: a run that" in mistake(
+        train_rl, "--resume", "runs/begun"
+    )
+    assert sorted(folder.rglob("*")) == before
+    os.close(held)
+    claim(folder / "runs" / "begun")
+    claim(folder / "runs" / "begun")  # one's own
 
 
 def damaged(content: bytes, index: int, rng: random.Random) -> bytes:

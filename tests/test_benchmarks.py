@@ -34,6 +34,13 @@ def test_a_flag_that_does_not_exist_is_one_line(
         *((name, ("nowhere",)) for name in ("reference_table", "learning_curve", "test_time", "recall_measure")),
         *((name, ("nowhere",)) for name in ("long_thought", "results", "countdown", "tensorboard_check")),
         *((name, ("--repeats", "0")) for name in ("scaling", "throughput", "env")),
+        *((name, ()) for name in ("reference_table", "learning_curve")),
+        *((name, ("--threads", "0")) for name in ("long_context", "long_thought", "recall")),
+        *((name, ("nowhere", "--n", "0")) for name in ("long_thought", "test_time", "results")),
+        *((name, ("--seeds", "-1")) for name in ("direct", "ablations")),
+        *(("recall_measure", ("nowhere", *flags)) for flags in (("--contexts", "0"), ("--lengths", "10"))),
+        ("test_time", ("nowhere", "--votes", "bla")),
+        ("recall", ("--steps", "0")),
         ("recall", ("--scheme", "left")),
     ],
 )

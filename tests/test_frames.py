@@ -14,6 +14,7 @@ from o1nano.agents.building import warm_up_and_decay
 from o1nano.agents.frames import FrameRolloutBuffer
 from o1nano.agents.packing import ClosedFrame
 from o1nano.agents.ppo import FramePPO
+from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.envs.vocab import EQUALS, GOTO, spell
 from o1nano.policies.actor_critic import ReasoningPolicy
@@ -43,12 +44,11 @@ class Recorder(BaseCallback):
 
 def frame_ppo(n_envs: int = 8, n_steps: int = 48, **kwargs: Any) -> FramePPO:
     env_kwargs = kwargs.pop("env", {})
-    settings: dict[str, Any] = {"batch_size": 2 * n_steps, "n_epochs": 2, "gamma": 1.0, "credit": "frame", **kwargs}
+    settings = {"batch_size": 2 * n_steps, "n_epochs": 2, "gamma": 1.0, "credit": "frame", "depth": 4, **kwargs}
     model = FramePPO(
         ReasoningPolicy,
         vec_env(n_envs, **env_kwargs),
         n_steps=n_steps,
-        depth=4,
         seed=0,
         device="cpu",
         policy_kwargs={"transformer": TINY},
@@ -442,6 +442,13 @@ def test_who_waits_for_an_answer_to_a_senseless_question_when_a_limit_ends_the_e
     assert outcomes(learned("blame", "24/2", script, max_tokens=emitted)) == {"4 2 / 2": 0, "4 2 - - 1": 0}
     sensible = script.replace("4 2 - - 1", "2 / 2")
     assert outcomes(learned("blame", "24/2", sensible, max_tokens=len(sensible.split()))) == {"2 / 2": 0}
+
+
+def test_more_open_frames_than_there_is_room_for_are_an_error() -> None:
+    with pytest.raises(ConfigurationError, match="more than depth=1 open frames; accepted: the depth of the env"):
+        frame_ppo(8, 64, depth=1).learn(2000)
+    with pytest.raises(ConfigurationError, match="critic_epochs=0; accepted"):
+        frame_ppo(critic_epochs=0)
 
 
 def test_neighbouring_seeds_are_other_experiments() -> None:

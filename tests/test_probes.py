@@ -9,7 +9,7 @@ import pytest
 from o1nano.agents import checkpoint
 from o1nano.agents.probes import conclude, probe, revise
 from o1nano.agents.solver import Solver
-from o1nano.envs.errors import CheckpointError, ProblemError
+from o1nano.envs.errors import CheckpointError, ConfigurationError, O1NanoError, ProblemError
 from o1nano.envs.pose import read
 from o1nano.envs.vocab import spell
 from tests.test_engine import CONFIG, caller
@@ -33,6 +33,12 @@ def test_a_solver_is_loaded_and_asked(tmp_path: Path) -> None:
     assert not one.frames
     with pytest.raises(ProblemError, match="accepted: fewer than 48"):
         loaded.solve("1" * 30 + "+" + "1" * 30)
+    assert Solver.load(str(tmp_path)).solve("3+4").text == one.text  # the folder of a run
+    assert loaded.solve_all(["3+4", read("What is 3 plus 4?")])[0].text == one.text
+    with pytest.raises(ConfigurationError, match="batch=0; accepted"):
+        Solver.load(tmp_path, batch=0)
+    with pytest.raises(O1NanoError, match="'love'"):
+        loaded.solve_all(["what is love?"])
     with pytest.raises(CheckpointError):
         Solver.load(tmp_path / "nothing.pth")
 

@@ -421,18 +421,43 @@ class Nameless(Countdown):
     name, op = "nameless", ID["+"]
 
 
+class Lettered(Countdown):
+    name, op = "lettered", "f"  # type: ignore[assignment]
+
+
+class Slashed(Countdown):
+    name, op = "a/b", ID["f"]
+
+
+class Wordy(Countdown):
+    name, op, phrasings = "wordy", ID["f"], ("what is the smallest common multiple of {a} and {b} ?",)
+
+
+class Silent(Countdown):
+    name, op, phrasings = "silent", ID["f"], ()
+
+
 @pytest.mark.parametrize(
     ("family", "why"),
     [
         (Taken, "'gcd' exists already; accepted: another name"),
-        (Thief, "token 'gcd' of 'thief'; accepted: min, f, g, h"),
-        (Nameless, r"token '\+' of 'nameless'; accepted: min"),
+        (Thief, r"op=\d+ of 'thief'; accepted: ID\['min'\], ID\['f'\], ID\['g'\], ID\['h'\]"),
+        (Nameless, r"op=\d+ of 'nameless'; accepted: ID\['min'\]"),
+        (Lettered, r"op='f' of 'lettered'; accepted: ID\['min'\]"),
+        (Slashed, "'a/b'; accepted: a name of letters"),
+        (Wordy, "word 'multiple' in a phrasing of 'wordy'; accepted: those of o1nano.envs.vocab"),
+        (Silent, "'silent' without phrasings; accepted: at least one"),
     ],
 )
 def test_what_is_taken_cannot_be_registered(family: type[FunctionFamily], why: str) -> None:
     with pytest.raises(ConfigurationError, match=why):
         register_family(family())
-    assert "thief" not in FAMILIES
+    assert not {"thief", "wordy", "silent"} & {*FAMILIES}
+
+
+def test_a_class_is_no_family() -> None:
+    with pytest.raises(ConfigurationError, match="accepted: an object of a class derived from Family"):
+        register_family(Taken)  # type: ignore[arg-type]
 
 
 def test_numbers_are_drawn_with_the_sizes_asked_for() -> None:

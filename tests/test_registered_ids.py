@@ -17,7 +17,7 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import o1nano
 from o1nano.envs.arithmetic import ArithmeticEnv
-from o1nano.envs.errors import ActionError, ConfigurationError
+from o1nano.envs.errors import ActionError, ConfigurationError, ProblemError
 from o1nano.envs.expert import ExpertPolicy
 from o1nano.envs.pose import Level, split_of
 from o1nano.envs.registration import IDS
@@ -222,7 +222,14 @@ def test_the_documentation_states_the_spaces() -> None:
         ({"obs_dtype": "float64"}, "obs_dtype='float64'"),
         ({"digits": (3,)}, r"digits=\(3,\)"),
         ({"frame_length": 4}, "frame_length=4"),
-        ({"max_tokens": 0}, "tokens=0"),
+        ({"max_tokens": 0}, "max_tokens=0"),
+        ({"max_tokens": None}, "max_tokens=None"),
+        ({"frame_length": "128"}, "frame_length='128'"),
+        ({"depth": 1.5}, "depth=1.5"),
+        ({"digits": 1.5}, "digits=1.5"),
+        ({"digits": "12"}, "digits='12'"),
+        ({"digits": (1, 10**6)}, "digits=.1, 1000000"),
+        ({"other_digits": "1"}, "other_digits='1'"),
     ],
 )
 def test_senseless_arguments_are_refused_by_name(kwargs: dict[str, Any], named: str) -> None:
@@ -257,12 +264,31 @@ def test_a_step_before_the_first_reset_is_refused() -> None:
         ArithmeticEnv().step(np.int64(0))
 
 
-@pytest.mark.parametrize("action", [-1, VOCAB_SIZE, 1000])
-def test_an_action_outside_its_space_is_refused(action: int) -> None:
+@pytest.mark.parametrize("text", ["gcd(48,36)", "make 24 from 4, 7, 8, 8", "3*x+4=19"])
+def test_a_function_is_refused_where_its_tokens_are_not_legal(text: str) -> None:
+    with pytest.raises(ProblemError, match=r"asks for a function.*accepted"):
+        ArithmeticEnv().reset(seed=0, options={"problem": text})
+    ArithmeticEnv(operations=("gcd",)).reset(seed=0, options={"problem": text})
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    envs = ArithmeticVectorEnv(3, digits=np.int64(2))
+    first = envs.reset(seed=np.int64(3))[0]
+    assert np.array_equal(first, ArithmeticVectorEnv(3, digits=2).reset(seed=3)[0])
+
+
+@pytest.mark.parametrize("mask", [np.ones(2, dtype=bool), np.ones(4, dtype=bool), np.ones(3), None])
+def test_a_mask_of_resets_has_a_truth_value_for_each_environment(mask: Any) -> None:
+    with pytest.raises(ConfigurationError, match="accepted: 3 truth values"):
+        ArithmeticVectorEnv(3).reset(seed=0, options={"reset_mask": mask})
+
+
+@pytest.mark.parametrize("action", [-1, VOCAB_SIZE, 1000, 3.0])
+def test_an_action_outside_its_space_is_refused(action: float) -> None:
     env = ArithmeticEnv()
     env.reset(seed=0)
     with pytest.raises(ActionError, match=f"accepted: 1 integers from 0 to {VOCAB_SIZE - 1}"):
-        env.step(np.int64(action))
+        env.step(np.float32(action) if isinstance(action, float) else np.int64(action))
 
 
 def test_the_environments_need_neither_torch_nor_stable_baselines3() -> None:

@@ -68,7 +68,8 @@ def test_problem_files_hold_json_and_plain_lines_and_nonsense(
     )
     assert run(monkeypatch, model, "--problems", problems, "--json", out, "--quiet") == 0
     errors = capsys.readouterr().err.splitlines()
-    assert len(errors) == 3 and "'love'" in errors[0] and "'problem'" in errors[1] and "83 tokens" in errors[2]
+    expected = (("line 4: ", "'love'"), ("line 5: ", "'problem'"), ("line 6: ", "83 tokens"))
+    assert all(word in error for words, error in zip(expected, errors, strict=True) for word in words)
     content = json.loads(out.read_text())
     assert content["summary"]["n"] == 6
     fields = {"problem", "answer", "expected", "correct", "reasoning_tokens", "completion_tokens", "subtasks"}
@@ -196,13 +197,66 @@ def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize(
-    "flags", [("--ask", "1+1", "--json", "x.json"), ("--probe", "--paths", "2"), ("--probe", "--show-reasoning")]
+    "flags",
+    [
+        ("--ask", "1+1", "--json", "x.json"),
+        ("--probe", "--paths", "2"),
+        ("--probe", "--show-reasoning"),
+        ("--lead", "2"),
+        ("--ask", "1+1", "--select", "oracle"),
+        ("--interactive", "--select", "oracle"),
+    ],
 )
 def test_flags_that_would_do_nothing_are_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, flags: tuple[str, ...]
 ) -> None:
     assert run(monkeypatch, model, *flags) == 2
     assert "; accepted: " in capsys.readouterr().err
+
+
+def test_what_is_read_is_never_written_over(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
+) -> None:
+    problems = tmp_path / "problems.txt"
+    problems.write_text("1+1\n")
+    (tmp_path / "link.txt").symlink_to(problems)
+    for name in ("problems.txt", "link.txt"):
+        assert run(monkeypatch, model, "--problems", problems, "--json", tmp_path / name) == 2
+        assert "which is read too; accepted: another file" in capsys.readouterr().err
+    assert run(monkeypatch, model, "--n", "1", "--sums", "1", "--products", "1", "--json", model) == 2
+    assert problems.read_text() == "1+1\n"
+
+
+def test_a_file_answered_by_the_oracle_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
+) -> None:
+    problems, out = tmp_path / "problems.txt", tmp_path / "out.json"
+    problems.write_text("1+1\n")
+    given = (model, "--problems", problems, "--json", out, "--paths", "2")
+    assert run(monkeypatch, *given, "--select", "oracle") == 0
+    assert "an upper bound" in capsys.readouterr().out
+    assert json.loads(out.read_text())["search"]["select"] == "oracle"
+    assert run(monkeypatch, *given) == 0
+    assert "an upper bound" not in capsys.readouterr().out
+
+
+def test_a_file_without_a_problem_is_a_mistake(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
+) -> None:
+    problems = tmp_path / "problems.csv"
+    problems.write_text("\n\nproblem,answer\n98 plus,45\n")
+    assert run(monkeypatch, model, "--problems", problems) == 2
+    said = capsys.readouterr().err
+    assert "no problem in" in said and "(line 3: " in said and said.count("\n") == 1
+
+
+def test_a_mistake_comes_before_the_name_of_a_model_that_nobody_has_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(evaluate, "PRETRAINED", model)
+    assert run(monkeypatch, "--ask", "love") == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_interactive_never_dies_on_bad_input(

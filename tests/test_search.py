@@ -358,6 +358,9 @@ def test_only_one_sum_or_product_is_commuted(prompt: str, other: str) -> None:
         Search(temperature=-1.0),
         Search(temperature=float("inf")),
         Search(select="longest"),  # type: ignore[arg-type]
+        Search(paths=10**8),
+        Search(thinking=Thinking(retries=10**8)),
+        Search(thinking=Thinking(lead=2)),
         Search(thinking=Thinking(vote=0)),
         Search(thinking=Thinking(vote=2, beam=2)),
         Search(thinking=Thinking(retry_below=2.0)),
