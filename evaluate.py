@@ -120,6 +120,8 @@ class Session:
         if self.unnamed is not None:
             print(f"evaluate.py: the model is {self.unnamed}", file=sys.stderr)
             self.unnamed = None
+        for family in self.solver.unlearned(problems):
+            print(f"evaluate.py: the model was never shown a problem of {family!r}", file=sys.stderr)
         how = self.options.search
         self.display.begin("solving", len(problems) * how.paths)
         answers = self.solver.solve_all(problems, how, self.options.show_reasoning, self.display.update)

@@ -13,6 +13,7 @@ from o1nano.agents.reports import fitting
 from o1nano.envs.episodes import EnvConfig
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.pose import Level, Problem, read
+from o1nano.envs.problems import FAMILIES, family_of
 from o1nano.policies.answers import Answer
 from o1nano.policies.choice import Select
 from o1nano.policies.network import ReasoningNetwork
@@ -57,6 +58,12 @@ class Solver:
             needed = demands(level, self.config.frame_length, self.config.call_stack, slip_rate=0)
             tokens, depth = max(self.config.max_tokens, 2 * needed.tokens), max(self.config.depth, 2 * needed.depth)
             self.config = replace(self.config, max_tokens=tokens, depth=depth)
+
+    def unlearned(self, problems: Iterable[Problem]) -> list[str]:
+        """Returns the families of problems that the model was never shown any of: it answers these too, somehow."""
+        families = {family.name: family for family in (family_of(problem.expr) for problem in problems)}
+        shown = [FAMILIES[name] for name in self.config.operations]
+        return [name for name, family in families.items() if not any(isinstance(each, type(family)) for each in shown)]
 
     def read(self, text: str) -> Problem:
         """Reads a problem in symbols or words.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,13 @@ def test_a_solver_is_loaded_and_asked(tmp_path: Path) -> None:
         loaded.solve_all(["what is love?"])
     with pytest.raises(CheckpointError):
         Solver.load(tmp_path / "nothing.pth")
+
+
+def test_what_a_model_was_never_shown_is_known() -> None:
+    asked = [read(text) for text in ("98+45", "-5+3", "gcd(48,36)", "make 24 from 4, 7, 8, 8", "gcd(4,6)")]
+    assert solver().unlearned(asked) == ["expression", "gcd", "countdown"]
+    cards = Solver(tiny_network(), replace(WIDE, operations=("game_of_24", "chain")))  # each is a kind of another
+    assert cards.unlearned(asked) == ["addition", "gcd"]
 
 
 def test_the_expert_solves_through_the_interface(scripted: Faults) -> None:
