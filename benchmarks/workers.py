@@ -87,22 +87,22 @@ class Workers:
         # Each has problems of all sizes, all at once: so the engine can decode those of like length together.
         for part, pipe in enumerate(self.pipes):
             pipe.send((self.solver.config, work, problems[part::count]))
-        found: dict[Connection, list[T]] = {}
+        found: dict[Connection, Any] = {}
         while len(found) < count:
             for pipe in wait([pipe for pipe in self.pipes if pipe not in found], timeout=0.5):
                 found[cast(Connection, pipe)] = _receive(cast(Connection, pipe))
             progress(sum(self.done))
+        for pipe in self.pipes:  # only now: each is empty again
+            if isinstance(found[pipe], Exception):
+                raise found[pipe]
         return [found[self.pipes[index % count]][index // count] for index in range(len(problems))]
 
 
-def _receive(pipe: Connection) -> list[Any]:
+def _receive(pipe: Connection) -> Any:
     try:
-        found = pipe.recv()
+        return pipe.recv()
     except EOFError:
         raise TeamError("a process has ended, perhaps for lack of memory; accepted: --processes 1") from None
-    if isinstance(found, Exception):
-        raise found
-    return cast(list[Any], found)
 
 
 def _serve(pipe: Connection, solver: Solver, done: Array[c_longlong], part: int) -> None:

@@ -73,7 +73,7 @@ def test_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
         th.manual_seed(0)
         network = ReasoningNetwork(TransformerConfig(embedding=16, heads=2, layers=1, feed_forward=16), env.grammar)
     checkpoint.save(tmp_path / "o1_model.pth", network, env, {})
-    given = [str(tmp_path), "--paths", "3", "--n", "4", "--json", str(out)]
+    given = [str(tmp_path), "--paths", "3", "--n", "4", "--processes", "1", "--json", str(out)]
     monkeypatch.setattr(sys, "argv", ["countdown.py", *given])
     assert countdown.main() == 0
     assert "| paths | solved [95%] | random legal steps |" in capsys.readouterr().out

@@ -125,10 +125,16 @@ def test_figures_are_those_of_the_answers(
     assert "| 9 |" + " 100.0% |" * 7 + " 0.0% | 100.0% |" in said
 
 
+def mistaken(solver: Solver, problems: list[Problem], *, progress: Progress) -> list[Answer]:
+    raise MemoryError(str(len(problems)))
+
+
 def test_several_processes_answer_as_one_does(model: Path) -> None:
     solver, seen = Solver.load(model), list[int]()
     problems = [problem for question in products(3) for problem in question.draw(5)]
     with Workers(solver, 2) as workers:
+        with pytest.raises(MemoryError, match=str(len(problems[::2]))):  # what one raises is raised here
+            workers.run(mistaken, problems, seen.append)
         found = workers.run(Solver.solve_all, problems, seen.append)
         solver.config = replace(solver.config, max_tokens=1)  # workers follow the solver
         short = workers.run(Solver.solve_all, problems[:3], seen.append)
@@ -142,15 +148,6 @@ def killed(solver: Solver, problems: list[Problem], *, progress: Progress) -> li
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(60)
     return []
-
-
-def mistaken(solver: Solver, problems: list[Problem], *, progress: Progress) -> list[Answer]:
-    raise MemoryError(str(len(problems)))
-
-
-def test_an_error_of_a_process_is_raised_in_the_first(model: Path) -> None:
-    with pytest.raises(MemoryError, match="1"), Workers(Solver.load(model), 2) as workers:
-        workers.run(mistaken, [read("1+1"), read("1+2")], lambda done: None)
 
 
 def test_a_process_that_is_killed_ends_the_work(model: Path) -> None:
