@@ -139,7 +139,6 @@ def build_model(config: TrainConfig, env_config: EnvConfig, source: LevelSource,
         policy_kwargs={
             "transformer": config.transformer,
             "bf16": config.bf16,
-            "cuda_graphs": config.cuda_graphs,
             "call_stack": env_config.grammar.calls,
             "functions": env_config.grammar.functions,
             "optimizer_kwargs": {"betas": (0.9, 0.99), "eps": 1e-5, "weight_decay": 0.0},

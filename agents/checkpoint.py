@@ -18,7 +18,7 @@ from o1nano.envs.vocab import TOKENS
 from o1nano.policies.network import ReasoningNetwork
 from o1nano.policies.transformer import TransformerConfig
 
-FORMAT = 2  # format 1 had no seal
+FORMAT = 2
 
 
 def save(path: Path, network: ReasoningNetwork, env: EnvConfig, training: Mapping[str, Any]) -> None:
@@ -72,9 +72,9 @@ def check_tokens(path: Path, content: Mapping[str, Any]) -> None:
 
 def _build(path: Path, content: Any, sealed: bool, device: str | th.device) -> tuple[ReasoningNetwork, EnvConfig]:
     form = content["format"] if isinstance(content, dict) else type(content).__name__
-    if form not in (1, FORMAT):
+    if form != FORMAT:
         raise CheckpointError(f"{str(path)!r} has format {form!r}; accepted: {FORMAT}")
-    if form == FORMAT and not sealed:
+    if not sealed:
         raise CheckpointError(f"{str(path)!r} has lost its checksum; accepted: an o1_model.pth as it was written")
     check_tokens(path, content)
     env, shape = restore(EnvConfig, content["env"]), restore(TransformerConfig, content["transformer"])

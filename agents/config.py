@@ -113,8 +113,6 @@ class TrainConfig:
     """CPU threads of each process; 0: the cores are shared out."""
     bf16: bool | None = None
     """Whether updates and rollouts compute in bfloat16; by default where the processor has instructions for it."""
-    cuda_graphs: bool = False
-    """Whether rollouts decode by captured graphs; on a GPU only, and tested on none yet."""
     checkpoint_every: int = 25
     """Steps of the warm start, or epochs of PPO, between checkpoints; every phase ends with one too."""
     smoke: bool = False

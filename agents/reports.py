@@ -137,7 +137,6 @@ def _record(line: Line, answer: Answer | None) -> dict[str, Any]:
         "subtasks": answer.subtasks,
         "longest_context": answer.longest_context,
         "revisions": answer.revisions,
-        "retries": answer.retries,
         "shared": answer.shared,
         "depth": answer.depth,
         "paths": answer.paths,
@@ -148,7 +147,7 @@ def usage(answer: Answer) -> str:
     """Returns what an answer has cost, as a line."""
     hidden = answer.reasoning_tokens + answer.subtask_tokens
     parts = [f"{hidden} reasoning tokens", f"{answer.completion_tokens} completion tokens"]
-    for name, one in (("subtasks", "subtask"), ("shared", "shared"), ("revisions", "revision"), ("retries", "retry")):
+    for name, one in (("subtasks", "subtask"), ("shared", "shared"), ("revisions", "revision")):
         if count := getattr(answer, name):
             parts.append(f"{count} {one if count == 1 else name}")
     parts += [f"depth {answer.depth}", f"longest context {answer.longest_context}"]

@@ -53,8 +53,6 @@ def prepare(config: TrainConfig, team: Team | None = None) -> TrainConfig:
     threads = config.threads or max(1, cores() // (team.on_machine if team else processes))
     name = config.name or f"{datetime.now():%Y%m%d-%H%M%S-%f}-seed{config.seed}"
     bf16 = has_bf16(config.device) if config.bf16 is None else config.bf16
-    if config.cuda_graphs and not find_device(config.device).startswith("cuda"):
-        raise ConfigurationError(f"cuda_graphs with device {config.device!r} here; accepted: a GPU")
     shape = architecture(config) if config.start else config.transformer
     if config.frame_length > shape.max_context:
         raise ConfigurationError(

@@ -53,7 +53,7 @@ VARIANTS = {
 }
 RECORD = "ablations.json"
 # Of a configuration, what does not change what is compared.
-_MACHINE = ("name", "start", "threads", "bf16", "cuda_graphs", "device", "checkpoint_every")
+_MACHINE = ("name", "start", "threads", "bf16", "device", "checkpoint_every")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Long thought, short memory: a call stack against the same thought in one flat context.
 
 python benchmarks/long_thought.py                                # tokens and memory, of the expert's thought
-python benchmarks/long_thought.py runs/NAME/o1_model.pth         # accuracy of a model too, both ways
+python benchmarks/long_thought.py runs/NAME/o1_model.pth         # accuracy of a model on the call stack too
 
 The thought is the same: flat, all frames stand one behind the other and none is forgotten; on the call stack a frame is
 discarded when it returns. Memory is that of the keys and values of the default architecture.
@@ -48,8 +48,6 @@ class Options:
     """Operands of the expressions, one digit each."""
     n: int = 10
     """Problems of each kind."""
-    flat: int = 2
-    """How many of them the model also thinks about in one flat context."""
     seed: int = 0
     """Which problems."""
     threads: int = 1
@@ -132,24 +130,20 @@ def report(name: str, costs: list[Cost]) -> None:
     )
 
 
-def compare(network: ReasoningNetwork, options: Options, asked: list[Problem], config: EnvConfig) -> None:
-    """Prints how often a model is right and how far its reasoning is, on the call stack and in a flat context."""
-    for kind, some, flat in (("call stack", asked, False), ("flat", asked[: options.flat], True)):
-        if not some:
-            continue
-        start = time.process_time()
-        answers = solve(network, some, config, keep_frames=True, flat=flat)
-        seconds = time.process_time() - start
-        right = sum(answer.correct for answer in answers)
-        low, high = wilson(right, len(answers))
-        tokens = sum(answer.tokens for answer in answers) / len(answers)
-        ends = ", ".join(sorted({answer.outcome for answer in answers}))
-        print(f"  {kind:12}right {right} of {len(answers)} ({low:.0%} to {high:.0%}), {tokens:,.0f} tokens: {ends}")
-        print(
-            f"{'':14}{np.mean([reach(answer) for answer in answers]):.1%} of the frames come before the first wrong one"
-        )
-        longest = max(answer.longest_context for answer in answers)
-        print(f"{'':14}longest frame {longest}, {seconds / len(answers):.0f} CPU s a problem", flush=True)
+def measure(network: ReasoningNetwork, asked: list[Problem], config: EnvConfig) -> None:
+    """Prints how often a model is right on the call stack, and how far its reasoning is."""
+    start = time.process_time()
+    answers = solve(network, asked, config, keep_frames=True)
+    seconds = time.process_time() - start
+
+    right = sum(answer.correct for answer in answers)
+    low, high = wilson(right, len(answers))
+    tokens = sum(answer.tokens for answer in answers) / len(answers)
+    ends = ", ".join(sorted({answer.outcome for answer in answers}))
+    print(f"  model       right {right} of {len(answers)} ({low:.0%} to {high:.0%}), {tokens:,.0f} tokens: {ends}")
+    print(f"{'':14}{np.mean([reach(answer) for answer in answers]):.1%} of the frames come before the first wrong one")
+    longest = max(answer.longest_context for answer in answers)
+    print(f"{'':14}longest frame {longest}, {seconds / len(answers):.0f} CPU s a problem", flush=True)
 
 
 def reach(answer: Answer) -> float:
@@ -161,7 +155,7 @@ def reach(answer: Answer) -> float:
 def main() -> None:
     """Prints the costs of both kinds of problems, and the accuracy of a model."""
     options = parse(Options, __doc__)
-    check_least(options, products=1, operands=2, n=1, flat=0, seed=0, threads=1)
+    check_least(options, products=1, operands=2, n=1, seed=0, threads=1)
     th.set_num_threads(options.threads)
     network = None if options.model is None else load(options.model)[0]
     config = EnvConfig(frame_length=FRAME, depth=64, max_tokens=1_000_000)
@@ -170,7 +164,7 @@ def main() -> None:
         report(name, costs)
         if network is not None:
             # A model that loses its way is cut off at twice the tokens that the thought needs.
-            compare(network, options, asked, replace(config, max_tokens=2 * max(cost.tokens for cost in costs)))
+            measure(network, asked, replace(config, max_tokens=2 * max(cost.tokens for cost in costs)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Accuracy against tokens at inference: paths, ways of choosing, votes per subtask, retries, budgets, revision.
+"""Accuracy against tokens at inference: paths, ways of choosing, votes per subtask, budgets, revision.
 
 python benchmarks/test_time.py runs/NAME/o1_model.pth --out docs/images/test_time.png
 """
@@ -122,7 +122,7 @@ def paths_against_tokens(solver: Solver, name: str, options: Options) -> dict[st
 
 
 def variants(solver: Solver, name: str, options: Options) -> None:
-    """Prints what votes per subtask, sharing, retries and budgets do to single paths."""
+    """Prints what votes per subtask, sharing and budgets do to single paths."""
     problems = held_out([read_level(name)], options.n, options.seed)
     rows: dict[str, tuple[float, dict[str, Any]]] = {
         "one greedy path": (0.0, {}),
@@ -130,10 +130,6 @@ def variants(solver: Solver, name: str, options: Options) -> None:
         "shared subtasks": (0.0, {"share": True}),
         "votes of 3, shared": (0.0, {"vote": 3, "share": True}),
         "votes of 5, shared": (0.0, {"vote": 5, "share": True}),
-        "votes of 5, first to lead by 2, shared": (0.0, {"vote": 5, "lead": 2, "share": True}),
-        "beam of 4, shared": (0.0, {"beam": 4, "share": True}),
-        "at most 8 retries below 0.5": (options.temperature, {"retries": 8, "retry_below": 0.5}),
-        "at most 8 retries below 0.8": (options.temperature, {"retries": 8, "retry_below": 0.8}),
     }
     print(f"\n{name}: {len(problems)} problems")
     print(f"{'':40}{'accuracy':>24}{'tokens':>9}{'CPU s':>8}{'wrong->right':>14}{'right->wrong':>14}")

@@ -117,13 +117,6 @@ class Stacks:
         self.pose([stack], [frame])
         self.state[stack] = self.grammar.run(frame)
 
-    def rewind(self, stack: int, length: int) -> None:
-        """Takes back what the top frame holds beyond some length; what it cost stays spent."""
-        row = self.top[stack]
-        self.tokens[row, length:] = 0
-        self.length[stack] = length
-        self.state[stack] = self.grammar.run(self.tokens[row, :length].tolist())
-
     def park(self, stacks: int | Ints) -> None:
         """Closes call stacks whose episodes have ended: until they are posed problems, their steps mean nothing."""
         self.tokens[self.top[stacks]] = 0

@@ -45,7 +45,6 @@ class ReasoningPolicy(ActorCriticPolicy):
         thinking: Whether the environment lets frames think.
         call_stack: Whether the environment lets frames call.
         functions: Whether the environment has families of functions: see ``Grammar``.
-        cuda_graphs: Whether rollouts decode by captured graphs, on a GPU: see ``CapturedStep``.
         bf16: Whether rollouts and updates run in bfloat16 autocast. Their log-probabilities then differ by rounding.
         use_sde: Accepted because Stable-Baselines3 passes it; must be False.
         optimizer_class: Optimizer of PPO.
@@ -66,7 +65,6 @@ class ReasoningPolicy(ActorCriticPolicy):
         call_stack: bool = True,
         functions: bool = False,
         bf16: bool = False,
-        cuda_graphs: bool = False,
         use_sde: bool = False,
         optimizer_class: type[th.optim.Optimizer] = th.optim.AdamW,
         optimizer_kwargs: dict[str, Any] | None = None,
@@ -76,7 +74,7 @@ class ReasoningPolicy(ActorCriticPolicy):
             transformer = TransformerConfig(**(transformer or {}))
         self.transformer = transformer
         self.grammar = Grammar(thinking, call_stack, functions)
-        self.bf16, self.cuda_graphs = bf16, cuda_graphs
+        self.bf16 = bf16
         self._decoder: Decoder | None = None
         super().__init__(
             observation_space,
@@ -107,7 +105,6 @@ class ReasoningPolicy(ActorCriticPolicy):
             "call_stack": self.grammar.calls,
             "functions": self.grammar.functions,
             "bf16": self.bf16,
-            "cuda_graphs": self.cuda_graphs,
             "use_sde": self.use_sde,
             "optimizer_class": self.optimizer_class,
             "optimizer_kwargs": self.optimizer_kwargs,
@@ -181,7 +178,7 @@ class ReasoningPolicy(ActorCriticPolicy):
 
     def _decode(self, obs: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         if self._decoder is None or (self._decoder.rows, self._decoder.frame_length) != tuple(obs.shape):
-            self._decoder = Decoder(self.network, obs.shape[0], obs.shape[1], self.bf16, self.cuda_graphs)
+            self._decoder = Decoder(self.network, obs.shape[0], obs.shape[1], self.bf16)
         return self._decoder.step(obs.cpu().numpy().astype(np.uint8))
 
     def _as_batch(self, obs: th.Tensor) -> FrameBatch:

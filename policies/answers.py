@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import exp
 
 from o1nano.envs.episodes import EnvConfig
 from o1nano.envs.pose import Problem
@@ -33,8 +32,6 @@ class Answer:
         revisions: ``<revise>`` tokens.
         frames: The frames in the order in which they ended, if they were asked for.
         log_prob: Of the tokens that led to the answer, at temperature 1.
-        value: Product of the critic's estimates at the end of each thought.
-        retries: Steps that the engine took back.
         shared: Subtasks that were given the result of an earlier one.
         paths: How many paths the figures above are summed over.
         seconds: Until it was there, in a batch with others.
@@ -53,8 +50,6 @@ class Answer:
     revisions: int
     frames: tuple[Ended, ...] = field(default=(), repr=False)
     log_prob: float = field(default=0.0, compare=False)
-    value: float = field(default=1.0, compare=False)
-    retries: int = 0
     shared: int = 0
     paths: int = 1
     seconds: float = field(default=0.0, compare=False)
@@ -73,11 +68,10 @@ def solve(
     temperature: float = 0.0,
     seed: int = 0,
     keep_frames: bool = False,
-    flat: bool = False,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[Answer]:
     """Answers problems by one path each: ``explore`` for when no more is wanted."""
-    explored = explore(network, problems, config, 1, temperature, Thinking(), batch, seed, keep_frames, flat, progress)
+    explored = explore(network, problems, config, 1, temperature, Thinking(), batch, seed, keep_frames, progress)
     return [answer for (answer,) in explored]
 
 
@@ -91,7 +85,6 @@ def explore(
     batch: int = 256,
     seed: int = 0,
     keep_frames: bool = False,
-    flat: bool = False,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[list[Answer]]:
     """Answers problems by several paths each.
@@ -106,7 +99,6 @@ def explore(
         batch: Call stacks that are decoded together.
         seed: Of the sampling. Path 3 of problem 5 is the same whatever else is asked.
         keep_frames: Whether answers carry their frames, hidden reasoning included.
-        flat: Whether all frames of a problem stay in one context: see ``LongDecoder``.
         progress: Called with the number of paths that have ended.
 
     Returns:
@@ -128,9 +120,9 @@ def explore(
 
     # Long problems first: at the end the batch is not kept waiting for one of them.
     order = sorted(range(len(problems)), key=lambda index: -len(problems[index].prompt))
-    rows = min(batch, len(problems) * paths * thinking.width)
+    rows = min(batch, len(problems) * paths * thinking.vote)
     if rows:
-        engine = Engine(network, config, rows, thinking, keep_frames, flat)
+        engine = Engine(network, config, rows, thinking, keep_frames)
         engine.run(start(problem, path) for problem in order for path in range(paths))
     return [[answer for answer in group if answer is not None] for group in found]
 
@@ -153,8 +145,6 @@ def _report(problem: Problem, thread: Thread, seconds: float) -> Answer:
         revisions=path.revisions,
         frames=tuple(thread.frames),
         log_prob=thread.log_prob,
-        value=exp(thread.trust),
-        retries=path.retries,
         shared=path.shared,
         seconds=seconds,
     )

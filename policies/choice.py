@@ -9,7 +9,7 @@ from typing import Literal
 
 from o1nano.policies.answers import Answer
 
-Select = Literal["majority", "value", "likelihood", "check", "oracle"]
+Select = Literal["majority", "likelihood", "check", "oracle"]
 
 
 def choose(paths: Sequence[Answer], select: Select, passed: Sequence[int] | None = None) -> Answer:
@@ -20,9 +20,9 @@ def choose(paths: Sequence[Answer], select: Select, passed: Sequence[int] | None
 
     Args:
         paths: Attempts at one problem.
-        select: ``"majority"``: the most frequent answer. ``"value"``: the critic's favourite. ``"likelihood"``: the
-            likeliest path. ``"check"``: the answer that passed most checks. ``"oracle"``: a right one, if there is one;
-            it looks at the solution, so it is an upper bound and no way of answering.
+        select: ``"majority"``: the most frequent answer. ``"likelihood"``: the likeliest path. ``"check"``: the answer
+            that passed most checks. ``"oracle"``: a right one, if there is one; it looks at the solution, so it is an
+            upper bound and no way of answering.
         passed: For ``"check"``: the number of checks that each path's answer has passed.
     """
     votes = Counter(path.text for path in paths if path.text)
@@ -31,7 +31,6 @@ def choose(paths: Sequence[Answer], select: Select, passed: Sequence[int] | None
         path = paths[index]
         merit = {
             "majority": 0.0,
-            "value": path.value,
             "likelihood": path.log_prob,
             "check": passed[index] if passed is not None else 0.0,
             "oracle": float(path.correct),
@@ -44,7 +43,7 @@ def choose(paths: Sequence[Answer], select: Select, passed: Sequence[int] | None
 def with_cost_of_all(chosen: Answer, paths: Sequence[Answer]) -> Answer:
     """Returns a path's answer with what all paths have cost."""
     tokens = ("reasoning_tokens", "completion_tokens", "subtask_tokens")
-    counted = (*tokens, "subtasks", "revisions", "retries", "shared", "paths")
+    counted = (*tokens, "subtasks", "revisions", "shared", "paths")
     total = {name: sum(getattr(path, name) for path in paths) for name in counted}
     most = {name: max(getattr(path, name) for path in paths) for name in ("depth", "longest_context", "seconds")}
     return replace(chosen, **total, **most)

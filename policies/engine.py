@@ -12,8 +12,7 @@ import torch as th
 from o1nano.envs.episodes import EnvConfig
 from o1nano.envs.grammar import Grammar, State
 from o1nano.envs.rules import CallStacks, Outcome
-from o1nano.envs.vocab import END_CALL, END_THINK, EQUALS, PAD, STEP, THINK
-from o1nano.policies.beam import Beam
+from o1nano.envs.vocab import END_CALL, END_THINK, EQUALS, THINK
 from o1nano.policies.decoding import Decoder
 from o1nano.policies.long_decoding import LongDecoder
 from o1nano.policies.network import ReasoningNetwork
@@ -37,7 +36,6 @@ class Engine:
         rows: Call stacks that are decoded together; one, if frames may be longer than ``LONG``.
         thinking: How to think.
         keep_frames: Whether threads keep the frames that have ended, hidden reasoning included.
-        flat: Whether all frames of a problem stay in one context: see ``LongDecoder``.
     """
 
     def __init__(
@@ -47,46 +45,35 @@ class Engine:
         rows: int,
         thinking: Thinking,
         keep_frames: bool = False,
-        flat: bool = False,
     ) -> None:
         network.eval()
-        long = flat or config.frame_length > LONG
+        long = config.frame_length > LONG
         rows = 1 if long else rows
         self.thinking, self.depth, self.frame_length = thinking, config.depth, config.frame_length
         self.stacks = CallStacks(rows, config.limits, config.grammar)
         self.stacks.trace = [] if keep_frames else None
-        self.decoder = LongDecoder(network, flat=flat) if long else Decoder(network, rows, config.frame_length)
+        self.decoder = LongDecoder(network) if long else Decoder(network, rows, config.frame_length)
         self.ready: deque[Thread] = deque()
         self.threads: list[Thread | None] = [None] * rows
         self._key = np.zeros(rows, dtype=np.uint64)
         self._drawn = np.zeros(rows, dtype=np.int64)
         self._temperature = np.zeros(rows, dtype=np.float32)
-        # Of each row, log-probability and trust so far; of each of its frames, the same where a retry goes back to.
-        self._sums = np.zeros((rows, 2))
-        self._marks = np.zeros((rows, config.depth, 2))
+        self._log_prob = np.zeros(rows)
         self._hasty = th.from_numpy(~_hasty(config.grammar)).to(self.decoder.device)
 
     def run(self, threads: Iterable[Thread]) -> None:
         """Runs threads, and those that they ask for, until all have ended. Each then calls its ``done``."""
         self.ready.extend(threads)
         while self._fill():
-            log_probs, values = self.decoder.step(self.stacks.observe())
-            self._hold(values)
+            log_probs, _ = self.decoder.step(self.stacks.observe())
             state = self.stacks.state.copy()
             self._constrain(log_probs, state)
             actions = choose(log_probs, self._temperature, uniforms(self._key, self._drawn))
             chance = log_probs.gather(1, th.from_numpy(actions).to(log_probs.device)[:, None])[:, 0].cpu().numpy()
             self._drawn += 1
-            self._sums[:, 0] += chance
-            concluded = state == State.ANSWER  # a thought has ended: what does the critic expect of it?
-            self._sums[concluded, 1] += np.log(values.cpu().numpy()[concluded].clip(0.01, 1.0))
+            self._log_prob += chance
             outcome = self.stacks.step(actions)
-            for row in np.flatnonzero(actions == STEP).tolist() if self.thinking.beam > 1 else ():
-                if (stepped := self.threads[row]) is not None:
-                    stepped.at_step = True
             self._keep_frames()
-            if self.thinking.retries:
-                self._retry(np.isin(state, _THOUGHTS) & (outcome == Outcome.RUNNING), actions, chance)
             self._leave(outcome)
 
     def _fill(self) -> bool:
@@ -104,15 +91,14 @@ class Engine:
         self.decoder.forget(row)
         self.threads[row] = thread
         self._key[row], self._drawn[row], self._temperature[row] = thread.key, thread.drawn, thread.temperature
-        self._sums[row], self._marks[row, 0] = (thread.log_prob, thread.trust), thread.mark
+        self._log_prob[row] = thread.log_prob
 
     def _exit(self, row: int) -> Thread:
         """Takes the thread of a row out of it, and charges its path."""
         thread, stacks = self.threads[row], self.stacks
         assert thread is not None
         thread.spent, thread.drawn = int(stacks.emitted[row]), int(self._drawn[row])
-        thread.log_prob, thread.trust = self._sums[row].tolist()
-        thread.mark = tuple(self._marks[row, 0].tolist())
+        thread.log_prob = float(self._log_prob[row])
         path = thread.path
         path.tokens = path.tokens + stacks.channel_tokens[:, row]
         path.subtasks += int(stacks.calls[row])
@@ -165,11 +151,11 @@ class Engine:
 
     def _vote(self, asker: Thread, prompt: bytes) -> None:
         thinking, path = self.thinking, asker.path
-        ballot = asker.ballot = (Beam if thinking.beam > 1 else Ballot)(prompt, [asker], thinking.lead)
+        ballot = asker.ballot = Ballot(prompt, [asker])
         # A result that several get must not depend on who happens to ask first.
         stream = (path.key, prompt.hex()) if thinking.share else (asker.key, asker.drawn)
         own = path.temperature if thinking.share else asker.temperature
-        for vote in range(thinking.width):
+        for vote in range(thinking.vote):
             asked = commuted(prompt) if vote % 2 else prompt
             temperature = own if vote == 0 else own or 1.0
             voter = Thread(asked, key(*stream, vote), path, lambda _: self._count(ballot), temperature)
@@ -182,7 +168,6 @@ class Engine:
         """Lets the askers go on once a vote is decided, and voters that have waited for each other."""
         if not ballot.askers:
             return
-        self.ready.extendleft(ballot.advance())
         if not ballot.is_decided():
             return
         for voter in ballot.voters:
@@ -207,17 +192,6 @@ class Engine:
         else:
             self.ready.appendleft(asker)
 
-    def _hold(self, values: th.Tensor) -> None:
-        """Takes hypotheses of a beam out of their rows where a step of theirs has ended, and the critic has seen it."""
-        for row, thread in enumerate(self.threads):
-            if thread is None or not thread.at_step or not isinstance(thread.candidacy, Beam):
-                continue
-            thread.frame, thread.at_step = self.stacks.open_frames(row)[0].tobytes(), False
-            self._exit(row)
-            self.stacks.park(row)
-            thread.candidacy.hold(thread, float(values[row]))
-            self._count(thread.candidacy)
-
     def _constrain(self, log_probs: th.Tensor, state: npt.NDArray[np.intp]) -> None:
         """Takes away what a path may not say while it must think on, or once it must answer."""
         thinking, emitted = self.thinking, self.stacks.emitted
@@ -228,25 +202,6 @@ class Engine:
             late = th.from_numpy(np.flatnonzero(emitted >= thinking.max_tokens)).to(log_probs.device)
             forbidden = self._hasty[th.from_numpy(state).to(log_probs.device)[late]]
             log_probs[late] = log_probs[late].masked_fill(forbidden, -th.inf)
-
-    def _retry(self, eligible: npt.NDArray[np.bool_], actions: npt.NDArray[np.int64], chance: np.ndarray) -> None:
-        """Takes thoughts back to their last committed step where the model doubts what it has just said."""
-        stacks, thinking = self.stacks, self.thinking
-        for row in np.flatnonzero(np.isin(actions, (STEP, END_THINK))).tolist():
-            thread = self.threads[row]
-            self._temperature[row] = thread.temperature if thread else 0.0
-        for row in np.flatnonzero(eligible & (chance < np.log(max(thinking.retry_below, 1e-9)))).tolist():
-            thread = self.threads[row]
-            if thread is None or thread.path.retries >= thinking.retries:
-                continue
-            before = stacks.frame(row)[:-1].tobytes()  # a doubted ";" commits nothing
-            stacks.rewind(row, max(before.rfind(STEP), before.rfind(THINK)) + 1)
-            self._sums[row] = self._marks[row, stacks.depth[row]]
-            self._temperature[row] = thread.temperature or 1.0
-            thread.path.retries += 1
-            thread.at_step, actions[row] = False, PAD
-        begun = np.flatnonzero(np.isin(actions, (STEP, THINK)))
-        self._marks[begun, stacks.depth[begun]] = self._sums[begun]
 
     def _keep_frames(self) -> None:
         """Hands the frames that have just ended to their threads."""

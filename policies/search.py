@@ -28,7 +28,7 @@ class Search:
     temperature: float | None = None
     """What log-probabilities are divided by before sampling; by default 0 (greedy) for one path and 1 for several."""
     select: Select = "majority"
-    """Which path is believed: the most frequent answer, the critic's favourite, the likeliest path, the answer that
+    """Which path is believed: the most frequent answer, the likeliest path, the answer that
     passes the model's own checks, or (an upper bound that looks at the solution) the oracle's."""
     thinking: Thinking = field(default_factory=Thinking)
 
@@ -60,9 +60,7 @@ def search(
 ) -> list[Answer]:
     """Answers problems; what an answer has cost is the cost of all paths and checks. See ``explore``."""
     how.validate()
-    explored = explore(
-        network, problems, config, how.paths, how.heat, how.thinking, batch, seed, keep_frames, progress=progress
-    )
+    explored = explore(network, problems, config, how.paths, how.heat, how.thinking, batch, seed, keep_frames, progress)
     if how.select != "check":
         return [with_cost_of_all(choose(paths, how.select), paths) for paths in explored]
     passed, cost = check(network, explored, config, batch)

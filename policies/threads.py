@@ -15,7 +15,7 @@ from o1nano.envs.rules import Ended, Outcome
 from o1nano.envs.vocab import EQUALS, NINE, PLUS, SUBTASK, TIMES, ZERO
 
 MOST = 10**5
-"""Of paths, votes, hypotheses and retries: more are a slip of the keyboard."""
+"""Of paths and votes: more are a slip of the keyboard."""
 
 
 @dataclass(frozen=True)
@@ -25,48 +25,29 @@ class Thinking:
     vote: int = 1
     """Ways in which every subtask is run before the majority decides. All but the first sample (at temperature 1 where
     the path is greedy), every second one with commuted operands where the operation allows it."""
-    lead: int = 0
-    """Ends a vote as soon as one answer leads by so many; 0 hears all."""
-    beam: int = 1
-    """Hypotheses of every subtask that the critic chooses among at each of its steps, instead of votes."""
     share: bool = False
     """Whether subtasks of a path that are the same share one result."""
-    retries: int = 0
-    """How often a path may go back to its last ";" (or to the beginning of the thought) and try again."""
-    retry_below: float = 0.5
-    """A token of a thought that is less probable than this is such an occasion."""
     max_tokens: int = 0
     """Tokens after which a path must come to its answer at once; 0 knows only the environment's limit. Subtasks that
-    are voted on, searched by a beam or shared count anew."""
+    are voted on or shared count anew."""
     min_tokens: int = 0
     """Tokens before which no thought may end."""
 
     def validate(self) -> None:
         """Raises ``ConfigurationError`` on a value that makes no sense."""
-        for name in ("vote", "beam", "lead", "retries", "max_tokens", "min_tokens"):
-            least, most = int(name in ("vote", "beam")), 10**9 if name.endswith("tokens") else MOST
+        for name in ("vote", "max_tokens", "min_tokens"):
+            least, most = int(name == "vote"), 10**9 if name.endswith("tokens") else MOST
             if not least <= getattr(self, name) <= most:
                 raise ConfigurationError(f"{name}={getattr(self, name)}; accepted: {least} to {most}")
-        if self.lead and self.vote == 1:
-            raise ConfigurationError(f"lead={self.lead} with vote=1; accepted: where there are votes")
-        if self.vote > 1 and self.beam > 1:
-            raise ConfigurationError(f"vote={self.vote} and beam={self.beam}; accepted: one of them above 1")
         if self.max_tokens and self.min_tokens > self.max_tokens:
             raise ConfigurationError(
                 f"min_tokens={self.min_tokens} with max_tokens={self.max_tokens}; accepted: at most as many"
             )
-        if not 0 <= self.retry_below <= 1:
-            raise ConfigurationError(f"retry_below={self.retry_below}; accepted: a probability")
-
-    @property
-    def width(self) -> int:
-        """Threads that run a subtask side by side."""
-        return max(self.vote, self.beam)
 
     @property
     def asks(self) -> bool:
         """Whether subtasks leave the call stack of their caller and become threads of their own."""
-        return self.width > 1 or self.share
+        return self.vote > 1 or self.share
 
 
 @dataclass
@@ -82,7 +63,6 @@ class Path:
         depth: Most frames open at the same time.
         longest: Tokens of the longest frame.
         revisions: ``<revise>`` tokens.
-        retries: Steps that were taken back.
         results: Winners of the votes so far, by prompt.
         open: Votes that others may wait for too, by prompt.
     """
@@ -95,7 +75,6 @@ class Path:
     depth: int = 0
     longest: int = 0
     revisions: int = 0
-    retries: int = 0
     results: dict[bytes, Thread] = field(default_factory=dict)
     open: dict[bytes, Ballot] = field(default_factory=dict)
 
@@ -113,14 +92,11 @@ class Thread:
         depth: Frames that are open below it.
         drawn: Random numbers that it has used.
         spent: Tokens of its line of thought: its own, and those of the answers that it was given.
-        log_prob: Of these tokens, at temperature 1; those that a retry took back are not among them.
-        trust: Sum of the logarithms of the critic's estimates at the end of each thought.
-        mark: Both of them as they were where a retry goes back to.
+        log_prob: Of these tokens, at temperature 1.
         frames: What has ended in its line of thought, children before parents, if frames are kept.
         outcome, answer: How it ended.
         ballot: The vote that it waits for.
         candidacy: The vote that it takes part in.
-        at_step: Whether it has just ended a step: written a ``;``, or been given an answer.
         given_up: Whether nobody wants its answer any more.
     """
 
@@ -133,23 +109,19 @@ class Thread:
     drawn: int = 0
     spent: int = 0
     log_prob: float = 0.0
-    trust: float = 0.0
-    mark: tuple[float, ...] = (0.0, 0.0)
     frames: list[Ended] = field(default_factory=list)
     outcome: Outcome = Outcome.RUNNING
     answer: bytes = b""
     ballot: Ballot | None = None
     candidacy: Ballot | None = None
-    at_step: bool = False
     given_up: bool = False
 
     def hear(self, child: Thread) -> None:
         """Takes over the answer of a child, and the line of thought that led to it."""
-        self.ballot, self.at_step = None, True
+        self.ballot = None
         self.frame += child.answer
         self.spent += child.spent
         self.log_prob += child.log_prob
-        self.trust += child.trust
         self.frames += child.frames
 
     def give_up(self) -> None:
@@ -167,13 +139,11 @@ class Ballot:
     Attributes:
         prompt: What was asked.
         askers: Who wants to know; nobody any more once it is decided.
-        lead: See ``Thinking``.
         voters: The threads that vote.
     """
 
     prompt: bytes
     askers: list[Thread]
-    lead: int = 0
     voters: list[Thread] = field(default_factory=list)
 
     def is_wanted(self) -> bool:
@@ -192,10 +162,6 @@ class Ballot:
                     ballots.append(voter.ballot)
         return False
 
-    def advance(self) -> list[Thread]:
-        """Returns threads that go on: none, voters do not wait for each other."""
-        return []
-
     def winner(self) -> Thread | None:
         """Returns the first voter for the answer that leads; None if nobody has answered."""
         answered = [voter for voter in self.voters if voter.outcome == Outcome.ANSWERED]
@@ -203,11 +169,11 @@ class Ballot:
         return next((voter for voter in answered if voter.answer == first[0][0]), None)
 
     def is_decided(self) -> bool:
-        """Tells whether the open votes can change nothing, or need not be heard."""
+        """Tells whether the open votes can change nothing."""
         votes = Counter(voter.answer for voter in self.voters if voter.outcome == Outcome.ANSWERED)
         running = sum(voter.outcome == Outcome.RUNNING for voter in self.voters)
         first, second = ([count for _, count in votes.most_common(2)] + [0, 0])[:2]
-        return not running or first > second + running or 0 < self.lead <= first - second
+        return not running or first > second + running
 
 
 def commuted(prompt: bytes) -> bytes:

@@ -142,12 +142,6 @@ def test_another_format_is_refused(model: Path) -> None:
         load(altered(model, format=3))
 
 
-def test_a_file_of_the_first_format_needs_no_checksum(model: Path) -> None:
-    content = th.load(model, weights_only=True)
-    th.save({**content, "format": 1}, model)
-    assert load(model)[1] == ENV
-
-
 def test_a_file_that_has_lost_its_checksum_is_refused(model: Path) -> None:
     th.save(th.load(model, weights_only=True), model)
     with pytest.raises(CheckpointError, match="lost its checksum"):

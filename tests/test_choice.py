@@ -18,9 +18,9 @@ from o1nano.policies.choice import choose, pass_at_k, with_cost_of_all
 PROBLEM = read("98+45")
 
 
-def path(text: str, log_prob: float = -1.0, value: float = 0.5, tokens: int = 10) -> Answer:
+def path(text: str, log_prob: float = -1.0, tokens: int = 10) -> Answer:
     outcome = "answered" if text else "frame_full"
-    return Answer(PROBLEM, text, text == "143", outcome, tokens, 3, 2, 1, 2, 20, 0, (), log_prob, value)
+    return Answer(PROBLEM, text, text == "143", outcome, tokens, 3, 2, 1, 2, 20, 0, (), log_prob)
 
 
 def test_the_majority_decides_and_likelihood_breaks_ties() -> None:
@@ -30,18 +30,17 @@ def test_the_majority_decides_and_likelihood_breaks_ties() -> None:
 
 
 def test_every_way_of_choosing_follows_its_own_argument() -> None:
-    paths = [path("1", -1, 0.2), path("2", -2, 0.9), path("143", -3, 0.1), path("4", -4, 0.5), path("4", -5, 0.5)]
+    paths = [path("1", -1), path("2", -2), path("143", -3), path("4", -4), path("4", -5)]
     assert choose(paths, "likelihood") is paths[0]
-    assert choose(paths, "value") is paths[1]
     assert choose(paths, "oracle") is paths[2]
     assert choose(paths, "majority") is paths[3]
     assert choose(paths, "check", [0, 1, 2, 0, 0]) is paths[2]
     assert choose(paths, "check", [0, 0, 0, 1, 1]) is paths[3]
 
 
-@pytest.mark.parametrize("select", ["majority", "value", "likelihood", "check", "oracle"])
+@pytest.mark.parametrize("select", ["majority", "likelihood", "check", "oracle"])
 def test_no_answer_is_never_preferred_and_length_is_no_argument(select: Any) -> None:
-    silent, short, long = path("", -0.1, 1.0), path("1", -2, 0.1, tokens=5), path("2", -3, 0.1, tokens=500)
+    silent, short, long = path("", -0.1), path("1", -2, tokens=5), path("2", -3, tokens=500)
     assert choose([silent, short], select, [2, 0]).text == "1"
     assert choose([long, short], select, [0, 0]) is choose([short, long], select, [0, 0]) is short
     assert choose([silent], select, [0]) is silent

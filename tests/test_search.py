@@ -1,4 +1,4 @@
-"""Search: threads, votes, shared subtasks, retries, budgets, and what does not change with them."""
+"""Search: threads, votes, shared subtasks, budgets, and what does not change with them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,9 @@ from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.expert import ExpertPolicy
 from o1nano.envs.grammar import Grammar, State
 from o1nano.envs.pose import Problem, read
-from o1nano.envs.rules import CallStacks, Outcome
-from o1nano.envs.stacks import Limits
-from o1nano.envs.vocab import END_CALL, END_THINK, EOS, PROBLEM, REMAINDER, THINK, spell
+from o1nano.envs.rules import Outcome
+from o1nano.envs.vocab import END_CALL, END_THINK, EOS, PROBLEM, REMAINDER, THINK
 from o1nano.policies.answers import Answer, explore, solve
-from o1nano.policies.beam import Beam
 from o1nano.policies.engine import _hasty
 from o1nano.policies.sampling import choose, key, uniforms
 from o1nano.policies.search import Search, check, search
@@ -61,7 +59,6 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bytes, int, float]]:
 
     def step(self: object, observations: np.ndarray) -> tuple[th.Tensor, th.Tensor]:
         log_probs = th.full((len(observations), len(Grammar().legal[0])), -th.inf)
-        values = th.ones(len(observations))
         for row, observation in enumerate(observations):
             frame = observation[observation > 0].tobytes()
             if not frame:
@@ -70,12 +67,10 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bytes, int, float]]:
             right = copied(frame) or int(expert.predict(observation[None])[0])
             log_probs[row, right] = 0.0
             for end, token, chance in faults:
-                if end + bytes([token]) in frame:  # the critic has seen the fault
-                    values[row] = 0.05
                 if frame.endswith(end) and token != right:
                     log_probs[row, token] = np.log(chance)
                     log_probs[row, right] = np.log1p(-chance)
-        return log_probs, values
+        return log_probs, th.ones(len(observations))
 
     monkeypatch.setattr("o1nano.policies.decoding.Decoder.step", step)
     return faults
@@ -92,9 +87,7 @@ WAYS_TO_THINK: list[dict[str, object]] = [
     {},
     {"vote": 3},
     {"share": True},
-    {"vote": 5, "lead": 2, "share": True},
-    {"beam": 4, "share": True},
-    {"retries": 3},
+    {"vote": 3, "share": True},
 ]
 
 
@@ -105,7 +98,6 @@ def test_the_expert_is_right_however_it_thinks(
     for problem in ("98+45", "34*57", "914/64", "(12+7)*5-8/2"):
         (answer,) = explore_one(problem, **thinking)
         assert answer.correct, (problem, answer)
-        assert answer.retries == 0
 
 
 def test_a_thread_of_its_own_is_a_call_in_its_callers_stack(scripted: list[tuple[bytes, int, float]]) -> None:
@@ -164,66 +156,6 @@ def test_votes_outvote_a_rare_error(scripted: list[tuple[bytes, int, float]]) ->
     rate = [np.mean([path.correct for path in paths]) for paths in (alone, voted)]
     assert 0.4 < rate[0] < 0.8
     assert rate[1] > rate[0] + 0.1
-    early = explore_one("98+45", paths=60, temperature=1.0, vote=9, lead=2)
-    assert np.mean([p.tokens for p in early]) < np.mean([p.tokens for p in voted])
-
-
-def test_a_beam_drops_what_the_critic_expects_little_of(scripted: list[tuple[bytes, int, float]]) -> None:
-    # The expert's frame of 57 / 8 asks for 5 / 8 and is told 0 R 5; then it usually goes astray.
-    scripted.append(fault("<subtask> 7 5 / 8 = <think> <call> 5 / 8 </call> 0 R 5 ;", "1", 0.7))
-    plain = explore_one("57/8", paths=40, temperature=1.0)
-    apart = explore_one("57/8", paths=10, temperature=1.0, beam=4)  # whose cost grows with the depth
-    shared = explore_one("57/8", paths=40, temperature=1.0, beam=4, share=True)
-    rate = [np.mean([path.correct for path in paths]) for paths in (plain, apart, shared)]
-    assert rate[0] < 0.6
-    assert min(rate[1:]) > rate[0] + 0.25
-
-
-def test_the_better_half_of_a_beam_goes_on_twice() -> None:
-    threads = [voter() for _ in range(4)]
-    beam = Beam(b"", [voter()], 0, list(threads))
-    for thread, value in zip(threads[:3], (0.1, 0.9, 0.5), strict=True):
-        beam.hold(thread, value)
-    assert beam.advance() == []  # one still runs
-    threads[3].outcome, threads[3].answer = Outcome.ANSWERED, b"1"
-    on = beam.advance()
-    assert on[:2] == [threads[1], threads[2]] and len(on) == 3 and threads[0].given_up
-    assert on[2].key != threads[1].key and on[2].path is threads[1].path
-    assert not beam.is_decided() and beam.winner() is threads[3]
-    on[2].outcome, on[2].answer, on[2].trust = Outcome.ANSWERED, b"2", 0.5
-    for thread in on[:2]:
-        thread.outcome = Outcome.FRAME_FULL
-    assert beam.is_decided() and beam.winner() is on[2]
-
-
-def test_a_doubted_step_is_tried_again(scripted: list[tuple[bytes, int, float]]) -> None:
-    scripted.append(fault("5 4 = <think> 3", "</think>", 0.4))
-    alone = explore_one("98+45", paths=80, temperature=1.0)
-    retried = explore_one("98+45", paths=80, temperature=1.0, retries=8, retry_below=0.5)
-    assert np.mean([path.correct for path in alone]) < 0.8
-    assert np.mean([path.correct for path in retried]) == 1.0  # the wrong token is the less probable one
-    assert any(path.retries for path in retried)
-    assert max(path.retries for path in explore_one("98+45", 80, 1.0, retries=1, retry_below=0.999)) == 1
-
-
-@pytest.mark.parametrize("thinking", [{}, {"share": True}])
-@pytest.mark.parametrize(
-    ("problem", "end", "token"),
-    [
-        ("98+45", "5 4 = <think> 3", "</think>"),
-        ("98+45", "5 4 = <think> 3", ";"),
-        ("57/8", "; <call> 7 5 \\ 8 </call> 7 R 1", ";"),  # the call is taken back too, with all that was thought in it
-    ],
-)
-def test_what_a_retry_takes_back_is_not_part_of_the_path(
-    scripted: list[tuple[bytes, int, float]], problem: str, end: str, token: str, thinking: dict[str, object]
-) -> None:
-    scripted.append(fault(end, token, 0.4))
-    paths = explore_one(problem, 40, 1.0, retries=9, **thinking)
-    assert len({path.retries for path in paths}) > 2
-    for path in paths:
-        assert path.correct
-        assert path.log_prob == pytest.approx(np.log(0.6))
 
 
 def test_a_spent_budget_forces_an_answer() -> None:
@@ -267,20 +199,6 @@ def test_thoughts_last_as_long_as_they_must() -> None:
     assert [path.tokens for path in brief] != [path.tokens for path in long]
 
 
-def test_rewinding_takes_back_the_end_of_a_frame() -> None:
-    stacks = CallStacks(2, Limits(48, 4, 99), Grammar())
-    for stack in (0, 1):
-        stacks.pose([stack], [ids("<problem> 9 8 + 4 5 =")])
-    for token in ids("<think> 1 ; 2 3"):
-        stacks.step(np.array([token, token]))
-    stacks.rewind(1, 10)
-    assert spell(stacks.open_frames(1)[0]) == "<problem> 9 8 + 4 5 = <think> 1 ;"
-    assert spell(stacks.open_frames(0)[0]).endswith("; 2 3")
-    assert stacks.emitted.tolist() == [5, 5]
-    stacks.step(np.array(ids("</think> </think>")))
-    assert stacks.state[0] == stacks.state[1]
-
-
 def voter(answer: str = "", outcome: Outcome = Outcome.RUNNING) -> Thread:
     thread = Thread(b"", 0, Path(), lambda _: None)
     thread.answer, thread.outcome = bytes(ids(answer)), Outcome.ANSWERED if answer else outcome
@@ -288,32 +206,31 @@ def voter(answer: str = "", outcome: Outcome = Outcome.RUNNING) -> Thread:
 
 
 @pytest.mark.parametrize(
-    ("votes", "lead", "decided", "winner"),
+    ("votes", "decided", "winner"),
     [
-        (["1", "2", "", "", ""], 0, False, "1"),
-        (["1", "1", "1", "", ""], 0, True, "1"),
-        (["1", "1", "", "", ""], 0, False, "1"),
-        (["1", "1", "", "", ""], 2, True, "1"),
-        (["1", "2", "2"], 0, True, "2"),
-        (["1", "2"], 0, True, "1"),
+        (["1", "2", "", "", ""], False, "1"),
+        (["1", "1", "1", "", ""], True, "1"),
+        (["1", "1", "", "", ""], False, "1"),
+        (["1", "2", "2"], True, "2"),
+        (["1", "2"], True, "1"),
     ],
 )
-def test_a_vote_is_over_when_nothing_can_change(votes: list[str], lead: int, decided: bool, winner: str) -> None:
-    ballot = Ballot(b"", [voter()], lead, [voter(vote) for vote in votes])
+def test_a_vote_is_over_when_nothing_can_change(votes: list[str], decided: bool, winner: str) -> None:
+    ballot = Ballot(b"", [voter()], [voter(vote) for vote in votes])
     assert ballot.is_decided() == decided
     found = ballot.winner()
     assert found is not None and found.answer == bytes(ids(winner))
 
 
 def test_a_vote_without_an_answer_has_no_winner() -> None:
-    ballot = Ballot(b"", [voter()], 0, [voter(outcome=Outcome.FRAME_FULL)] * 2)
+    ballot = Ballot(b"", [voter()], [voter(outcome=Outcome.FRAME_FULL)] * 2)
     assert ballot.is_decided() and ballot.winner() is None
 
 
 def test_who_is_waited_for_does_not_wait() -> None:
     asker, one, deeper, stranger = voter(), voter(), voter(), voter()
-    inner = Ballot(b"", [one], 0, [deeper])
-    asker.ballot, one.ballot = Ballot(b"", [asker], 0, [one]), inner
+    inner = Ballot(b"", [one], [deeper])
+    asker.ballot, one.ballot = Ballot(b"", [asker], [one]), inner
     assert asker.ballot.awaits(one) and asker.ballot.awaits(deeper)
     assert inner.awaits(deeper)
     assert not inner.awaits(one) and not asker.ballot.awaits(stranger)
@@ -321,7 +238,7 @@ def test_who_is_waited_for_does_not_wait() -> None:
 
 def test_what_somebody_else_waits_for_is_not_given_up() -> None:
     asker, other, one = voter(), voter(), voter()
-    asker.ballot = other.ballot = Ballot(b"", [asker, other], 0, [one])
+    asker.ballot = other.ballot = Ballot(b"", [asker, other], [one])
     asker.give_up()
     assert not one.given_up
     other.give_up()
@@ -330,7 +247,7 @@ def test_what_somebody_else_waits_for_is_not_given_up() -> None:
 
 def test_who_is_given_up_gives_up_what_it_waits_for() -> None:
     asker, one, deeper = voter(), voter(), voter()
-    asker.ballot, one.ballot = Ballot(b"", [asker], 0, [one]), Ballot(b"", [one], 0, [deeper])
+    asker.ballot, one.ballot = Ballot(b"", [asker], [one]), Ballot(b"", [one], [deeper])
     asker.give_up()
     assert one.given_up and deeper.given_up
 
@@ -359,11 +276,7 @@ def test_only_one_sum_or_product_is_commuted(prompt: str, other: str) -> None:
         Search(temperature=float("inf")),
         Search(select="longest"),  # type: ignore[arg-type]
         Search(paths=10**8),
-        Search(thinking=Thinking(retries=10**8)),
-        Search(thinking=Thinking(lead=2)),
         Search(thinking=Thinking(vote=0)),
-        Search(thinking=Thinking(vote=2, beam=2)),
-        Search(thinking=Thinking(retry_below=2.0)),
         Search(thinking=Thinking(max_tokens=-1)),
     ],
 )
