@@ -18,19 +18,19 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 import tyro
 from rich.console import Console
 
-from o1nano.agents.command_line import guarded, parse
-from o1nano.agents.evaluation import held_out, levels, tabulate
-from o1nano.agents.machine import find_device
-from o1nano.agents.probes import probe
-from o1nano.agents.progress import Display
-from o1nano.agents.reports import check_writable, read_problems, records, table, usage
-from o1nano.agents.solver import Solver
-from o1nano.agents.transcripts import tree
+from o1nano.agents.evaluation.held_out import held_out, levels, tabulate
+from o1nano.agents.evaluation.probes import probe
+from o1nano.agents.evaluation.reports import check_writable, read_problems, records, table, usage
+from o1nano.agents.evaluation.transcripts import tree
+from o1nano.agents.run.cli import guarded, parse
+from o1nano.agents.run.progress import Display
+from o1nano.envs.core.levels import read_level
 from o1nano.envs.errors import CheckpointError, ConfigurationError, O1NanoError
-from o1nano.envs.levels import read_level
-from o1nano.envs.pose import Level, Problem
-from o1nano.policies.answers import Answer
-from o1nano.policies.search import Search
+from o1nano.envs.problems.problem import Level, Problem
+from o1nano.policies.device import find_device
+from o1nano.policies.search.answers import Answer
+from o1nano.policies.search.search import Search
+from o1nano.policies.search.solver import Solver
 
 PRETRAINED = Path(__file__).resolve().parent / "pretrained" / "o1_model.pth"
 

@@ -27,13 +27,13 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.ablation_report import draw, outcome, summarise, table
-from o1nano.agents.building import build_demonstrations
-from o1nano.agents.command_line import check_least, guarded, parse
-from o1nano.agents.config import TrainConfig
-from o1nano.agents.distributed import Team
-from o1nano.agents.files import write_json
-from o1nano.agents.training import prepare
+from o1nano.agents.learning.distributed import Team
+from o1nano.agents.run.build import build_demonstrations
+from o1nano.agents.run.cli import check_least, guarded, parse
+from o1nano.agents.run.config import TrainConfig
+from o1nano.agents.run.run import prepare
 from o1nano.envs.errors import ConfigurationError
+from o1nano.policies.serialization import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 VARIANTS = {

@@ -25,18 +25,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.workers import Progress, Workers
 from evaluate import find_model
-from o1nano.agents.command_line import check_least, guarded, parse
-from o1nano.agents.evaluation import wilson
-from o1nano.agents.progress import Display
-from o1nano.agents.reports import check_writable
-from o1nano.agents.solver import Solver
+from o1nano.agents.evaluation.held_out import wilson
+from o1nano.agents.evaluation.reports import check_writable
+from o1nano.agents.run.cli import check_least, guarded, parse
+from o1nano.agents.run.progress import Display
 from o1nano.envs.errors import ConfigurationError
-from o1nano.envs.pose import Problem, Split, check_choice, read, split_of
-from o1nano.envs.problems.formulas import solvable, steps_from
-from o1nano.policies.answers import Answer, explore
-from o1nano.policies.choice import pass_at_k
-from o1nano.policies.search import HOTTEST
-from o1nano.policies.threads import Thinking
+from o1nano.envs.problems.countdown_solver import solvable, steps_from
+from o1nano.envs.problems.problem import Problem, Split, check_choice, read, split_of
+from o1nano.policies.search.answers import Answer, explore
+from o1nano.policies.search.branches import Thinking
+from o1nano.policies.search.search import HOTTEST
+from o1nano.policies.search.selection import pass_at_k
+from o1nano.policies.search.solver import Solver
 
 TARGET, LARGEST, NUMBERS = 24, 13, 4
 

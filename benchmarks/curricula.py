@@ -14,11 +14,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from o1nano.agents.command_line import guarded, parse
-from o1nano.envs.curricula import FrontierCurriculum, LearningProgressCurriculum
-from o1nano.envs.curriculum import AdaptiveCurriculum
-from o1nano.envs.levels import LevelSource, UniformLevels, sizes
-from o1nano.envs.pose import Level, stream
+from o1nano.agents.run.cli import guarded, parse
+from o1nano.envs.core.curricula import FrontierCurriculum, LearningProgressCurriculum
+from o1nano.envs.core.curriculum import AdaptiveCurriculum
+from o1nano.envs.core.levels import LevelSource, UniformLevels, sizes
+from o1nano.envs.problems.problem import Level, stream
 
 FAMILIES = ("addition", "multiplication")
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch as th
 
-from o1nano.agents.frames import ClosedFrame
-from o1nano.envs.vocab import EQUALS, NINE, PLUS, SUBTASK, THINK, ZERO
+from o1nano.agents.learning.rollout_buffer import ClosedFrame
+from o1nano.envs.language.vocab import EQUALS, NINE, PLUS, SUBTASK, THINK, ZERO
 from o1nano.policies.actor_critic import ReasoningPolicy
 
 

@@ -27,8 +27,8 @@ from stable_baselines3.common.vec_env import VecMonitor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import o1nano
-from o1nano.agents.command_line import check_least, guarded, parse
-from o1nano.agents.vec_env import GymnasiumVecEnv
+from o1nano.agents.learning.vec_env import GymnasiumVecEnv
+from o1nano.agents.run.cli import check_least, guarded, parse
 from o1nano.envs.one_hot import OneHotWrapper, VectorOneHotWrapper
 from o1nano.envs.wrappers import VectorRewardWrapper
 

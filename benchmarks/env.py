@@ -27,10 +27,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from benchmarks.measuring import positive
-from o1nano.agents.command_line import guarded
-from o1nano.agents.vec_env import GymnasiumVecEnv
-from o1nano.envs.expert import ExpertPolicy
-from o1nano.envs.pose import Problem
+from o1nano.agents.learning.vec_env import GymnasiumVecEnv
+from o1nano.agents.run.cli import guarded
+from o1nano.envs.problems.expert import ExpertPolicy
+from o1nano.envs.problems.problem import Problem
 from o1nano.envs.vector import ArithmeticVectorEnv
 
 ID = "o1nano/Arithmetic-v0"

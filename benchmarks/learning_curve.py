@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from o1nano.agents.command_line import check_least, guarded, parse
+from o1nano.agents.run.cli import check_least, guarded, parse
 from o1nano.envs.errors import ConfigurationError
 
 SIZES = (2, 3, 4, 5, 6, 7, 8)

@@ -26,13 +26,13 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from o1nano.agents.command_line import check_least, guarded, parse
-from o1nano.envs.grammar import Grammar
-from o1nano.envs.pose import Level, draw, stream
-from o1nano.envs.vocab import PROBLEM, STEP, THINK
-from o1nano.policies.long_decoding import LongDecoder
-from o1nano.policies.network import ReasoningNetwork
-from o1nano.policies.transformer import TransformerConfig
+from o1nano.agents.run.cli import check_least, guarded, parse
+from o1nano.envs.core.grammar import Grammar
+from o1nano.envs.language.vocab import PROBLEM, STEP, THINK
+from o1nano.envs.problems.problem import Level, draw, stream
+from o1nano.policies.decoding.long_decoder import LongDecoder
+from o1nano.policies.network.model import ReasoningNetwork
+from o1nano.policies.network.transformer import TransformerConfig
 
 WINDOWS = (1024, 1024, 1024, 0)
 

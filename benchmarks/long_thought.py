@@ -21,17 +21,17 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from o1nano.agents.checkpoint import load
-from o1nano.agents.command_line import check_least, guarded, parse
-from o1nano.agents.credit import judge
-from o1nano.agents.evaluation import wilson
-from o1nano.envs.episodes import EnvConfig, Episodes
-from o1nano.envs.expert import ExpertPolicy, demonstrate
-from o1nano.envs.pose import Level, Problem, draw, stream
-from o1nano.envs.rules import Outcome
-from o1nano.policies.answers import Answer, solve
-from o1nano.policies.network import ReasoningNetwork
-from o1nano.policies.transformer import TransformerConfig
+from o1nano.agents.evaluation.held_out import wilson
+from o1nano.agents.learning.credit import judge
+from o1nano.agents.run.cli import check_least, guarded, parse
+from o1nano.envs.core.call_stack import Outcome
+from o1nano.envs.core.episodes import EnvConfig, Episodes
+from o1nano.envs.problems.expert import ExpertPolicy, demonstrate
+from o1nano.envs.problems.problem import Level, Problem, draw, stream
+from o1nano.policies.model_file import load
+from o1nano.policies.network.model import ReasoningNetwork
+from o1nano.policies.network.transformer import TransformerConfig
+from o1nano.policies.search.answers import Answer, solve
 
 FRAME = 512  # tokens of the longest frame
 

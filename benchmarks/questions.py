@@ -14,7 +14,7 @@ from math import prod
 
 import numpy as np
 
-from o1nano.envs.pose import Problem, read, split_of, stream
+from o1nano.envs.problems.problem import Problem, read, split_of, stream
 
 ENUMERABLE = 10**5  # combinations up to which their order is drawn at once
 

@@ -20,22 +20,22 @@ import torch as th
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from o1nano.agents.checkpoint import load, save
-from o1nano.agents.command_line import check_least, guarded, parse
-from o1nano.agents.demonstrations import Demonstration
-from o1nano.agents.warm_start import WarmStart, WarmStartConfig
-from o1nano.envs.episodes import EnvConfig
-from o1nano.envs.expert import demonstrate
-from o1nano.envs.expression import answer
-from o1nano.envs.pose import Level, Problem, draw, stream
+from o1nano.agents.learning.demonstrations import Demonstration
+from o1nano.agents.learning.imitation import WarmStart, WarmStartConfig
+from o1nano.agents.run.cli import check_least, guarded, parse
+from o1nano.envs.core.episodes import EnvConfig
+from o1nano.envs.language.expression import answer
+from o1nano.envs.language.templates import say
+from o1nano.envs.language.vocab import EQUALS, NOTHING, PROBLEM, STEP, THINK, ZERO, digits_of
 from o1nano.envs.problems import FAMILIES
-from o1nano.envs.problems.base import draw_number
+from o1nano.envs.problems.expert import demonstrate
+from o1nano.envs.problems.family import draw_number
+from o1nano.envs.problems.problem import Level, Problem, draw, stream
 from o1nano.envs.problems.recall import KEY_DIGITS, Recall
-from o1nano.envs.templates import say
-from o1nano.envs.vocab import EQUALS, NOTHING, PROBLEM, STEP, THINK, ZERO, digits_of
-from o1nano.policies.answers import solve
-from o1nano.policies.network import ReasoningNetwork
-from o1nano.policies.transformer import TransformerConfig
+from o1nano.policies.model_file import load, save
+from o1nano.policies.network.model import ReasoningNetwork
+from o1nano.policies.network.transformer import TransformerConfig
+from o1nano.policies.search.answers import solve
 
 SIZE = 2  # digits of the values
 LONGEST = 1024  # tokens of a frame in training, about

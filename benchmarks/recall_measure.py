@@ -19,17 +19,17 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.recall import SIZE, ask
-from o1nano.agents.checkpoint import load
-from o1nano.agents.command_line import check_least, guarded, parse
-from o1nano.agents.evaluation import wilson
-from o1nano.envs.episodes import EnvConfig
-from o1nano.envs.expression import Function
-from o1nano.envs.pose import Problem, stream
+from o1nano.agents.evaluation.held_out import wilson
+from o1nano.agents.run.cli import check_least, guarded, parse
+from o1nano.envs.core.episodes import EnvConfig
+from o1nano.envs.language.expression import Function
+from o1nano.envs.language.vocab import NOTHING, STEP, THINK, digits_of
 from o1nano.envs.problems import FAMILIES
-from o1nano.envs.vocab import NOTHING, STEP, THINK, digits_of
-from o1nano.policies.answers import Answer, solve
-from o1nano.policies.engine import LONG
-from o1nano.policies.network import ReasoningNetwork
+from o1nano.envs.problems.problem import Problem, stream
+from o1nano.policies.model_file import load
+from o1nano.policies.network.model import ReasoningNetwork
+from o1nano.policies.search.answers import Answer, solve
+from o1nano.policies.search.engine import LONG
 
 
 def questions(length: int, seed: object, depths: int, each: int) -> list[Problem]:

@@ -27,16 +27,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.questions import Question, arithmetic_tasks, products, quotients
 from benchmarks.workers import Workers
 from evaluate import PRETRAINED, find_model
-from o1nano.agents.command_line import check_least, guarded, parse
-from o1nano.agents.evaluation import Cell, held_out, summarise, wilson
-from o1nano.agents.machine import versions
-from o1nano.agents.progress import Display
-from o1nano.agents.reports import check_writable
-from o1nano.agents.solver import Solver
-from o1nano.envs.pose import Level, Problem
-from o1nano.policies.answers import Answer
-from o1nano.policies.search import Search
-from o1nano.policies.threads import Thinking
+from o1nano.agents.evaluation.held_out import Cell, held_out, summarise, wilson
+from o1nano.agents.evaluation.reports import check_writable
+from o1nano.agents.run.cli import check_least, guarded, parse
+from o1nano.agents.run.hardware import versions
+from o1nano.agents.run.progress import Display
+from o1nano.envs.problems.problem import Level, Problem
+from o1nano.policies.search.answers import Answer
+from o1nano.policies.search.branches import Thinking
+from o1nano.policies.search.search import Search
+from o1nano.policies.search.solver import Solver
 
 LONGEST_CONTEXT = 512  # of the products of 20 digits
 

@@ -11,10 +11,10 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger
 
 from benchmarks.measuring import clock
-from o1nano.agents.frames import ClosedFrame
-from o1nano.envs.vocab import PAD, TOKENS
+from o1nano.agents.learning.rollout_buffer import ClosedFrame
+from o1nano.envs.language.vocab import PAD, TOKENS
 from o1nano.policies.actor_critic import ReasoningPolicy
-from o1nano.policies.transformer import TransformerConfig
+from o1nano.policies.network.transformer import TransformerConfig
 
 
 class Reencoding(ReasoningPolicy):

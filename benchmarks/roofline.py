@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import torch as th
 
-from o1nano.envs.vocab import VOCAB_SIZE
-from o1nano.policies.transformer import TransformerConfig
+from o1nano.envs.language.vocab import VOCAB_SIZE
+from o1nano.policies.network.transformer import TransformerConfig
 
 Product = tuple[th.Tensor, th.Tensor]
 

@@ -22,13 +22,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from stable_baselines3.common.logger import Logger
 
 from benchmarks.measuring import positive, spread
-from o1nano.agents.building import build_curriculum, build_demonstrations, build_model
-from o1nano.agents.command_line import guarded
-from o1nano.agents.config import PPOConfig, TrainConfig
-from o1nano.agents.distributed import SharedLevels, Team, end
-from o1nano.agents.machine import has_bf16, versions
-from o1nano.agents.warm_start import WarmStart, WarmStartConfig
-from o1nano.envs.episodes import EnvConfig
+from o1nano.agents.learning.distributed import SharedLevels, Team, end
+from o1nano.agents.learning.imitation import WarmStart, WarmStartConfig
+from o1nano.agents.run.build import build_curriculum, build_demonstrations, build_model
+from o1nano.agents.run.cli import guarded
+from o1nano.agents.run.config import PPOConfig, TrainConfig
+from o1nano.agents.run.hardware import versions
+from o1nano.envs.core.episodes import EnvConfig
+from o1nano.policies.device import has_bf16
 
 
 def work(growing: bool, steps: int, iterations: int) -> dict[str, float]:

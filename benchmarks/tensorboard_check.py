@@ -26,7 +26,7 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from o1nano.agents.command_line import guarded, parse
+from o1nano.agents.run.cli import guarded, parse
 from o1nano.envs.errors import ConfigurationError
 
 # Page of TensorBoard, its address, and what must be readable on it: cards outside the window are not drawn.

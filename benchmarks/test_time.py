@@ -20,16 +20,16 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from o1nano.agents.command_line import check_least, guarded, parse
-from o1nano.agents.evaluation import held_out
-from o1nano.agents.probes import revise
-from o1nano.agents.solver import Solver
-from o1nano.envs.levels import read_level
-from o1nano.envs.pose import Problem, stream
-from o1nano.policies.answers import Answer, explore
-from o1nano.policies.choice import Select, choose
-from o1nano.policies.search import check
-from o1nano.policies.threads import Thinking
+from o1nano.agents.evaluation.held_out import held_out
+from o1nano.agents.evaluation.probes import revise
+from o1nano.agents.run.cli import check_least, guarded, parse
+from o1nano.envs.core.levels import read_level
+from o1nano.envs.problems.problem import Problem, stream
+from o1nano.policies.search.answers import Answer, explore
+from o1nano.policies.search.branches import Thinking
+from o1nano.policies.search.search import check
+from o1nano.policies.search.selection import Select, choose
+from o1nano.policies.search.solver import Solver
 
 WAYS: tuple[Select, ...] = get_args(Select)
 Found = tuple[list[list[Answer]], list[list[int]]]

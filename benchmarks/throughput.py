@@ -26,20 +26,21 @@ from benchmarks.digits import collecting, like_digits, mixed_thoughts, thoughts
 from benchmarks.measuring import Stopwatch, alternate, clock, positive, spread, versus
 from benchmarks.rivals import Reencoding, fill_rows, grpo_rates, stock_ppo
 from benchmarks.roofline import products
-from o1nano.agents.building import build_curriculum, build_demonstrations, build_model
-from o1nano.agents.command_line import guarded
-from o1nano.agents.config import TrainConfig
-from o1nano.agents.distributed import SharedLevels, Team
-from o1nano.agents.frames import pack_closed
-from o1nano.agents.machine import has_bf16, versions
-from o1nano.agents.packing import cut
-from o1nano.agents.ppo import FramePPO
-from o1nano.agents.vec_env import GymnasiumVecEnv
-from o1nano.agents.warm_start import WarmStart
-from o1nano.envs.episodes import EnvConfig
-from o1nano.envs.grammar import Grammar
+from o1nano.agents.learning.distributed import SharedLevels, Team
+from o1nano.agents.learning.imitation import WarmStart
+from o1nano.agents.learning.packing import cut
+from o1nano.agents.learning.ppo import FramePPO
+from o1nano.agents.learning.rollout_buffer import pack_closed
+from o1nano.agents.learning.vec_env import GymnasiumVecEnv
+from o1nano.agents.run.build import build_curriculum, build_demonstrations, build_model
+from o1nano.agents.run.cli import guarded
+from o1nano.agents.run.config import TrainConfig
+from o1nano.agents.run.hardware import versions
+from o1nano.envs.core.episodes import EnvConfig
+from o1nano.envs.core.grammar import Grammar
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.policies.actor_critic import ReasoningPolicy
+from o1nano.policies.device import has_bf16
 
 CONFIG = TrainConfig()
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import torch as th
 
-from o1nano.agents.machine import cores
-from o1nano.agents.solver import Solver
+from o1nano.agents.run.hardware import cores
 from o1nano.envs.errors import TeamError
-from o1nano.envs.pose import Problem
+from o1nano.envs.problems.problem import Problem
+from o1nano.policies.search.solver import Solver
 
 if TYPE_CHECKING:
     from ctypes import Array, c_longlong

@@ -1,0 +1,1 @@
+"""What is trained: a causal transformer with its output heads."""
