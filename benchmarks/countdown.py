@@ -33,8 +33,7 @@ from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.problems.countdown_solver import solvable, steps_from
 from o1nano.envs.problems.problem import Problem, Split, check_choice, read, split_of
 from o1nano.policies.search.answers import Answer, explore
-from o1nano.policies.search.branches import Thinking
-from o1nano.policies.search.search import HOTTEST
+from o1nano.policies.search.options import MAX_TEMPERATURE, SearchOptions
 from o1nano.policies.search.selection import pass_at_k
 from o1nano.policies.search.solver import Solver
 
@@ -67,8 +66,8 @@ class Options:
     def validate(self) -> None:
         """Raises ``ConfigurationError`` on a value that makes no sense."""
         check_least(self, paths=1, n=0, seed=0, batch=1, processes=0)
-        if not 0 <= self.temperature <= HOTTEST:
-            raise ConfigurationError(f"--temperature {self.temperature}; accepted: a number from 0 to {HOTTEST}")
+        if not 0 <= self.temperature <= MAX_TEMPERATURE:
+            raise ConfigurationError(f"--temperature {self.temperature}; expected 0 to {MAX_TEMPERATURE}")
         check_choice("split", self.split, Split)
         if self.json is not None:
             check_writable("--json", self.json)
@@ -128,10 +127,8 @@ def explored_by(
     solver: Solver, problems: list[Problem], *, paths: int, temperature: float, progress: Progress
 ) -> list[list[Answer]]:
     """Returns some sampled paths of each problem."""
-    return explore(
-        solver.network, problems, solver.config, paths, temperature, Thinking(), solver.batch, solver.seed,
-        progress=progress,
-    )  # fmt: skip
+    options = SearchOptions(paths, temperature)
+    return explore(solver.network, problems, solver.config, options, solver.batch, solver.seed, progress=progress)
 
 
 def measure() -> int:

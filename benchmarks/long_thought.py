@@ -142,7 +142,7 @@ def measure(network: ReasoningNetwork, asked: list[Problem], config: EnvConfig) 
     ends = ", ".join(sorted({answer.outcome for answer in answers}))
     print(f"  model       right {right} of {len(answers)} ({low:.0%} to {high:.0%}), {tokens:,.0f} tokens: {ends}")
     print(f"{'':14}{np.mean([reach(answer) for answer in answers]):.1%} of the frames come before the first wrong one")
-    longest = max(answer.longest_context for answer in answers)
+    longest = max(answer.usage.longest_context for answer in answers)
     print(f"{'':14}longest frame {longest}, {seconds / len(answers):.0f} CPU s a problem", flush=True)
 
 

@@ -29,7 +29,7 @@ from o1nano.envs.problems.problem import Problem, stream
 from o1nano.policies.model_file import load
 from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.search.answers import Answer, solve
-from o1nano.policies.search.engine import LONG
+from o1nano.policies.search.engine import LONG_FRAME
 
 
 def questions(length: int, seed: object, depths: int, each: int) -> list[Problem]:
@@ -96,8 +96,10 @@ class Measure:
         each = max(self.questions // self.depths, 1)
         for row, length in enumerate(self.lengths):
             start, right, found = time.process_time(), list[bool](), list[bool]()
-            # Frames of more than LONG tokens are decoded one by one, and a context is computed once for all questions.
-            config = EnvConfig(operations=("recall",), frame_length=max(length, LONG + 1), max_tokens=200, depth=4)
+            # Frames of more than LONG_FRAME tokens are decoded one by one; a context is computed once for all questions.
+            config = EnvConfig(
+                operations=("recall",), frame_length=max(length, LONG_FRAME + 1), max_tokens=200, depth=4
+            )
             for context in range(self.contexts):
                 asked = questions(length, (self.seed, context), self.depths, each)
                 answers = solve(network, asked, config, keep_frames=True)

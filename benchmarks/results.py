@@ -34,8 +34,7 @@ from o1nano.agents.run.hardware import versions
 from o1nano.agents.run.progress import Display
 from o1nano.envs.problems.problem import Level, Problem
 from o1nano.policies.search.answers import Answer
-from o1nano.policies.search.branches import Thinking
-from o1nano.policies.search.search import Search
+from o1nano.policies.search.options import SearchOptions
 from o1nano.policies.search.solver import Solver
 
 LONGEST_CONTEXT = 512  # of the products of 20 digits
@@ -129,7 +128,7 @@ class Measurement:
         ]
         return cells
 
-    def answer(self, section: str, problems: list[Problem], how: Search | None = None) -> list[Answer]:
+    def answer(self, section: str, problems: list[Problem], how: SearchOptions | None = None) -> list[Answer]:
         """Answers problems, showing how many are done."""
         self.display.begin(section, len(problems))
         answers = self.workers.run(partial(Solver.solve_all, how=how), problems, self.display.update)
@@ -142,11 +141,11 @@ class Measurement:
         self.solver.config = replace(config, frame_length=LONGEST_CONTEXT)
         self.solver.make_room([level])
         problems = held_out([level], options.twenty, options.seed, "symbolic")
-        how = Search(thinking=Thinking(vote=options.votes, share=True))
+        how = SearchOptions(votes=options.votes, reuse_subtasks=True)
         answers = self.answer("20 by 20 digits", problems, how)
         self.solver.config = config
         cell = summarise("multiplication/20x20", answers)
-        longest = max(answer.longest_context for answer in answers)
+        longest = max(answer.usage.longest_context for answer in answers)
         self.found["twenty"] = {**cell.as_dict(), "votes": options.votes, "longest_context": longest}
         return (
             f"\n20 by 20 digits, equal subtasks shared, votes on each: {options.votes}: {percent(cell)} of {cell.n}, "

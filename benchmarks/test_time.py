@@ -26,9 +26,9 @@ from o1nano.agents.run.cli import check_least, guarded, parse
 from o1nano.envs.core.levels import read_level
 from o1nano.envs.problems.problem import Problem, stream
 from o1nano.policies.search.answers import Answer, explore
-from o1nano.policies.search.branches import Thinking
-from o1nano.policies.search.search import check
-from o1nano.policies.search.selection import Select, choose
+from o1nano.policies.search.options import SearchOptions, Select
+from o1nano.policies.search.search import check_answers
+from o1nano.policies.search.selection import select_answer
 from o1nano.policies.search.solver import Solver
 
 WAYS: tuple[Select, ...] = get_args(Select)
@@ -76,7 +76,7 @@ def accuracy_of(found: Found, k: int, way: Select, options: Options) -> npt.NDAr
     out = []
     for paths, scores in zip(explored, passed, strict=True):
         drawn = [rng.permutation(len(paths))[:k] for _ in range(options.draws if k < len(paths) else 1)]
-        right = [choose([paths[i] for i in some], way, [scores[i] for i in some]).correct for some in drawn]
+        right = [select_answer([paths[i] for i in some], way, [scores[i] for i in some]).correct for some in drawn]
         out.append(np.mean(right))
     return np.array(out)
 
@@ -85,19 +85,10 @@ def paths_against_tokens(solver: Solver, name: str, options: Options) -> dict[st
     """Prints accuracy by number of paths and way of choosing; returns the curves."""
     problems = held_out([read_level(name)], options.n, options.seed)
     started = time.process_time()
-    explored = explore(
-        solver.network,
-        problems,
-        solver.config,
-        options.paths,
-        options.temperature,
-        Thinking(),
-        options.batch,
-        options.seed,
-    )
+    explored = explored_by(solver, problems, SearchOptions(options.paths, options.temperature), options)
     seconds = (time.process_time() - started) / len(problems) / options.paths
     started = time.process_time()
-    passed, _ = check(solver.network, explored, solver.config, options.batch)
+    passed, _ = check_answers(solver.network, explored, solver.config, options.batch)
     checking = (time.process_time() - started) / len(problems)
     tokens = float(np.mean([path.tokens for paths in explored for path in paths]))
     counts = [1 << i for i in range(options.paths.bit_length()) if 1 << i <= options.paths]
@@ -127,42 +118,42 @@ def variants(solver: Solver, name: str, options: Options) -> None:
     rows: dict[str, tuple[float, dict[str, Any]]] = {
         "one greedy path": (0.0, {}),
         "one sampled path": (options.temperature, {}),
-        "shared subtasks": (0.0, {"share": True}),
-        "votes of 3, shared": (0.0, {"vote": 3, "share": True}),
-        "votes of 5, shared": (0.0, {"vote": 5, "share": True}),
+        "reused subtasks": (0.0, {"reuse_subtasks": True}),
+        "votes of 3; subtasks reused": (0.0, {"votes": 3, "reuse_subtasks": True}),
+        "votes of 5; subtasks reused": (0.0, {"votes": 5, "reuse_subtasks": True}),
     }
     print(f"\n{name}: {len(problems)} problems")
     print(f"{'':40}{'accuracy':>24}{'tokens':>9}{'CPU s':>8}{'wrong->right':>14}{'right->wrong':>14}")
     plain: dict[float, list[Answer]] = {}
     rng = stream("bootstrap", options.seed)
     for title, (temperature, settings) in rows.items():
-        answers, seconds = timed(solver, problems, temperature, Thinking(**settings), options)
+        answers, seconds = timed(solver, problems, SearchOptions(temperature=temperature, **settings), options)
         before = plain.setdefault(temperature, answers)
         print(line(title, answers, before, seconds, rng), flush=True)
     limit = int(np.mean([answer.tokens for answer in plain[0.0]]))
     for share in (0.25, 0.5, 0.75, 1.0, 1.5):
         settings = {"max_tokens": int(share * limit)}
-        answers, seconds = timed(solver, problems, 0.0, Thinking(**settings), options)
+        answers, seconds = timed(solver, problems, SearchOptions(**settings), options)
         print(
             line(f"answer forced after {settings['max_tokens']} tokens", answers, plain[0.0], seconds, rng), flush=True
         )
 
 
 def timed(
-    solver: Solver, problems: Sequence[Problem], temperature: float, thinking: Thinking, options: Options
+    solver: Solver, problems: Sequence[Problem], how: SearchOptions, options: Options
 ) -> tuple[list[Answer], float]:
     """Returns one path for each problem, and CPU seconds a problem."""
     started = time.process_time()
-    found = explored_by(solver, problems, 1, temperature, thinking, options)
+    found = explored_by(solver, problems, how, options)
     return [path for (path,) in found], (time.process_time() - started) / len(problems)
 
 
 def explored_by(
-    solver: Solver, problems: Sequence[Problem], paths: int, temperature: float, thinking: Thinking, options: Options
+    solver: Solver, problems: Sequence[Problem], how: SearchOptions, options: Options
 ) -> list[list[Answer]]:
     """Returns the paths of each problem."""
     network, config = solver.network, solver.config
-    return explore(network, problems, config, paths, temperature, thinking, options.batch, options.seed)
+    return explore(network, problems, config, how, options.batch, options.seed)
 
 
 def line(

@@ -90,8 +90,8 @@ def summarise(name: str, answers: Sequence[Answer]) -> Cell:
         correct=sum(answer.correct for answer in answers),
         valid=sum(answer.outcome == "answered" for answer in answers),
         tokens=sum(answer.tokens for answer in answers) / n,
-        reasoning_tokens=sum(answer.reasoning_tokens + answer.subtask_tokens for answer in answers) / n,
-        subtasks=sum(answer.subtasks for answer in answers) / n,
+        reasoning_tokens=sum(answer.usage.hidden_tokens for answer in answers) / n,
+        subtasks=sum(answer.usage.subtasks for answer in answers) / n,
     )
 
 

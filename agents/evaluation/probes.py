@@ -8,9 +8,9 @@ import numpy as np
 
 from o1nano.envs.language.vocab import CALL, END_THINK, EQUALS, NOTHING, QUOTIENT_DIGIT, THINK, ZERO
 from o1nano.envs.problems.problem import Problem, frame_accepts, frame_answer, stream
-from o1nano.policies.search.branches import Path, Thinking, Thread
+from o1nano.policies.search.branches import Attempt, Branch
 from o1nano.policies.search.engine import Engine
-from o1nano.policies.search.search import Search
+from o1nano.policies.search.options import SearchOptions
 from o1nano.policies.search.solver import Solver
 
 Tamper = Callable[[list[bytes], np.random.Generator], list[bytes]]
@@ -46,7 +46,7 @@ def probe(solver: Solver, problems: Sequence[Problem]) -> dict[str, float]:
         solver: The model.
         problems: Some of one kind; those that it leaves unanswered do not count.
     """
-    answers = solver.solve_all(problems, Search(), keep_frames=True)
+    answers = solver.solve_all(problems, keep_frames=True)
     ended = [(answer.problem, answer.frames[-1].tokens) for answer in answers if answer.outcome == "answered"]
     roots = [(problem, root) for problem, root in ended if THINK in root]
     cuts = [(root.index(THINK) + 1, root.index(END_THINK)) for _, root in roots]
@@ -68,15 +68,15 @@ def conclude(solver: Solver, frames: Sequence[bytes]) -> list[bytes]:
     """Has the model go on from frames that are under way; returns the visible answers, empty where there is none."""
     said = [b""] * len(frames)
 
-    def start(index: int) -> Thread:
-        def done(thread: Thread) -> None:
-            said[index] = thread.answer
+    def start(index: int) -> Branch:
+        def on_end(branch: Branch) -> None:
+            said[index] = branch.answer
 
-        return Thread(frames[index], 0, Path(), done)
+        return Branch(frames[index], 0, Attempt(), on_end)
 
     fitting = [index for index, frame in enumerate(frames) if len(frame) < solver.config.frame_length]
     if fitting:
-        engine = Engine(solver.network, solver.config, min(solver.batch, len(fitting)), Thinking())
+        engine = Engine(solver.network, solver.config, min(solver.batch, len(fitting)), SearchOptions())
         engine.run(map(start, fitting))
     return said
 
@@ -94,7 +94,7 @@ def revise(solver: Solver, problems: Sequence[Problem]) -> dict[str, float | int
         The number of frames; of those with a wrong guess the share that is right in the end; of those with the right
         guess the share that the model talks itself out of.
     """
-    answers = solver.solve_all(problems, Search(), keep_frames=True)
+    answers = solver.solve_all(problems, keep_frames=True)
     prompts = dict.fromkeys(
         frame.tokens[: frame.tokens.index(EQUALS) + 1]
         for answer in answers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -121,26 +121,29 @@ def _record(line: Line, answer: Answer | None) -> dict[str, Any]:
         "expected": expected,
         "correct": correct,
         "outcome": answer.outcome,
-        "reasoning_tokens": answer.reasoning_tokens + answer.subtask_tokens,
-        "completion_tokens": answer.completion_tokens,
-        "subtasks": answer.subtasks,
-        "longest_context": answer.longest_context,
-        "revisions": answer.revisions,
-        "shared": answer.shared,
-        "depth": answer.depth,
-        "paths": answer.paths,
+        **asdict(answer.usage),
+        "hidden_tokens": answer.usage.hidden_tokens,
     }
 
 
-def usage(answer: Answer) -> str:
-    """Returns what an answer has cost, as a line."""
-    hidden = answer.reasoning_tokens + answer.subtask_tokens
-    parts = [f"{hidden} reasoning tokens", f"{answer.completion_tokens} completion tokens"]
-    for name, one in (("subtasks", "subtask"), ("shared", "shared"), ("revisions", "revision")):
-        if count := getattr(answer, name):
-            parts.append(f"{count} {one if count == 1 else name}")
-    parts += [f"depth {answer.depth}", f"longest context {answer.longest_context}"]
-    return ", ".join([*parts, *([f"{answer.paths} paths"] if answer.paths > 1 else []), f"{answer.seconds:.2f} s"])
+def usage_line(answer: Answer) -> str:
+    """Returns what an answer cost, as one line."""
+    usage = answer.usage
+    parts = [f"{usage.hidden_tokens} reasoning tokens", f"{usage.completion_tokens} completion tokens"]
+    counts = (
+        (usage.subtasks, "subtask", "subtasks"),
+        (usage.reused_subtasks, "reused subtask", "reused subtasks"),
+        (usage.revisions, "revision", "revisions"),
+    )
+    for count, one, several in counts:
+        if count:
+            parts.append(f"{count} {one if count == 1 else several}")
+    parts.append(f"depth {usage.depth}")
+    parts.append(f"longest context {usage.longest_context}")
+    if usage.paths > 1:
+        parts.append(f"{usage.paths} paths")
+    parts.append(f"{answer.seconds:.2f} s")
+    return ", ".join(parts)
 
 
 def _same(given: str, expected: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from o1nano.envs.errors import ConfigurationError, ProblemError
-from o1nano.envs.language.expression import Function, Task, accepts, answer, canonical, evaluate
+from o1nano.envs.language.expression import Binary, Function, Task, accepts, answer, canonical, evaluate
 from o1nano.envs.language.parser import parse
 from o1nano.envs.language.templates import fitting, say
 from o1nano.envs.language.vocab import ACCEPTED, EQUALS, PROBLEM, SUBTASK, answer_text, problem_text, tokenize
@@ -228,3 +228,13 @@ def fits_frame(problem: Problem, frame_length: int) -> Problem:
     if len(problem.prompt) >= frame_length:
         raise ProblemError(f"a problem of {len(problem.prompt)} tokens; accepted: fewer than {frame_length}")
     return problem
+
+
+def from_expression(expr: Binary) -> Problem:
+    """Returns the problem that asks for one operation on two numbers.
+
+    Raises:
+        ProblemError: If it has no answer, such as a division by zero.
+    """
+    tokens = say(family_of(expr).symbolic, expr)
+    return Problem((PROBLEM, *tokens, EQUALS), expr, bytes(answer(expr, least_first=False)))

@@ -1,4 +1,4 @@
-"""One engine decodes the threads of many paths of many problems together, on the environment's own call stacks."""
+"""One engine decodes the branches of many attempts together, on the environment's own call stacks."""
 
 from __future__ import annotations
 
@@ -12,30 +12,32 @@ import torch as th
 from o1nano.envs.core.call_stack import CallStacks, Outcome
 from o1nano.envs.core.episodes import EnvConfig
 from o1nano.envs.core.grammar import Grammar, State
+from o1nano.envs.core.usage import Usage
 from o1nano.envs.language.vocab import END_CALL, END_THINK, EQUALS, THINK
 from o1nano.policies.decoding.decoder import Decoder
 from o1nano.policies.decoding.long_decoder import LongDecoder
 from o1nano.policies.network.model import ReasoningNetwork
-from o1nano.policies.search.branches import Ballot, Thinking, Thread, commuted
-from o1nano.policies.search.sampling import choose, key, uniforms
+from o1nano.policies.search.branches import Branch, Vote, commuted
+from o1nano.policies.search.options import SearchOptions
+from o1nano.policies.search.sampling import sample_tokens, stream_seed, uniforms
 
-LONG = 4096
-"""Frames that may be longer are decoded one path at a time, in bounded memory."""
+LONG_FRAME = 4096
+"""Frames that may be longer are decoded one attempt at a time, in bounded memory."""
 _THOUGHTS = (State.ROOT_THINK, State.CHILD_THINK)
 
 
 class Engine:
-    """Runs threads, as many at a time as it has rows. Every row is a call stack of the environment.
+    """Runs branches, as many at a time as it has rows. Every row is a call stack of the environment.
 
-    A subtask that is run once stays in the call stack of its caller. Where subtasks are voted on or shared, the caller
-    is set aside, its row is free for others, and it goes on in some row with the answer that won.
+    A subtask that is run once stays in the call stack of its caller. If subtasks are voted on or reused, the caller
+    gives up its row, and later continues in some row with the answer that won.
 
     Args:
         network: The model.
         config: Limits and grammar of the environment.
-        rows: Call stacks that are decoded together; one, if frames may be longer than ``LONG``.
-        thinking: How to think.
-        keep_frames: Whether threads keep the frames that have ended, hidden reasoning included.
+        rows: Number of call stacks that are decoded together; one if frames may be longer than ``LONG_FRAME``.
+        options: Votes, reuse of subtasks and budgets.
+        keep_frames: Whether branches keep the frames that have ended, hidden reasoning included.
     """
 
     def __init__(
@@ -43,187 +45,206 @@ class Engine:
         network: ReasoningNetwork,
         config: EnvConfig,
         rows: int,
-        thinking: Thinking,
+        options: SearchOptions,
         keep_frames: bool = False,
     ) -> None:
         network.eval()
-        long = config.frame_length > LONG
+        long = config.frame_length > LONG_FRAME
         rows = 1 if long else rows
-        self.thinking, self.depth, self.frame_length = thinking, config.depth, config.frame_length
+        self.options = options
+        self.depth = config.depth
+        self.frame_length = config.frame_length
         self.stacks = CallStacks(rows, config.limits, config.grammar)
         self.stacks.trace = [] if keep_frames else None
         self.decoder = LongDecoder(network) if long else Decoder(network, rows, config.frame_length)
-        self.ready: deque[Thread] = deque()
-        self.threads: list[Thread | None] = [None] * rows
-        self._key = np.zeros(rows, dtype=np.uint64)
+
+        self.ready: deque[Branch] = deque()
+        self.running: list[Branch | None] = [None] * rows
+        self._seed = np.zeros(rows, dtype=np.uint64)
         self._drawn = np.zeros(rows, dtype=np.int64)
         self._temperature = np.zeros(rows, dtype=np.float32)
         self._log_prob = np.zeros(rows)
-        self._hasty = th.from_numpy(~_hasty(config.grammar)).to(self.decoder.device)
+        self._not_answering = th.from_numpy(~_answer_now_mask(config.grammar)).to(self.decoder.device)
 
-    def run(self, threads: Iterable[Thread]) -> None:
-        """Runs threads, and those that they ask for, until all have ended. Each then calls its ``done``."""
-        self.ready.extend(threads)
-        while self._fill():
+    def run(self, branches: Iterable[Branch]) -> None:
+        """Runs branches, and those that they ask for, until all have ended. Each then calls its ``on_end``."""
+        self.ready.extend(branches)
+        while self._assign_rows():
             log_probs, _ = self.decoder.step(self.stacks.observe())
-            state = self.stacks.state.copy()
-            self._constrain(log_probs, state)
-            actions = choose(log_probs, self._temperature, uniforms(self._key, self._drawn))
-            chance = log_probs.gather(1, th.from_numpy(actions).to(log_probs.device)[:, None])[:, 0].cpu().numpy()
+            self._apply_budget(log_probs, self.stacks.state)
+            actions = sample_tokens(log_probs, self._temperature, uniforms(self._seed, self._drawn))
             self._drawn += 1
-            self._log_prob += chance
+            chosen = th.from_numpy(actions).to(log_probs.device)[:, None]
+            self._log_prob += log_probs.gather(1, chosen)[:, 0].cpu().numpy()
+
             outcome = self.stacks.step(actions)
             self._keep_frames()
-            self._leave(outcome)
+            self._collect_ended(outcome)
 
-    def _fill(self) -> bool:
-        """Gives free rows to threads that are ready; returns whether anything runs."""
-        for row in range(len(self.threads)):
-            while self.threads[row] is None and self.ready:
-                thread = self.ready.popleft()
-                if not thread.given_up:
-                    self._enter(row, thread)
-        return any(thread is not None for thread in self.threads)
+    def _assign_rows(self) -> bool:
+        """Gives free rows to branches that are ready; returns whether anything runs."""
+        for row in range(len(self.running)):
+            while self.running[row] is None and self.ready:
+                branch = self.ready.popleft()
+                if not branch.cancelled:
+                    self._assign_row(row, branch)
+        return any(branch is not None for branch in self.running)
 
-    def _enter(self, row: int, thread: Thread) -> None:
-        self.stacks.continue_at(row, thread.frame)
-        self.stacks.emitted[row] = thread.spent
+    def _assign_row(self, row: int, branch: Branch) -> None:
+        self.stacks.continue_at(row, branch.frame)
+        self.stacks.emitted[row] = branch.emitted
         self.decoder.forget(row)
-        self.threads[row] = thread
-        self._key[row], self._drawn[row], self._temperature[row] = thread.key, thread.drawn, thread.temperature
-        self._log_prob[row] = thread.log_prob
+        self.running[row] = branch
+        self._seed[row] = branch.seed
+        self._drawn[row] = branch.drawn
+        self._temperature[row] = branch.temperature
+        self._log_prob[row] = branch.log_prob
 
-    def _exit(self, row: int) -> Thread:
-        """Takes the thread of a row out of it, and charges its path."""
-        thread, stacks = self.threads[row], self.stacks
-        assert thread is not None
-        thread.spent, thread.drawn = int(stacks.emitted[row]), int(self._drawn[row])
-        thread.log_prob = float(self._log_prob[row])
-        path = thread.path
-        path.tokens = path.tokens + stacks.channel_tokens[:, row]
-        path.subtasks += int(stacks.calls[row])
-        path.revisions += int(stacks.revisions[row])
-        path.depth = max(path.depth, thread.depth + int(stacks.deepest[row]))
-        path.longest = max(path.longest, int(stacks.longest[row]))
-        self.threads[row] = None
-        return thread
+    def _release_row(self, row: int) -> Branch:
+        """Takes the branch of a row out of it, and charges its attempt."""
+        branch, stacks = self.running[row], self.stacks
+        assert branch is not None
+        branch.emitted = int(stacks.emitted[row])
+        branch.drawn = int(self._drawn[row])
+        branch.log_prob = float(self._log_prob[row])
 
-    def _leave(self, outcome: npt.NDArray[np.uint8]) -> None:
-        """Ends threads, and sets those aside whose subtask is a thread of its own."""
+        reasoning, completion, subtask = stacks.channel_tokens[:, row].tolist()
+        branch.attempt.usage += Usage(
+            reasoning_tokens=reasoning,
+            completion_tokens=completion,
+            subtask_tokens=subtask,
+            subtasks=int(stacks.calls[row]),
+            revisions=int(stacks.revisions[row]),
+            depth=branch.depth + int(stacks.deepest[row]),
+            longest_context=int(stacks.longest[row]),
+        )
+        self.running[row] = None
+        return branch
+
+    def _collect_ended(self, outcome: npt.NDArray[np.uint8]) -> None:
+        """Ends branches, and sets those aside whose subtask is a branch of its own."""
         stacks = self.stacks
-        asking = (stacks.depth > 0) & self.thinking.asks
+        asking = (stacks.depth > 0) & self.options.runs_subtasks_apart
         for row in np.flatnonzero((outcome != Outcome.RUNNING) | asking).tolist():
-            if self.threads[row] is None:
+            if self.running[row] is None:
                 continue
-            thread = self._exit(row)
+            branch = self._release_row(row)
             if outcome[row]:
-                self._end(thread, outcome[row], stacks.answer(row) if outcome[row] == Outcome.ANSWERED else b"")
+                answer = stacks.answer(row) if outcome[row] == Outcome.ANSWERED else b""
+                self._end(branch, outcome[row], answer)
             else:
-                thread.frame, subtask = (tokens.tobytes() for tokens in stacks.open_frames(row))
-                self._ask(thread, subtask)
-        for row, running in enumerate(self.threads):
-            if running is not None and running.given_up:
-                self._exit(row)
-            if self.threads[row] is None:
+                branch.frame, subtask = (tokens.tobytes() for tokens in stacks.open_frames(row))
+                self._ask(branch, subtask)
+
+        for row, running in enumerate(self.running):
+            if running is not None and running.cancelled:
+                self._release_row(row)
+            if self.running[row] is None:
                 stacks.park(row)
 
-    def _end(self, thread: Thread, outcome: int, answer: bytes) -> None:
-        thread.outcome, thread.answer = Outcome(outcome), answer
-        if not thread.given_up:
-            thread.done(thread)
+    def _end(self, branch: Branch, outcome: int, answer: bytes) -> None:
+        branch.outcome = Outcome(outcome)
+        branch.answer = answer
+        if not branch.cancelled:
+            branch.on_end(branch)
 
-    def _ask(self, asker: Thread, prompt: bytes) -> None:
-        """Puts a subtask to the vote, unless its path knows the result or is about to."""
-        thinking, path = self.thinking, asker.path
-        known = path.results.get(prompt) if thinking.share else None
-        pending = path.open.get(prompt) if thinking.share else None
-        if asker.depth + 1 >= self.depth:
-            self._end(asker, Outcome.TOO_DEEP, b"")
-        elif known is not None:
-            path.shared += 1
-            self._go_on(asker, known)
-        elif pending is not None and pending.is_wanted() and not pending.awaits(asker):
-            path.shared += 1
-            asker.ballot = pending
-            pending.askers.append(asker)
+    def _ask(self, branch: Branch, prompt: bytes) -> None:
+        """Starts a vote on a subtask, unless its attempt has the result already or is voting on it."""
+        attempt, reuse = branch.attempt, self.options.reuse_subtasks
+        result = attempt.results.get(prompt) if reuse else None
+        vote = attempt.votes.get(prompt) if reuse else None
+
+        if branch.depth + 1 >= self.depth:
+            self._end(branch, Outcome.TOO_DEEP, b"")
+        elif result is not None:
+            attempt.usage += Usage(reused_subtasks=1)
+            self._resume(branch, result)
+        elif vote is not None and vote.is_wanted() and not vote.depends_on(branch):
+            attempt.usage += Usage(reused_subtasks=1)
+            branch.waiting_for = vote
+            vote.waiting.append(branch)
         else:
-            self._vote(asker, prompt)
+            self._start_vote(branch, prompt)
 
-    def _vote(self, asker: Thread, prompt: bytes) -> None:
-        thinking, path = self.thinking, asker.path
-        ballot = asker.ballot = Ballot(prompt, [asker])
-        # A result that several get must not depend on who happens to ask first.
-        stream = (path.key, prompt.hex()) if thinking.share else (asker.key, asker.drawn)
-        own = path.temperature if thinking.share else asker.temperature
-        for vote in range(thinking.vote):
-            asked = commuted(prompt) if vote % 2 else prompt
-            temperature = own if vote == 0 else own or 1.0
-            voter = Thread(asked, key(*stream, vote), path, lambda _: self._count(ballot), temperature)
-            voter.depth, voter.candidacy = asker.depth + 1, ballot
-            ballot.voters.append(voter)
-        path.open[prompt] = ballot
-        self.ready.extendleft(reversed(ballot.voters))  # what is begun is brought to its end first
+    def _start_vote(self, asker: Branch, prompt: bytes) -> None:
+        attempt, options = asker.attempt, self.options
+        vote = Vote(prompt, [asker])
+        asker.waiting_for = vote
+        # A result that several branches get must not depend on which of them happens to ask first.
+        origin = (attempt.seed, prompt.hex()) if options.reuse_subtasks else (asker.seed, asker.drawn)
+        first_temperature = attempt.temperature if options.reuse_subtasks else asker.temperature
 
-    def _count(self, ballot: Ballot) -> None:
-        """Lets the askers go on once a vote is decided, and voters that have waited for each other."""
-        if not ballot.askers:
+        for number in range(options.votes):
+            asked = commuted(prompt) if number % 2 else prompt
+            temperature = first_temperature if number == 0 else first_temperature or 1.0
+            seed = stream_seed(*origin, number)
+            voter = Branch(asked, seed, attempt, lambda _: self._count(vote), temperature, asker.depth + 1)
+            vote.voters.append(voter)
+        attempt.votes[prompt] = vote
+        self.ready.extendleft(reversed(vote.voters))  # finish what has begun before starting new attempts
+
+    def _count(self, vote: Vote) -> None:
+        """Resumes the branches that wait for a vote, once it is decided."""
+        if not vote.waiting or not vote.is_decided():
             return
-        if not ballot.is_decided():
-            return
-        for voter in ballot.voters:
+        for voter in vote.voters:
             if voter.outcome == Outcome.RUNNING:
-                voter.give_up()
-        winner, (askers, ballot.askers) = ballot.winner(), (ballot.askers, [])
-        path = askers[0].path
-        if path.open.get(ballot.prompt) is ballot:
-            del path.open[ballot.prompt]
+                voter.cancel()
+
+        winner = vote.winner()
+        waiting, vote.waiting = vote.waiting, []
+        attempt = waiting[0].attempt
+        if attempt.votes.get(vote.prompt) is vote:
+            del attempt.votes[vote.prompt]
         if winner is not None:
-            path.results[ballot.prompt] = winner
-        for asker in askers:
+            attempt.results[vote.prompt] = winner
+        for branch in waiting:
             if winner is None:
-                self._end(asker, ballot.voters[0].outcome, b"")
-            elif not asker.given_up:
-                self._go_on(asker, winner)
+                self._end(branch, vote.voters[0].outcome, b"")
+            elif not branch.cancelled:
+                self._resume(branch, winner)
 
-    def _go_on(self, asker: Thread, child: Thread) -> None:
-        asker.hear(child)
-        if len(asker.frame) >= self.frame_length:
-            self._end(asker, Outcome.FRAME_FULL, b"")
+    def _resume(self, branch: Branch, child: Branch) -> None:
+        branch.resume_with(child)
+        if len(branch.frame) >= self.frame_length:
+            self._end(branch, Outcome.FRAME_FULL, b"")
         else:
-            self.ready.appendleft(asker)
+            self.ready.appendleft(branch)
 
-    def _constrain(self, log_probs: th.Tensor, state: npt.NDArray[np.intp]) -> None:
-        """Takes away what a path may not say while it must think on, or once it must answer."""
-        thinking, emitted = self.thinking, self.stacks.emitted
-        if thinking.min_tokens:
-            early = np.flatnonzero((emitted < thinking.min_tokens) & np.isin(state, _THOUGHTS))
+    def _apply_budget(self, log_probs: th.Tensor, state: npt.NDArray[np.intp]) -> None:
+        """Rules out tokens that end a thought too early, or prolong it once the budget is spent."""
+        options, emitted = self.options, self.stacks.emitted
+        if options.min_tokens:
+            early = np.flatnonzero((emitted < options.min_tokens) & np.isin(state, _THOUGHTS))
             log_probs[th.from_numpy(early), END_THINK] = -th.inf
-        if thinking.max_tokens:
-            late = th.from_numpy(np.flatnonzero(emitted >= thinking.max_tokens)).to(log_probs.device)
-            forbidden = self._hasty[th.from_numpy(state).to(log_probs.device)[late]]
-            log_probs[late] = log_probs[late].masked_fill(forbidden, -th.inf)
+        if options.max_tokens:
+            late = np.flatnonzero(emitted >= options.max_tokens)
+            rows = th.from_numpy(late).to(log_probs.device)
+            forbidden = self._not_answering[th.from_numpy(state[late]).to(log_probs.device)]
+            log_probs[rows] = log_probs[rows].masked_fill(forbidden, -th.inf)
 
     def _keep_frames(self) -> None:
-        """Hands the frames that have just ended to their threads."""
+        """Hands the frames that have just ended to their branches."""
         for ended in self.stacks.trace or ():
-            thread = self.threads[ended.stack]
-            if thread is not None:
-                thread.frames.append(ended._replace(depth=thread.depth + ended.depth))
+            branch = self.running[ended.stack]
+            if branch is not None:
+                branch.frames.append(ended._replace(depth=branch.depth + ended.depth))
         if self.stacks.trace:
             self.stacks.trace = []
 
 
-def _hasty(grammar: Grammar) -> npt.NDArray[np.bool_]:
-    """``[NUM_STATES, VOCAB_SIZE]``: the legal tokens that lead to an answer at once."""
+def _answer_now_mask(grammar: Grammar) -> npt.NDArray[np.bool_]:
+    """Returns ``[NUM_STATES, VOCAB_SIZE]``: the legal tokens that lead to an answer without further thought."""
     table = grammar.legal.copy()
     table[:, THINK] = False
-    calls, tails = range(State.ROOT_CALL, State.TAIL), range(State.TAIL, State.ANSWER_SYMBOLS)
-    end_call = END_CALL if grammar.calls else THINK  # in one flat frame the only way out of a call
+    calls = range(State.ROOT_CALL, State.TAIL)
+    tails = range(State.TAIL, State.ANSWER_SYMBOLS)
+    end_call = END_CALL if grammar.calls else THINK  # without a call stack, <think> is the only way out of a call
     for states, end in ((_THOUGHTS, END_THINK), (calls, end_call), (tails, EQUALS)):
         for state in states:
             if grammar.legal[state, end]:
                 table[state] = False
                 table[state, end] = True
-    # Where nothing is legal (a row without a path) all is, as in ``Heads``: something must be there to draw from.
+    # A row without a branch is in a state without legal tokens. There all are allowed: one must be drawn.
     table |= ~table.any(1, keepdims=True)
     return table

@@ -1,115 +1,119 @@
-"""Reasoning at inference: several paths for each problem, and one that is believed."""
+"""Answers problems by several attempts, and chooses one answer for each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import get_args
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import reduce
+from operator import add
 
 from o1nano.envs.core.episodes import EnvConfig
-from o1nano.envs.errors import ConfigurationError, ProblemError
-from o1nano.envs.problems.problem import Problem, read
+from o1nano.envs.core.usage import Usage
+from o1nano.envs.errors import ProblemError
+from o1nano.envs.language.expression import Binary
+from o1nano.envs.problems.problem import Problem, from_expression
 from o1nano.policies.network.model import ReasoningNetwork
-from o1nano.policies.search import self_checks as checks
-from o1nano.policies.search.answers import Answer, explore, solve
-from o1nano.policies.search.branches import MOST, Thinking
-from o1nano.policies.search.selection import Select, choose, with_cost_of_all
-
-HOTTEST = 1000
-"""Temperature at which every legal token is as likely as any other; an infinite one is none."""
-
-
-@dataclass(frozen=True)
-class Search:
-    """How problems are answered. The default: one greedy path."""
-
-    paths: int = 1
-    """Paths of each problem."""
-    temperature: float | None = None
-    """What log-probabilities are divided by before sampling; by default 0 (greedy) for one path and 1 for several."""
-    select: Select = "majority"
-    """Which path is believed: the most frequent answer, the likeliest path, the answer that
-    passes the model's own checks, or (an upper bound that looks at the solution) the oracle's."""
-    thinking: Thinking = field(default_factory=Thinking)
-
-    def validate(self) -> None:
-        """Raises ``ConfigurationError`` on a value that makes no sense."""
-        self.thinking.validate()
-        if not 1 <= self.paths <= MOST:
-            raise ConfigurationError(f"paths={self.paths}; accepted: 1 to {MOST}")
-        if self.temperature is not None and not 0 <= self.temperature <= HOTTEST:
-            raise ConfigurationError(f"temperature={self.temperature}; accepted: a number from 0 to {HOTTEST}")
-        if self.select not in get_args(Select):
-            raise ConfigurationError(f"select={self.select!r}; accepted: {', '.join(get_args(Select))}")
-
-    @property
-    def heat(self) -> float:
-        """The temperature, the default resolved."""
-        return float(self.paths > 1) if self.temperature is None else self.temperature
+from o1nano.policies.search import self_checks
+from o1nano.policies.search.answers import Answer, Progress, explore, no_progress, solve
+from o1nano.policies.search.options import SearchOptions
+from o1nano.policies.search.selection import select_answer
 
 
 def search(
     network: ReasoningNetwork,
     problems: Sequence[Problem],
     config: EnvConfig,
-    how: Search,
+    options: SearchOptions,
     batch: int = 256,
     seed: int = 0,
     keep_frames: bool = False,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Progress = no_progress,
 ) -> list[Answer]:
-    """Answers problems; what an answer has cost is the cost of all paths and checks. See ``explore``."""
-    how.validate()
-    explored = explore(network, problems, config, how.paths, how.heat, how.thinking, batch, seed, keep_frames, progress)
-    if how.select != "check":
-        return [with_cost_of_all(choose(paths, how.select), paths) for paths in explored]
-    passed, cost = check(network, explored, config, batch)
+    """Answers problems. The usage of an answer covers all attempts at its problem and all checks of them.
+
+    Args:
+        network: The model.
+        problems: What to answer; every prompt must be shorter than ``config.frame_length``.
+        config: Limits and grammar of the environment.
+        options: How many attempts are made, and which answer is chosen.
+        batch: Number of call stacks that are decoded together.
+        seed: Seed of the sampling.
+        keep_frames: Whether answers carry their frames, hidden reasoning included.
+        progress: Called with the number of attempts that have ended.
+
+    Raises:
+        ConfigurationError: If an option makes no sense.
+    """
+    options.validate()
+    explored = explore(network, problems, config, options, batch, seed, keep_frames, progress)
+    if options.select != "check":
+        return [_with_total_cost(select_answer(paths, options.select), paths) for paths in explored]
+    passed, cost = check_answers(network, explored, config, batch)
     return [
-        with_cost_of_all(choose(paths, "check", scores), [*paths, *spent])
+        _with_total_cost(select_answer(paths, "check", scores), paths, spent)
         for paths, scores, spent in zip(explored, passed, cost, strict=True)
     ]
 
 
-def check(
+def check_answers(
     network: ReasoningNetwork, explored: Sequence[Sequence[Answer]], config: EnvConfig, batch: int = 256
-) -> tuple[list[list[int]], list[list[Answer]]]:
-    """Has the model check the answers of paths: the inverse operation, and casting out nines.
+) -> tuple[list[list[int]], list[Usage]]:
+    """Has the model check its answers by the inverse operation and by casting out nines.
+
+    Args:
+        network: The model.
+        explored: For each problem, attempts at it. An answer that several of them gave is checked once.
+        config: Limits and grammar of the environment.
+        batch: Number of call stacks that are decoded together.
 
     Returns:
-        For each problem the number of checks that each path's answer has passed, and what the checks have cost. An
-        answer that several paths gave is checked once.
+        For each problem the number of checks that each attempt's answer has passed, and what its checks have cost.
     """
-    distinct = [list(dict.fromkeys(path.text for path in paths)) for paths in explored]
-    places = [(index, text) for index, texts in enumerate(distinct) for text in texts]
-    found = [(place, checks.claim(explored[place[0]][0].problem, place[1])) for place in places]
-    claims = [(place, claim) for place, claim in found if claim is not None]
-    ledger: list[Answer] = []
+    places: list[tuple[int, str]] = []  # (index of the problem, answer) of every claim
+    claims: list[self_checks.Claim] = []
+    for index, attempts in enumerate(explored):
+        for text in dict.fromkeys(attempt.text for attempt in attempts):
+            claim = self_checks.read_claim(attempts[0].problem, text)
+            if claim is not None:
+                places.append((index, text))
+                claims.append(claim)
 
-    def ask(texts: list[str]) -> list[str]:
-        problems = [_sensible(text, config.frame_length) for text in texts]
-        answers = iter(solve(network, [problem for problem in problems if problem], config, batch))
-        said = [next(answers) if problem else None for problem in problems]
-        ledger.extend(answer for answer in said if answer)
-        # A model may answer a sum with a remainder or a formula: no number, so the check has failed.
-        return [answer.text if answer and checks.is_number(answer.text) else "" for answer in said]
+    # All claims are checked together. Each pays an equal part of the tokens for its problem.
+    cost = [Usage() for _ in explored]
+    answered = 0
+
+    def ask(expressions: list[Binary]) -> list[int | None]:
+        nonlocal answered
+        posed = [_problem(expression, config.frame_length) for expression in expressions]
+        answers = iter(solve(network, [problem for problem in posed if problem], config, batch))
+        numbers: list[int | None] = []
+        for problem in posed:
+            answer = next(answers) if problem else None
+            numbers.append(self_checks.read_number(answer.text) if answer else None)
+            if answer:
+                index, _ = places[answered % len(places)]
+                cost[index] += replace(answer.usage, paths=0, depth=0, longest_context=0)
+                answered += 1
+        return numbers
 
     score = dict.fromkeys(places, 0)
-    for test in (checks.inverse, checks.casting_out_nines):
-        for (place, _), right in zip(claims, test([claim for _, claim in claims], ask), strict=True):
-            score[place] += right
-    passed = [[score[index, path.text] for path in paths] for index, paths in enumerate(explored)]
-    # Checks of all claims run together, and each claim pays an equal part of their tokens for its problem.
-    cost: list[list[Answer]] = [[] for _ in explored]
-    for number, answer in enumerate(ledger):
-        (index, _), _ = claims[number % len(claims)]
-        cost[index].append(replace(answer, paths=0, depth=0, longest_context=0))
+    for check in (self_checks.inverse_holds, self_checks.nines_hold):
+        for place, holds in zip(places, check(claims, ask), strict=True):
+            score[place] += holds
+    passed = [[score.get((index, attempt.text), 0) for attempt in attempts] for index, attempts in enumerate(explored)]
     return passed, cost
 
 
-def _sensible(text: str, frame_length: int) -> Problem | None:
-    """A problem that a check poses; None where the claim is such that none can be posed, or none that fits."""
+def _problem(expression: Binary, frame_length: int) -> Problem | None:
+    """Returns the problem that a check poses; None if it has no answer or does not fit in a frame."""
     try:
-        problem = read(text)
+        problem = from_expression(expression)
     except ProblemError:
         return None
     return problem if len(problem.prompt) < frame_length else None
+
+
+def _with_total_cost(chosen: Answer, attempts: Sequence[Answer], checks: Usage | None = None) -> Answer:
+    """Returns an answer with the cost of all attempts and checks."""
+    usage = reduce(add, [attempt.usage for attempt in attempts], checks or Usage())
+    return replace(chosen, usage=usage, seconds=max(attempt.seconds for attempt in attempts))

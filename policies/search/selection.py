@@ -1,63 +1,53 @@
-"""Which of several paths is believed. Never the longest: length is no argument."""
+"""Selects one answer from several attempts. Length is never a criterion."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Literal
 
 from o1nano.policies.search.answers import Answer
+from o1nano.policies.search.options import Select
 
-Select = Literal["majority", "likelihood", "check", "oracle"]
 
+def select_answer(answers: Sequence[Answer], select: Select, checks_passed: Sequence[int] | None = None) -> Answer:
+    """Returns the answer that is chosen.
 
-def choose(paths: Sequence[Answer], select: Select, passed: Sequence[int] | None = None) -> Answer:
-    """Returns the path that is believed.
-
-    Every way of choosing looks at paths that came to an answer, if there are any, and ends in the same tie-break:
-    the answer that more paths gave, then the likelier path.
+    Attempts without an answer are considered only if there is no other. Ties are broken by the number of attempts that
+    gave the same answer, then by likelihood.
 
     Args:
-        paths: Attempts at one problem.
-        select: ``"majority"``: the most frequent answer. ``"likelihood"``: the likeliest path. ``"check"``: the answer
-            that passed most checks. ``"oracle"``: a right one, if there is one; it looks at the solution, so it is an
-            upper bound and no way of answering.
-        passed: For ``"check"``: the number of checks that each path's answer has passed.
+        answers: Attempts at one problem.
+        select: ``"majority"``: the most frequent answer. ``"likelihood"``: that of the likeliest attempt. ``"check"``:
+            the one that passed most checks. ``"oracle"``: a right one, if there is one. The oracle looks at the
+            solution, so it is an upper bound and not a way to answer.
+        checks_passed: For ``"check"``, how many checks each answer has passed.
     """
-    votes = Counter(path.text for path in paths if path.text)
+    votes = Counter(answer.text for answer in answers if answer.text)
 
     def rank(index: int) -> tuple[bool, float, int, float]:
-        path = paths[index]
-        merit = {
-            "majority": 0.0,
-            "likelihood": path.log_prob,
-            "check": passed[index] if passed is not None else 0.0,
-            "oracle": float(path.correct),
-        }[select]
-        return bool(path.text), merit, votes[path.text], path.log_prob
+        answer = answers[index]
+        if select == "likelihood":
+            merit = answer.log_prob
+        elif select == "check" and checks_passed is not None:
+            merit = checks_passed[index]
+        elif select == "oracle":
+            merit = float(answer.correct)
+        else:
+            merit = 0.0
+        return bool(answer.text), merit, votes[answer.text], answer.log_prob
 
-    return paths[max(range(len(paths)), key=rank)]
-
-
-def with_cost_of_all(chosen: Answer, paths: Sequence[Answer]) -> Answer:
-    """Returns a path's answer with what all paths have cost."""
-    tokens = ("reasoning_tokens", "completion_tokens", "subtask_tokens")
-    counted = (*tokens, "subtasks", "revisions", "shared", "paths")
-    total = {name: sum(getattr(path, name) for path in paths) for name in counted}
-    most = {name: max(getattr(path, name) for path in paths) for name in ("depth", "longest_context", "seconds")}
-    return replace(chosen, **total, **most)
+    return answers[max(range(len(answers)), key=rank)]
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
-    """Returns the chance that one of k paths is right, without bias, from n of which some are (Chen et al. 2021).
+    """Returns the unbiased estimate that at least one of k attempts is right (Chen et al. 2021, equation 1).
 
     Args:
-        n: Paths that were tried.
+        n: Attempts that were made.
         correct: How many of them were right.
-        k: At most n.
+        k: Attempts in question, at most ``n``.
     """
-    chance = 1.0
+    all_wrong = 1.0
     for i in range(k):
-        chance *= max(0, n - correct - i) / (n - i)
-    return 1.0 - chance
+        all_wrong *= max(0, n - correct - i) / (n - i)
+    return 1.0 - all_wrong

@@ -1,6 +1,6 @@
-"""The model checks an answer by means that it computes itself: the inverse operation, and casting out nines.
+"""The model checks an answer by the inverse operation and by casting out nines, both of which it computes itself.
 
-Every step is a problem that the model solves, in frames of its own. All that is done here is to compare numbers that it
+Every step is a problem that the model solves in frames of its own. The code here only compares numbers that the model
 has written.
 """
 
@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from itertools import groupby, islice
+from itertools import islice
 from typing import NamedTuple
 
 from o1nano.envs.language.expression import Binary
 from o1nano.envs.language.vocab import DIVIDE, MINUS, PLUS, TIMES
 from o1nano.envs.problems.problem import Problem
 
-Ask = Callable[[list[str]], list[str]]
-"""Answers problems such as ``"98+45"``; an empty answer is none."""
+Ask = Callable[[list[Binary]], list[int | None]]
+"""Has the model compute ``left op right`` for each expression; None if it gave no whole number."""
 
 _RESULT = re.compile(r"(?P<result>-?\d+)( R (?P<rest>\d+))?", re.ASCII)
 
 
 class Claim(NamedTuple):
-    """``left op right = result``, with ``rest`` the remainder of a division."""
+    """The statement ``left op right = result``; ``rest`` is the remainder of a division."""
 
     op: int
     left: int
@@ -31,16 +31,17 @@ class Claim(NamedTuple):
     rest: int = 0
 
 
-def is_number(text: str) -> bool:
-    """Tells whether an answer is a whole number."""
+def read_number(text: str) -> int | None:
+    """Returns the whole number that an answer is, or None."""
     found = _RESULT.fullmatch(text)
-    return found is not None and found["rest"] is None
+    return int(found["result"]) if found is not None and found["rest"] is None else None
 
 
-def claim(problem: Problem, text: str) -> Claim | None:
-    """Returns what an answer claims; None where there is nothing to check: no number, or no single operation.
+def read_claim(problem: Problem, text: str) -> Claim | None:
+    """Returns what an answer claims, or None if there is nothing to check.
 
-    Nor is there with a remainder that the divisor still goes into: ``q * b + r = a`` holds of every one of those.
+    Only one operation on two numbers can be checked. A remainder that is not below the divisor is no claim: the
+    equation ``q * b + r = a`` would hold for it too.
     """
     task = problem.expr
     if not (isinstance(task, Binary) and isinstance(task.left, int) and isinstance(task.right, int)):
@@ -54,71 +55,97 @@ def claim(problem: Problem, text: str) -> Claim | None:
     return Claim(task.op, task.left, task.right, int(found["result"]), rest)
 
 
-def inverse(claims: Sequence[Claim], ask: Ask) -> list[bool]:
-    """Tells of each claim whether the inverse operation leads back to what was given."""
-    forward = ask([f"{c.result}*{c.right}" if c.op == DIVIDE else _inverse(c) for c in claims])
-    # A quotient times the divisor still lacks the remainder.
-    divisions = [index for index, c in enumerate(claims) if c.op == DIVIDE]
-    sums = ask([f"{forward[index] or 0}+{claims[index].rest}" for index in divisions])
-    for index, total in zip(divisions, sums, strict=True):
-        forward[index] = total
-    return [got == _expected(c) for got, c in zip(forward, claims, strict=True)]
+def inverse_holds(claims: Sequence[Claim], ask: Ask) -> list[bool]:
+    """Returns for each claim whether the inverse operation leads back to the operands."""
+    results = ask([_inverse(claim) for claim in claims])
+
+    # Quotient times divisor still lacks the remainder.
+    divisions = [index for index, claim in enumerate(claims) if claim.op == DIVIDE]
+    totals = ask([Binary(PLUS, results[index] or 0, claims[index].rest) for index in divisions])
+    for index, total in zip(divisions, totals, strict=True):
+        results[index] = total
+    return [result == _expected(claim) for claim, result in zip(claims, results, strict=True)]
 
 
-def _inverse(c: Claim) -> str:
-    if c.op == PLUS:
-        return f"{c.result}-{c.right}"
-    if c.op == MINUS:
-        return f"{c.result}+{c.right}" if c.result >= 0 else f"{-c.result}+{c.left}"
-    return f"{c.result}/{c.right}" if c.right else f"{c.result}+0"
+def _inverse(claim: Claim) -> Binary:
+    if claim.op == PLUS:
+        return Binary(MINUS, claim.result, claim.right)
+    if claim.op == MINUS:
+        negative = claim.result < 0
+        return Binary(PLUS, -claim.result, claim.left) if negative else Binary(PLUS, claim.result, claim.right)
+    if claim.op == DIVIDE:
+        return Binary(TIMES, claim.result, claim.right)
+    return Binary(DIVIDE, claim.result, claim.right) if claim.right else Binary(PLUS, claim.result, 0)
 
 
-def _expected(c: Claim) -> str:
-    if c.op == MINUS and c.result < 0:
-        return str(c.right)
-    return "0" if c.op == TIMES and not c.right else str(c.left)
+def _expected(claim: Claim) -> int:
+    if claim.op == MINUS and claim.result < 0:
+        return claim.right
+    return 0 if claim.op == TIMES and not claim.right else claim.left
 
 
-def casting_out_nines(claims: Sequence[Claim], ask: Ask) -> list[bool]:
-    """Tells of each claim whether it holds for digit sums: of nine wrong answers it lets about one pass.
+def nines_hold(claims: Sequence[Claim], ask: Ask) -> list[bool]:
+    """Returns for each claim whether it holds for digit sums modulo nine; about one wrong answer in nine passes.
 
     ``a - b = c`` is tested as ``c + b = a``, and ``a / b = q R r`` as ``q * b + r = a``.
     """
-    residues = iter(_residues([number for c in claims for number in (c.left, c.right, c.result, c.rest)], ask))
-    sides = [_sides(c, *islice(residues, 4)) for c in claims]
-    products = ask([f"{a}*{b}" for a, b, _, _ in sides])
-    sums = ask([f"{product or 0}+{rest}" for product, (_, _, rest, _) in zip(products, sides, strict=True)])
-    totals = digital_roots([int(total or 0) for total in sums], ask)
-    return [total % 9 == whole % 9 for total, (_, _, _, whole) in zip(totals, sides, strict=True)]
+    numbers = [number for claim in claims for number in (claim.left, claim.right, claim.result, claim.rest)]
+    residues = iter(_residues(numbers, ask))
+    sides = [_sides(claim, *islice(residues, 4)) for claim in claims]
+
+    products = ask([Binary(TIMES, side.a, side.b) for side in sides])
+    sums = ask([Binary(PLUS, product or 0, side.rest) for product, side in zip(products, sides, strict=True)])
+    roots = digital_roots([total or 0 for total in sums], ask)
+    return [root % 9 == side.whole % 9 for root, side in zip(roots, sides, strict=True)]
 
 
-def _sides(c: Claim, left: int, right: int, result: int, rest: int) -> tuple[int, int, int, int]:
-    """Returns (a, b, rest, whole) such that ``a * b + rest = whole`` is what a claim says of digit sums."""
-    if c.op == PLUS:
-        return left, 1, right, result
-    if c.op == MINUS:
-        return result, 1, right, left
-    return (left, right, 0, result) if c.op == TIMES else (result, right, rest, left)
+class _Sides(NamedTuple):
+    """What a claim says of digit sums: ``a * b + rest = whole``."""
+
+    a: int
+    b: int
+    rest: int
+    whole: int
+
+
+def _sides(claim: Claim, left: int, right: int, result: int, rest: int) -> _Sides:
+    if claim.op == PLUS:
+        return _Sides(left, 1, right, result)
+    if claim.op == MINUS:
+        return _Sides(result, 1, right, left)
+    if claim.op == TIMES:
+        return _Sides(left, right, 0, result)
+    return _Sides(result, right, rest, left)
 
 
 def _residues(numbers: Sequence[int], ask: Ask) -> list[int]:
-    """Returns what numbers leave when nines are cast out, 0 to 9: of a negative one, what its digit sum lacks of 9."""
+    """Returns the digital roots of numbers, 0 to 9; of a negative number, nine minus that of its absolute value."""
     roots = digital_roots([abs(number) for number in numbers], ask)
     negative = [index for index, number in enumerate(numbers) if number < 0]
-    for index, lack in zip(negative, ask([f"9-{roots[index]}" for index in negative]), strict=True):
-        roots[index] = int(lack or 0)
+    differences = ask([Binary(MINUS, 9, roots[index]) for index in negative])
+    for index, difference in zip(negative, differences, strict=True):
+        roots[index] = difference or 0
     return roots
 
 
 def digital_roots(numbers: Sequence[int], ask: Ask) -> list[int]:
-    """Returns the repeated digit sums of numbers; the model adds digits in pairs, those of all numbers at a time."""
-    digits = [[int(digit) for digit in str(number)] for number in numbers]
-    while any(len(row) > 1 for row in digits):
-        pairs = [(at, f"{a}+{b}") for at, row in enumerate(digits) for a, b in zip(row[::2], row[1::2], strict=False)]
-        sums = zip((at for at, _ in pairs), ask([pair for _, pair in pairs]), strict=True)
-        odd = [row[-1:] if len(row) % 2 else [] for row in digits]
-        digits = [[] for _ in digits]
-        for at, group in groupby(sums, key=lambda pair: pair[0]):
-            digits[at] = [int(digit) for _, total in group for digit in total.lstrip("-")]
-        digits = [row + last for row, last in zip(digits, odd, strict=True)]
-    return [row[0] if row else 0 for row in digits]
+    """Returns the repeated digit sums of numbers.
+
+    In every round the model adds neighbouring digits in pairs, for all numbers at once.
+    """
+    rows = [[int(digit) for digit in str(number)] for number in numbers]
+    while any(len(row) > 1 for row in rows):
+        pairs = [(index, Binary(PLUS, a, b)) for index, row in enumerate(rows) for a, b in zip(row[::2], row[1::2])]  # noqa: B905
+        sums = ask([pair for _, pair in pairs])
+        left_over = [row[-1:] if len(row) % 2 else [] for row in rows]
+        rows = [[] for _ in rows]
+        for (index, _), total in zip(pairs, sums, strict=True):
+            rows[index] += _digits(total)
+        for row, digit in zip(rows, left_over, strict=True):
+            row += digit
+    return [row[0] if row else 0 for row in rows]
+
+
+def _digits(total: int | None) -> list[int]:
+    """The digits of a sum that the model gave; none if it gave no number."""
+    return [] if total is None else [int(digit) for digit in str(abs(total))]

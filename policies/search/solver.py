@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +14,9 @@ from o1nano.envs.problems.problem import Level, Problem, fits_frame, read
 from o1nano.policies.device import find_device
 from o1nano.policies.model_file import load
 from o1nano.policies.network.model import ReasoningNetwork
-from o1nano.policies.search.answers import Answer
-from o1nano.policies.search.branches import Thinking
-from o1nano.policies.search.search import Search, search
-from o1nano.policies.search.selection import Select
+from o1nano.policies.search.answers import Answer, Progress, no_progress
+from o1nano.policies.search.options import SearchOptions, Select
+from o1nano.policies.search.search import search
 
 
 class Solver:
@@ -78,29 +77,41 @@ class Solver:
         paths: int = 1,
         select: Select = "majority",
         temperature: float | None = None,
-        thinking: Thinking | None = None,
         keep_frames: bool = False,
     ) -> Answer:
-        """Answers one problem.
+        """Answers one problem. ``solve_all`` has every option of the search.
 
         Args:
             problem: Such as ``"12*(34+5)"`` or ``"What is 98 plus 45?"``.
-            paths: Attempts.
-            select: Which of them is believed.
+            paths: Number of attempts.
+            select: How one of their answers is chosen, see ``SearchOptions``.
             temperature: By default 0 (greedy) for one path and 1 for several.
-            thinking: How each of them thinks.
             keep_frames: Whether the answer carries its hidden reasoning.
+
+        Raises:
+            O1NanoError: If the problem cannot be read, or an argument makes no sense.
         """
-        how = Search(paths, temperature, select, thinking or Thinking())
-        return self.solve_all([self.read(problem)], how, keep_frames)[0]
+        options = SearchOptions(paths, temperature, select)
+        return self.solve_all([problem], options, keep_frames)[0]
 
     def solve_all(
         self,
         problems: Sequence[Problem | str],
-        how: Search | None = None,
+        options: SearchOptions | None = None,
         keep_frames: bool = False,
-        progress: Callable[[int], None] = lambda done: None,
+        progress: Progress = no_progress,
     ) -> list[Answer]:
-        """Answers problems, or texts that say one, together. See ``search``."""
+        """Answers problems together, in one batch.
+
+        Args:
+            problems: Problems, or texts of problems.
+            options: How they are answered; by default by one greedy path.
+            keep_frames: Whether answers carry their hidden reasoning.
+            progress: Called with the number of attempts that have ended.
+
+        Raises:
+            O1NanoError: If a problem cannot be read, or an option makes no sense.
+        """
         read = [problem if isinstance(problem, Problem) else self.read(problem) for problem in problems]
-        return search(self.network, read, self.config, how or Search(), self.batch, self.seed, keep_frames, progress)
+        options = options or SearchOptions()
+        return search(self.network, read, self.config, options, self.batch, self.seed, keep_frames, progress)

@@ -15,6 +15,7 @@ from o1nano.envs.core.call_stack import CallStacks, Ended
 from o1nano.envs.core.episodes import EnvConfig
 from o1nano.envs.core.grammar import Grammar
 from o1nano.envs.core.stacks import Limits
+from o1nano.envs.core.usage import Usage
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import spell
 from o1nano.envs.problems.expert import ExpertPolicy, demonstrate
@@ -60,7 +61,7 @@ def test_long_frames_are_decoded_alike_in_bounded_memory(monkeypatch: pytest.Mon
     network, asked = caller(), some_problems()
     config = EnvConfig(digits=(1, 2), frame_length=48, depth=4, max_tokens=120)
     short = solve(network, asked, config)
-    monkeypatch.setattr(engine, "LONG", 40)
+    monkeypatch.setattr(engine, "LONG_FRAME", 40)
     assert same(short, solve(network, asked, config))
 
 
@@ -106,9 +107,17 @@ def test_usage_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch, tempe
             patch.setattr(CallStacks, "step", spy)
             (answer,) = solve(network, [problem], CONFIG, temperature=temperature)
         info = replay(problem, CONFIG, emitted)
-        for name in ("reasoning_tokens", "completion_tokens", "subtask_tokens", "subtasks", "depth", "longest_context"):
-            assert getattr(answer, name) == info[name]
-        assert (answer.text, answer.outcome, answer.revisions) == (info["answer"], info["outcome"], info["revisions"])
+        for name in (
+            "reasoning_tokens",
+            "completion_tokens",
+            "subtask_tokens",
+            "subtasks",
+            "depth",
+            "longest_context",
+            "revisions",
+        ):
+            assert getattr(answer.usage, name) == info[name]
+        assert (answer.text, answer.outcome) == (info["answer"], info["outcome"])
         assert answer.correct == info["is_success"]
         assert answer.tokens == len(emitted)
 
@@ -185,7 +194,7 @@ def test_the_call_order_of_an_answer_that_broke_off() -> None:
 def test_a_transcript_shows_problem_tree_and_verdict() -> None:
     problem = read("98+45")
     frames = tuple(ended_frames("98+45"))
-    answer = Answer(problem, "143", True, "answered", 6, 4, 7, 1, 2, 23, 0, frames)
+    answer = Answer(problem, "143", True, "answered", Usage(6, 4, 7), frames)
     lines = transcript(answer).splitlines()
     assert lines[0] == "98+45"
     assert lines[1].startswith("<problem> 9 8 + 4 5 = <think>")
@@ -197,7 +206,7 @@ def test_a_transcript_shows_problem_tree_and_verdict() -> None:
 
 
 def test_every_channel_of_a_tree_has_its_colour() -> None:
-    answer = Answer(read("98+45"), "143", True, "answered", 6, 4, 7, 1, 2, 23, 0, tuple(ended_frames("98+45")))
+    answer = Answer(read("98+45"), "143", True, "answered", Usage(6, 4, 7), tuple(ended_frames("98+45")))
     styles = {str(span.style) for span in tree(answer).spans}
     assert len(styles) == 5 and "bold" in styles
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,25 +19,27 @@ from o1nano.envs.language.vocab import END_CALL, END_THINK, EOS, PROBLEM, REMAIN
 from o1nano.envs.problems.expert import ExpertPolicy
 from o1nano.envs.problems.problem import Problem, read
 from o1nano.policies.search.answers import Answer, explore, solve
-from o1nano.policies.search.branches import Ballot, Path, Thinking, Thread, commuted
-from o1nano.policies.search.engine import _hasty
-from o1nano.policies.search.sampling import choose, key, uniforms
-from o1nano.policies.search.search import Search, check, search
+from o1nano.policies.search.branches import Attempt, Branch, Vote, commuted
+from o1nano.policies.search.engine import _answer_now_mask
+from o1nano.policies.search.options import SearchOptions
+from o1nano.policies.search.sampling import sample_tokens, stream_seed, uniforms
+from o1nano.policies.search.search import check_answers, search
 from tests.helpers.tiny import ids, tiny_network
 from tests.policies.search.test_engine import CONFIG, caller, some_problems
 
 
-def paths_of(thinking: Thinking, temperature: float = 1.0, paths: int = 3, **kwargs: object) -> list[list[Answer]]:
-    return explore(caller(), some_problems(6), CONFIG, paths, temperature, thinking, **kwargs)  # type: ignore[arg-type]
+def paths_of(options: SearchOptions, paths: int = 3, **kwargs: Any) -> list[list[Answer]]:
+    options = replace(options, paths=paths, temperature=1.0)
+    return explore(caller(), some_problems(6), CONFIG, options, **kwargs)
 
 
 def test_a_path_depends_on_seed_problem_and_number_only() -> None:
-    whole = paths_of(Thinking())
+    whole = paths_of(SearchOptions())
     assert len({(path.text, path.outcome, path.tokens) for group in whole for path in group}) > 6
-    assert paths_of(Thinking(), batch=2) == whole
-    assert [group[:2] for group in whole] == paths_of(Thinking(), paths=2)
-    assert paths_of(Thinking(), seed=1) != whole
-    for one, other in zip(whole, paths_of(Thinking(), batch=2), strict=True):
+    assert paths_of(SearchOptions(), batch=2) == whole
+    assert [group[:2] for group in whole] == paths_of(SearchOptions(), paths=2)
+    assert paths_of(SearchOptions(), seed=1) != whole
+    for one, other in zip(whole, paths_of(SearchOptions(), batch=2), strict=True):
         assert [path.log_prob for path in one] == pytest.approx([path.log_prob for path in other], abs=1e-3)
 
 
@@ -79,15 +82,15 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bytes, int, float]]:
 WIDE = EnvConfig(frame_length=96, max_tokens=4096)
 
 
-def explore_one(problem: str, paths: int = 1, temperature: float = 0.0, **thinking: object) -> list[Answer]:
-    return explore(tiny_network(), [read(problem)], WIDE, paths, temperature, Thinking(**thinking))[0]  # type: ignore[arg-type]
+def explore_one(problem: str, paths: int = 1, temperature: float = 0.0, **options: Any) -> list[Answer]:
+    return explore(tiny_network(), [read(problem)], WIDE, SearchOptions(paths, temperature, **options))[0]
 
 
 WAYS_TO_THINK: list[dict[str, object]] = [
     {},
-    {"vote": 3},
-    {"share": True},
-    {"vote": 3, "share": True},
+    {"votes": 3},
+    {"reuse_subtasks": True},
+    {"votes": 3, "reuse_subtasks": True},
 ]
 
 
@@ -104,12 +107,16 @@ def test_a_thread_of_its_own_is_a_call_in_its_callers_stack(scripted: list[tuple
     scripted.append(fault("=", "0", 0.01))  # so that probabilities are not all 1
     for problem, calls in (("98+45", 1), ("34*57", 4), ("57/8", 3), ("914/64", 6)):
         (plain,), (apart,) = (
-            explore(tiny_network(), [read(problem)], WIDE, 1, 0.0, thinking, keep_frames=True)[0]
-            for thinking in (Thinking(), Thinking(share=True))
+            explore(tiny_network(), [read(problem)], WIDE, thinking, keep_frames=True)[0]
+            for thinking in (SearchOptions(), SearchOptions(reuse_subtasks=True))
         )
-        assert plain.subtasks >= calls
-        for name in ("text", "outcome", "depth", "longest_context", "subtasks"):
-            assert getattr(plain, name) == getattr(apart, name) or apart.shared, (problem, name)
+        assert plain.usage.subtasks >= calls
+        assert (plain.text, plain.outcome) == (apart.text, apart.outcome)
+        for name in ("depth", "longest_context", "subtasks"):
+            assert getattr(plain.usage, name) == getattr(apart.usage, name) or apart.usage.reused_subtasks, (
+                problem,
+                name,
+            )
         assert plain.log_prob == pytest.approx(apart.log_prob, rel=1e-5)
         assert plain.log_prob < -0.005
         assert [(frame.depth, frame.tokens) for frame in plain.frames] == [
@@ -118,27 +125,27 @@ def test_a_thread_of_its_own_is_a_call_in_its_callers_stack(scripted: list[tuple
 
 
 def test_shared_subtasks_are_run_once(scripted: list[tuple[bytes, int, float]]) -> None:
-    plain, shared = explore_one("77*77")[0], explore_one("77*77", share=True)[0]
-    assert shared.shared > 0
+    plain, shared = explore_one("77*77")[0], explore_one("77*77", reuse_subtasks=True)[0]
+    assert shared.usage.reused_subtasks > 0
     assert shared.text == plain.text
     assert shared.tokens < plain.tokens
 
 
 def test_voters_wait_for_each_others_results(scripted: list[tuple[bytes, int, float]]) -> None:
     plain = explore_one("77*77")[0]
-    apart, shared = (explore_one("77*77", vote=3, share=share)[0] for share in (False, True))
+    apart, shared = (explore_one("77*77", votes=3, reuse_subtasks=share)[0] for share in (False, True))
     assert plain.text == apart.text == shared.text
     assert apart.tokens > 4 * plain.tokens  # every vote votes again on what it calls
     assert shared.tokens < 3 * plain.tokens
-    assert shared.shared > 4
+    assert shared.usage.reused_subtasks > 4
 
 
 def test_shared_votes_do_not_depend_on_the_batch(scripted: list[tuple[bytes, int, float]]) -> None:
     scripted.append(fault("2 9 5 </think>", "7", 0.4))
     said = [
-        [path.text for path in explore(tiny_network(), [read("77*77")], WIDE, 9, 1.0, thinking, batch=batch)[0]]
+        [path.text for path in explore(tiny_network(), [read("77*77")], WIDE, options, batch=batch)[0]]
         for batch in (1, 5, 256)
-        for thinking in [Thinking(vote=3, share=True)]
+        for options in [SearchOptions(9, 1.0, votes=3, reuse_subtasks=True)]
     ]
     assert said[0] == said[1] == said[2]
     assert len(set(said[0])) > 1
@@ -152,7 +159,7 @@ def test_votes_outvote_a_rare_error(scripted: list[tuple[bytes, int, float]]) ->
     # Whoever adds 98 and 45 errs in four cases of ten.
     scripted.append(fault("3 1 4 1 </think>", "7", 0.4))
     alone = explore_one("98+45", paths=60, temperature=1.0)
-    voted = explore_one("98+45", paths=60, temperature=1.0, vote=9)
+    voted = explore_one("98+45", paths=60, temperature=1.0, votes=9)
     rate = [np.mean([path.correct for path in paths]) for paths in (alone, voted)]
     assert 0.4 < rate[0] < 0.8
     assert rate[1] > rate[0] + 0.1
@@ -166,13 +173,13 @@ def test_a_spent_budget_forces_an_answer() -> None:
         network.heads.completion.bias[ids("<eos>")] += 20
     problems = some_problems(4)
     assert {path.outcome for path in solve(network, problems, CONFIG)} == {"frame_full"}
-    hasty = [path for (path,) in explore(network, problems, CONFIG, 1, 0.0, Thinking(max_tokens=5))]
+    hasty = [path for (path,) in explore(network, problems, CONFIG, SearchOptions(max_tokens=5))]
     assert {path.outcome for path in hasty} == {"answered"}
     assert max(path.tokens for path in hasty) <= 5 + 4
 
 
-@pytest.mark.parametrize("thinking", [Thinking(max_tokens=8), Thinking(max_tokens=8, vote=2)])
-def test_rows_whose_paths_have_ended_outlive_any_budget(thinking: Thinking) -> None:
+@pytest.mark.parametrize("thinking", [SearchOptions(max_tokens=8), SearchOptions(max_tokens=8, votes=2)])
+def test_rows_whose_paths_have_ended_outlive_any_budget(thinking: SearchOptions) -> None:
     # They go on being stepped; something must be left for them to say.
     groups = paths_of(thinking, paths=4, batch=8)
     assert len({path.tokens for group in groups for path in group}) > 3
@@ -180,27 +187,27 @@ def test_rows_whose_paths_have_ended_outlive_any_budget(thinking: Thinking) -> N
 
 
 def test_a_budget_is_met_in_the_calls_of_a_flat_frame() -> None:
-    flat, nested = _hasty(Grammar(calls=False)), _hasty(Grammar())
+    flat, nested = _answer_now_mask(Grammar(calls=False)), _answer_now_mask(Grammar())
     assert flat.any(1).all() and nested.any(1).all()
     assert flat[State.ROOT_CALL : State.TAIL, THINK].any() and not nested[State.ROOT_CALL : State.TAIL, THINK].any()
 
 
 def test_budgets_that_contradict_each_other_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match="min_tokens=100 with max_tokens=20"):
-        Thinking(min_tokens=100, max_tokens=20).validate()
+    with pytest.raises(ConfigurationError, match="min_tokens=100; expected at most max_tokens=20"):
+        SearchOptions(min_tokens=100, max_tokens=20).validate()
 
 
 def test_thoughts_last_as_long_as_they_must() -> None:
     network = caller(2)
     brief = solve(network, some_problems(12), CONFIG)
-    long = [path for (path,) in explore(network, some_problems(12), CONFIG, 1, 0.0, Thinking(min_tokens=20))]
-    thought = [path for path in long if path.outcome == "answered" and path.reasoning_tokens]
+    long = [path for (path,) in explore(network, some_problems(12), CONFIG, SearchOptions(min_tokens=20))]
+    thought = [path for path in long if path.outcome == "answered" and path.usage.reasoning_tokens]
     assert all(path.tokens >= 20 for path in thought)
     assert [path.tokens for path in brief] != [path.tokens for path in long]
 
 
-def voter(answer: str = "", outcome: Outcome = Outcome.RUNNING) -> Thread:
-    thread = Thread(b"", 0, Path(), lambda _: None)
+def voter(answer: str = "", outcome: Outcome = Outcome.RUNNING) -> Branch:
+    thread = Branch(b"", 0, Attempt(), lambda _: None)
     thread.answer, thread.outcome = bytes(ids(answer)), Outcome.ANSWERED if answer else outcome
     return thread
 
@@ -216,40 +223,40 @@ def voter(answer: str = "", outcome: Outcome = Outcome.RUNNING) -> Thread:
     ],
 )
 def test_a_vote_is_over_when_nothing_can_change(votes: list[str], decided: bool, winner: str) -> None:
-    ballot = Ballot(b"", [voter()], [voter(vote) for vote in votes])
+    ballot = Vote(b"", [voter()], [voter(vote) for vote in votes])
     assert ballot.is_decided() == decided
     found = ballot.winner()
     assert found is not None and found.answer == bytes(ids(winner))
 
 
 def test_a_vote_without_an_answer_has_no_winner() -> None:
-    ballot = Ballot(b"", [voter()], [voter(outcome=Outcome.FRAME_FULL)] * 2)
+    ballot = Vote(b"", [voter()], [voter(outcome=Outcome.FRAME_FULL)] * 2)
     assert ballot.is_decided() and ballot.winner() is None
 
 
 def test_who_is_waited_for_does_not_wait() -> None:
     asker, one, deeper, stranger = voter(), voter(), voter(), voter()
-    inner = Ballot(b"", [one], [deeper])
-    asker.ballot, one.ballot = Ballot(b"", [asker], [one]), inner
-    assert asker.ballot.awaits(one) and asker.ballot.awaits(deeper)
-    assert inner.awaits(deeper)
-    assert not inner.awaits(one) and not asker.ballot.awaits(stranger)
+    inner = Vote(b"", [one], [deeper])
+    asker.waiting_for, one.waiting_for = Vote(b"", [asker], [one]), inner
+    assert asker.waiting_for.depends_on(one) and asker.waiting_for.depends_on(deeper)
+    assert inner.depends_on(deeper)
+    assert not inner.depends_on(one) and not asker.waiting_for.depends_on(stranger)
 
 
 def test_what_somebody_else_waits_for_is_not_given_up() -> None:
     asker, other, one = voter(), voter(), voter()
-    asker.ballot = other.ballot = Ballot(b"", [asker, other], [one])
-    asker.give_up()
-    assert not one.given_up
-    other.give_up()
-    assert one.given_up
+    asker.waiting_for = other.waiting_for = Vote(b"", [asker, other], [one])
+    asker.cancel()
+    assert not one.cancelled
+    other.cancel()
+    assert one.cancelled
 
 
 def test_who_is_given_up_gives_up_what_it_waits_for() -> None:
     asker, one, deeper = voter(), voter(), voter()
-    asker.ballot, one.ballot = Ballot(b"", [asker], [one]), Ballot(b"", [one], [deeper])
-    asker.give_up()
-    assert one.given_up and deeper.given_up
+    asker.waiting_for, one.waiting_for = Vote(b"", [asker], [one]), Vote(b"", [one], [deeper])
+    asker.cancel()
+    assert one.cancelled and deeper.cancelled
 
 
 @pytest.mark.parametrize(
@@ -271,26 +278,26 @@ def test_only_one_sum_or_product_is_commuted(prompt: str, other: str) -> None:
 @pytest.mark.parametrize(
     "how",
     [
-        Search(paths=0),
-        Search(temperature=-1.0),
-        Search(temperature=float("inf")),
-        Search(select="longest"),  # type: ignore[arg-type]
-        Search(paths=10**8),
-        Search(thinking=Thinking(vote=0)),
-        Search(thinking=Thinking(max_tokens=-1)),
+        SearchOptions(paths=0),
+        SearchOptions(temperature=-1.0),
+        SearchOptions(temperature=float("inf")),
+        SearchOptions(select="longest"),  # type: ignore[arg-type]
+        SearchOptions(paths=10**8),
+        SearchOptions(votes=0),
+        SearchOptions(max_tokens=-1),
     ],
 )
-def test_senseless_settings_are_refused(how: Search) -> None:
-    with pytest.raises(ConfigurationError, match="accepted"):
+def test_senseless_settings_are_refused(how: SearchOptions) -> None:
+    with pytest.raises(ConfigurationError, match="expected"):
         search(tiny_network(), [], CONFIG, how)
 
 
 def test_several_paths_cost_their_sum() -> None:
     network, problems = caller(), some_problems(4)
-    explored = explore(network, problems, CONFIG, 5, 1.0, Thinking())
-    for answer, paths in zip(search(network, problems, CONFIG, Search(paths=5)), explored, strict=True):
-        assert (answer.paths, answer.tokens) == (5, sum(path.tokens for path in paths))
-        assert answer.longest_context == max(path.longest_context for path in paths)
+    explored = explore(network, problems, CONFIG, SearchOptions(paths=5))
+    for answer, paths in zip(search(network, problems, CONFIG, SearchOptions(paths=5)), explored, strict=True):
+        assert (answer.usage.paths, answer.tokens) == (5, sum(path.tokens for path in paths))
+        assert answer.usage.longest_context == max(path.usage.longest_context for path in paths)
         assert answer.text in {path.text for path in paths}
 
 
@@ -298,7 +305,7 @@ def test_the_checks_are_problems_that_the_model_solves(scripted: list[tuple[byte
     scripted.append(fault("3 1 4 1 </think>", "7", 0.9))  # usually wrong, and the likelier path
     problems = [read("98+45"), read("12+34")]
     answers = {
-        select: search(tiny_network(), problems, WIDE, Search(paths=24, select=select))
+        select: search(tiny_network(), problems, WIDE, SearchOptions(paths=24, select=select))
         for select in ("majority", "likelihood", "check", "oracle")
     }
     assert [answers[select][0].correct for select in answers] == [False, False, True, True]
@@ -310,14 +317,14 @@ def test_checks_are_paid_by_the_problems_whose_answers_they_check() -> None:
     problems = read("gcd(48,36)"), read("98+45"), read("12+34")
     said = [["12"], ["143", "133"], ["46"]]
     explored = [
-        [Answer(problem, text, True, "answered", 1, 1, 1, 0, 1, 9, 0) for text in texts]
+        [Answer(problem, text, True, "answered") for text in texts]
         for problem, texts in zip(problems, said, strict=True)
     ]
-    passed, cost = check(tiny_network(), explored, WIDE)
-    tokens = [sum(answer.tokens for answer in spent) for spent in cost]
+    passed, cost = check_answers(tiny_network(), explored, WIDE)
+    tokens = [usage.tokens for usage in cost]
     assert passed[0] == [0] and tokens[0] == 0 < tokens[2]
-    assert len(cost[1]) >= 2 * len(cost[2]) - 2  # two claims; what is left over is dealt from the first on
-    assert all((answer.paths, answer.depth, answer.longest_context) == (0, 0, 0) for answer in cost[1])
+    assert tokens[1] > tokens[2]  # two claims
+    assert (cost[1].paths, cost[1].depth, cost[1].longest_context) == (0, 0, 0)
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 10**6))
@@ -328,7 +335,7 @@ def test_random_numbers_depend_on_their_place(stream: int, count: int) -> None:
 
 
 def test_random_numbers_are_uniform_and_streams_differ() -> None:
-    keys = np.array([key(0, index, 0) for index in range(400)], dtype=np.uint64)
+    keys = np.array([stream_seed(0, index, 0) for index in range(400)], dtype=np.uint64)
     drawn = np.stack([uniforms(keys, np.full(400, count)) for count in range(100)])
     share = np.histogram(drawn, bins=10, range=(0, 1))[0] / drawn.size
     assert share == pytest.approx(np.full(10, 0.1), abs=0.006)
@@ -340,22 +347,22 @@ def test_tokens_are_chosen_by_their_probability() -> None:
     probs = th.tensor([0.0, 0.5, 0.0, 0.3, 0.2, 0.0])
     rows = 20_000
     uniform = (np.arange(rows) + 0.5) / rows
-    drawn = choose(probs.log().repeat(rows, 1), np.ones(rows, dtype=np.float32), uniform)
+    drawn = sample_tokens(probs.log().repeat(rows, 1), np.ones(rows, dtype=np.float32), uniform)
     assert np.bincount(drawn, minlength=6) / rows == pytest.approx(probs.numpy(), abs=1e-3)
-    edge = choose(probs.log().repeat(2, 1), np.ones(2, dtype=np.float32), np.array([0.0, np.nextafter(1, 0)]))
+    edge = sample_tokens(probs.log().repeat(2, 1), np.ones(2, dtype=np.float32), np.array([0.0, np.nextafter(1, 0)]))
     assert edge.tolist() == [1, 4]
-    mixed = choose(probs.log().repeat(2, 1), np.array([0.0, 1.0], dtype=np.float32), np.array([0.99, 0.99]))
+    mixed = sample_tokens(probs.log().repeat(2, 1), np.array([0.0, 1.0], dtype=np.float32), np.array([0.99, 0.99]))
     assert mixed.tolist() == [1, 4]
 
 
 def test_problems_are_answered_in_their_order() -> None:
     problems: list[Problem] = some_problems(5)
-    found = search(caller(), problems, CONFIG, Search(paths=2), batch=3)
+    found = search(caller(), problems, CONFIG, SearchOptions(paths=2), batch=3)
     assert [replace(answer, frames=()).problem for answer in found] == problems
 
 
 def test_claims_that_cannot_be_checked_fail() -> None:
     said = ["-341", "9" * 50, "0", ""]
-    paths = [Answer(read("12/4"), text, False, "answered", 1, 1, 1, 0, 1, 9, 0) for text in said]
-    passed, _ = check(tiny_network(), [paths], CONFIG)
+    paths = [Answer(read("12/4"), text, False, "answered") for text in said]
+    passed, _ = check_answers(tiny_network(), [paths], CONFIG)
     assert len(passed[0]) == 4 and passed[0][3] == 0

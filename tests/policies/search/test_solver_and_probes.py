@@ -29,7 +29,7 @@ def test_a_solver_is_loaded_and_asked(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "o1_model.pth", caller(), CONFIG, {})
     loaded = Solver.load(tmp_path / "o1_model.pth", seed=3)
     one, several = loaded.solve("3+4"), loaded.solve("What is 3 plus 4?", paths=5, select="likelihood")
-    assert (one.paths, several.paths) == (1, 5)
+    assert (one.usage.paths, several.usage.paths) == (1, 5)
     assert loaded.solve("What is 3 plus 4?", paths=5, select="likelihood") == several
     assert not one.frames
     with pytest.raises(ProblemError, match="accepted: fewer than 48"):
@@ -53,7 +53,7 @@ def test_what_a_model_was_never_shown_is_known() -> None:
 
 def test_the_expert_solves_through_the_interface(scripted: Faults) -> None:
     answer = solver().solve("12*(34+5)", paths=3, keep_frames=True)
-    assert answer.correct and answer.text == "468" and answer.paths == 3
+    assert answer.correct and answer.text == "468" and answer.usage.paths == 3
     assert spell(answer.frames[-1].tokens).startswith("<problem> 1 2 * ( 3 4 + 5 ) =")
 
 
