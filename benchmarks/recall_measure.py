@@ -96,7 +96,7 @@ class Measure:
         each = max(self.questions // self.depths, 1)
         for row, length in enumerate(self.lengths):
             start, right, found = time.process_time(), list[bool](), list[bool]()
-            # Frames of more than LONG_FRAME tokens are decoded one by one; a context is computed once for all questions.
+            # Frames beyond LONG_FRAME tokens are decoded one by one; a context is computed once for all questions.
             config = EnvConfig(
                 operations=("recall",), frame_length=max(length, LONG_FRAME + 1), max_tokens=200, depth=4
             )

@@ -131,7 +131,7 @@ class Measurement:
     def answer(self, section: str, problems: list[Problem], how: SearchOptions | None = None) -> list[Answer]:
         """Answers problems, showing how many are done."""
         self.display.begin(section, len(problems))
-        answers = self.workers.run(partial(Solver.solve_all, how=how), problems, self.display.update)
+        answers = self.workers.run(partial(Solver.solve_all, options=how), problems, self.display.update)
         self.display.end()
         return answers
 

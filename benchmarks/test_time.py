@@ -27,8 +27,9 @@ from o1nano.envs.core.levels import read_level
 from o1nano.envs.problems.problem import Problem, stream
 from o1nano.policies.search.answers import Answer, explore
 from o1nano.policies.search.options import SearchOptions, Select
-from o1nano.policies.search.search import check_answers
+from o1nano.policies.search.search import check_claims
 from o1nano.policies.search.selection import select_answer
+from o1nano.policies.search.self_checks import Claim, read_claim
 from o1nano.policies.search.solver import Solver
 
 WAYS: tuple[Select, ...] = get_args(Select)
@@ -88,7 +89,7 @@ def paths_against_tokens(solver: Solver, name: str, options: Options) -> dict[st
     explored = explored_by(solver, problems, SearchOptions(options.paths, options.temperature), options)
     seconds = (time.process_time() - started) / len(problems) / options.paths
     started = time.process_time()
-    passed, _ = check_answers(solver.network, explored, solver.config, options.batch)
+    passed = checked(solver, explored, options.batch)
     checking = (time.process_time() - started) / len(problems)
     tokens = float(np.mean([path.tokens for paths in explored for path in paths]))
     counts = [1 << i for i in range(options.paths.bit_length()) if 1 << i <= options.paths]
@@ -146,6 +147,20 @@ def timed(
     started = time.process_time()
     found = explored_by(solver, problems, how, options)
     return [path for (path,) in found], (time.process_time() - started) / len(problems)
+
+
+def checked(solver: Solver, explored: Sequence[Sequence[Answer]], batch: int) -> list[list[int]]:
+    """Returns how many checks the answer of each path passes; equal answers to a problem are checked once."""
+    claims: dict[tuple[int, str], Claim] = {}
+    for index, paths in enumerate(explored):
+        for path in paths:
+            claim = read_claim(path.problem, path.text)
+            if claim is not None:
+                claims[index, path.text] = claim
+
+    passed, _ = check_claims(solver.network, list(claims.values()), solver.config, batch)
+    scores = dict(zip(claims, passed, strict=True))
+    return [[scores.get((index, path.text), 0) for path in paths] for index, paths in enumerate(explored)]
 
 
 def explored_by(

@@ -37,6 +37,7 @@ class Answer:
         frames: The frames in the order in which they ended, hidden reasoning included, if they were asked for.
         log_prob: Log-probability of the tokens that led to the answer, at temperature 1.
         seconds: Time until it was there, in a batch with others.
+        passed_checks: Whether the answer passed all of the model's own checks; None if it was not checked.
     """
 
     problem: Problem
@@ -47,6 +48,7 @@ class Answer:
     frames: tuple[Ended, ...] = field(default=(), repr=False)
     log_prob: float = field(default=0.0, compare=False)
     seconds: float = field(default=0.0, compare=False)
+    passed_checks: bool | None = None
 
     @property
     def tokens(self) -> int:

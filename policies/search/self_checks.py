@@ -61,10 +61,21 @@ def inverse_holds(claims: Sequence[Claim], ask: Ask) -> list[bool]:
 
     # Quotient times divisor still lacks the remainder.
     divisions = [index for index, claim in enumerate(claims) if claim.op == DIVIDE]
-    totals = ask([Binary(PLUS, results[index] or 0, claims[index].rest) for index in divisions])
+    totals = _ask_where_known(ask, [_plus(results[index], claims[index].rest) for index in divisions])
     for index, total in zip(divisions, totals, strict=True):
         results[index] = total
     return [result == _expected(claim) for claim, result in zip(claims, results, strict=True)]
+
+
+def _plus(left: int | None, right: int | None) -> Binary | None:
+    """Returns ``left + right``, or None if a number is missing because the model gave none."""
+    return None if left is None or right is None else Binary(PLUS, left, right)
+
+
+def _ask_where_known(ask: Ask, expressions: Sequence[Binary | None]) -> list[int | None]:
+    """Has the model compute the expressions that are known; the others have no result."""
+    results = iter(ask([expression for expression in expressions if expression is not None]))
+    return [None if expression is None else next(results) for expression in expressions]
 
 
 def _inverse(claim: Claim) -> Binary:
@@ -87,65 +98,77 @@ def _expected(claim: Claim) -> int:
 def nines_hold(claims: Sequence[Claim], ask: Ask) -> list[bool]:
     """Returns for each claim whether it holds for digit sums modulo nine; about one wrong answer in nine passes.
 
-    ``a - b = c`` is tested as ``c + b = a``, and ``a / b = q R r`` as ``q * b + r = a``.
+    ``a - b = c`` is tested as ``c + b = a``, and ``a / b = q R r`` as ``q * b + r = a``. A claim fails if the model
+    leaves one of the steps without a number.
     """
     numbers = [number for claim in claims for number in (claim.left, claim.right, claim.result, claim.rest)]
     residues = iter(_residues(numbers, ask))
     sides = [_sides(claim, *islice(residues, 4)) for claim in claims]
 
-    products = ask([Binary(TIMES, side.a, side.b) for side in sides])
-    sums = ask([Binary(PLUS, product or 0, side.rest) for product, side in zip(products, sides, strict=True)])
-    roots = digital_roots([total or 0 for total in sums], ask)
-    return [root % 9 == side.whole % 9 for root, side in zip(roots, sides, strict=True)]
+    factors = [None if a is None or b is None else Binary(TIMES, a, b) for a, b, _, _ in sides]
+    products = _ask_where_known(ask, factors)
+    sums = [_plus(product, rest) for product, (_, _, rest, _) in zip(products, sides, strict=True)]
+    roots = digital_roots(_ask_where_known(ask, sums), ask)
+    return [_agree(root, whole) for root, (_, _, _, whole) in zip(roots, sides, strict=True)]
 
 
-class _Sides(NamedTuple):
-    """What a claim says of digit sums: ``a * b + rest = whole``."""
-
-    a: int
-    b: int
-    rest: int
-    whole: int
+def _agree(root: int | None, whole: int | None) -> bool:
+    return root is not None and whole is not None and root % 9 == whole % 9
 
 
-def _sides(claim: Claim, left: int, right: int, result: int, rest: int) -> _Sides:
+_Residue = int | None
+
+
+def _sides(
+    claim: Claim, left: _Residue, right: _Residue, result: _Residue, rest: _Residue
+) -> tuple[_Residue, _Residue, _Residue, _Residue]:
+    """Returns (a, b, rest, whole): a claim says of digit sums that ``a * b + rest = whole``."""
     if claim.op == PLUS:
-        return _Sides(left, 1, right, result)
+        return left, 1, right, result
     if claim.op == MINUS:
-        return _Sides(result, 1, right, left)
+        return result, 1, right, left
     if claim.op == TIMES:
-        return _Sides(left, right, 0, result)
-    return _Sides(result, right, rest, left)
+        return left, right, 0, result
+    return result, right, rest, left
 
 
-def _residues(numbers: Sequence[int], ask: Ask) -> list[int]:
+def _residues(numbers: Sequence[int], ask: Ask) -> list[int | None]:
     """Returns the digital roots of numbers, 0 to 9; of a negative number, nine minus that of its absolute value."""
     roots = digital_roots([abs(number) for number in numbers], ask)
     negative = [index for index, number in enumerate(numbers) if number < 0]
-    differences = ask([Binary(MINUS, 9, roots[index]) for index in negative])
-    for index, difference in zip(negative, differences, strict=True):
-        roots[index] = difference or 0
+    complements = [_nine_minus(roots[index]) for index in negative]
+    for index, difference in zip(negative, _ask_where_known(ask, complements), strict=True):
+        roots[index] = difference
     return roots
 
 
-def digital_roots(numbers: Sequence[int], ask: Ask) -> list[int]:
-    """Returns the repeated digit sums of numbers.
+def _nine_minus(root: int | None) -> Binary | None:
+    return None if root is None else Binary(MINUS, 9, root)
+
+
+def digital_roots(numbers: Sequence[int | None], ask: Ask) -> list[int | None]:
+    """Returns the repeated digit sums of numbers; None for None, and where the model gave no number.
 
     In every round the model adds neighbouring digits in pairs, for all numbers at once.
     """
-    rows = [[int(digit) for digit in str(number)] for number in numbers]
+    rows = [_digits(number) for number in numbers]
     while any(len(row) > 1 for row in rows):
-        pairs = [(index, Binary(PLUS, a, b)) for index, row in enumerate(rows) for a, b in zip(row[::2], row[1::2])]  # noqa: B905
-        sums = ask([pair for _, pair in pairs])
-        left_over = [row[-1:] if len(row) % 2 else [] for row in rows]
-        rows = [[] for _ in rows]
-        for (index, _), total in zip(pairs, sums, strict=True):
-            rows[index] += _digits(total)
-        for row, digit in zip(rows, left_over, strict=True):
-            row += digit
-    return [row[0] if row else 0 for row in rows]
+        owners: list[int] = []
+        pairs: list[Binary] = []
+        for index, row in enumerate(rows):
+            for at in range(0, len(row) - 1, 2):
+                owners.append(index)
+                pairs.append(Binary(PLUS, row[at], row[at + 1]))
+
+        summed = [row[len(row) - len(row) % 2 :] for row in rows]  # a last digit without a partner
+        failed: set[int] = set()
+        for index, total in reversed(list(zip(owners, ask(pairs), strict=True))):
+            if total is None:
+                failed.add(index)
+            summed[index] = _digits(total) + summed[index]
+        rows = [[] if index in failed else row for index, row in enumerate(summed)]
+    return [row[0] if row else None for row in rows]
 
 
-def _digits(total: int | None) -> list[int]:
-    """The digits of a sum that the model gave; none if it gave no number."""
-    return [] if total is None else [int(digit) for digit in str(abs(total))]
+def _digits(number: int | None) -> list[int]:
+    return [] if number is None else [int(digit) for digit in str(abs(number))]

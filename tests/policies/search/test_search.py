@@ -15,7 +15,7 @@ from o1nano.envs.core.call_stack import Outcome
 from o1nano.envs.core.episodes import EnvConfig
 from o1nano.envs.core.grammar import Grammar, State
 from o1nano.envs.errors import ConfigurationError
-from o1nano.envs.language.vocab import END_CALL, END_THINK, EOS, PROBLEM, REMAINDER, THINK
+from o1nano.envs.language.vocab import DIVIDE, END_CALL, END_THINK, EOS, PLUS, PROBLEM, REMAINDER, THINK
 from o1nano.envs.problems.expert import ExpertPolicy
 from o1nano.envs.problems.problem import Problem, read
 from o1nano.policies.search.answers import Answer, explore, solve
@@ -23,7 +23,8 @@ from o1nano.policies.search.branches import Attempt, Branch, Vote, commuted
 from o1nano.policies.search.engine import _answer_now_mask
 from o1nano.policies.search.options import SearchOptions
 from o1nano.policies.search.sampling import sample_tokens, stream_seed, uniforms
-from o1nano.policies.search.search import check_answers, search
+from o1nano.policies.search.search import check_claims, search
+from o1nano.policies.search.self_checks import Claim
 from tests.helpers.tiny import ids, tiny_network
 from tests.policies.search.test_engine import CONFIG, caller, some_problems
 
@@ -310,21 +311,37 @@ def test_the_checks_are_problems_that_the_model_solves(scripted: list[tuple[byte
     }
     assert [answers[select][0].correct for select in answers] == [False, False, True, True]
     assert all(found[1].correct for found in answers.values())
-    assert answers["check"][0].tokens > answers["majority"][0].tokens
+    assert answers["check"][0].usage.paths < 24  # it stops at the first answer that passes
 
 
-def test_checks_are_paid_by_the_problems_whose_answers_they_check() -> None:
-    problems = read("gcd(48,36)"), read("98+45"), read("12+34")
-    said = [["12"], ["143", "133"], ["46"]]
-    explored = [
-        [Answer(problem, text, True, "answered") for text in texts]
-        for problem, texts in zip(problems, said, strict=True)
-    ]
-    passed, cost = check_answers(tiny_network(), explored, WIDE)
-    tokens = [usage.tokens for usage in cost]
-    assert passed[0] == [0] and tokens[0] == 0 < tokens[2]
-    assert tokens[1] > tokens[2]  # two claims
-    assert (cost[1].paths, cost[1].depth, cost[1].longest_context) == (0, 0, 0)
+def test_a_check_that_passes_ends_the_search(scripted: list[tuple[bytes, int, float]]) -> None:
+    how = SearchOptions(paths=64, select="check")
+    (right,) = search(tiny_network(), [read("98+45")], WIDE, how)
+    assert (right.text, right.passed_checks, right.usage.paths) == ("143", True, 1)
+
+    scripted.append(fault("3 1 4 1 </think>", "7", 0.9))  # the greedy path is wrong, one in ten samples is right
+    (mended,) = search(tiny_network(), [read("98+45")], WIDE, how)
+    assert (mended.text, mended.passed_checks) == ("143", True)
+    assert 1 < mended.usage.paths < 64
+
+
+def test_answers_that_cannot_be_checked_are_voted_on(scripted: list[tuple[bytes, int, float]]) -> None:
+    (answer,) = search(tiny_network(), [read("(12+7)*5")], WIDE, SearchOptions(paths=4, select="check"))
+    assert (answer.text, answer.passed_checks, answer.usage.paths) == ("95", None, 4)
+
+
+def test_the_progress_of_an_adaptive_search_ends_at_all_paths(scripted: list[tuple[bytes, int, float]]) -> None:
+    done: list[int] = []
+    problems = [read("98+45"), read("(12+7)*5")]
+    search(tiny_network(), problems, WIDE, SearchOptions(paths=8, select="check"), progress=done.append)
+    assert done == sorted(done) and done[-1] == 16
+
+
+def test_checks_are_charged_to_the_claims_in_turn() -> None:
+    claims = [Claim(PLUS, 98, 45, 143), Claim(PLUS, 12, 34, 46)]
+    passed, usage = check_claims(tiny_network(), claims, WIDE)
+    assert len(passed) == 2 and min(each.tokens for each in usage) > 0
+    assert (usage[0].paths, usage[0].depth, usage[0].longest_context) == (0, 0, 0)
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 10**6))
@@ -361,8 +378,7 @@ def test_problems_are_answered_in_their_order() -> None:
     assert [replace(answer, frames=()).problem for answer in found] == problems
 
 
-def test_claims_that_cannot_be_checked_fail() -> None:
-    said = ["-341", "9" * 50, "0", ""]
-    paths = [Answer(read("12/4"), text, False, "answered") for text in said]
-    passed, _ = check_answers(tiny_network(), [paths], CONFIG)
-    assert len(passed[0]) == 4 and passed[0][3] == 0
+def test_claims_whose_checks_cannot_be_posed_fail() -> None:
+    claims = [Claim(DIVIDE, 12, 4, result) for result in (-341, int("9" * 50), 0)]
+    passed, _ = check_claims(tiny_network(), claims, CONFIG)
+    assert passed == [0, 0, 0]
