@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from torch.utils.tensorboard import SummaryWriter
 
-from benchmarks import ablations
-from benchmarks.ablation_report import FAMILIES, curves, estimate, interquartile_mean, solved
-from benchmarks.ablations import VARIANTS, Options, config_of, flags_of
+from benchmarks.results import ablations
+from benchmarks.results.ablation_report import FAMILIES, curves, estimate, interquartile_mean, solved
+from benchmarks.results.ablations import VARIANTS, Options, config_of, flags_of
 from o1nano.agents.run.cli import guarded
 from o1nano.agents.run.tensorboard import flat
 from o1nano.envs.errors import ConfigurationError

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch as th
 
-from benchmarks import countdown
-from benchmarks.countdown import chance, chosen, pose, powers, puzzles, table
+from benchmarks.results import countdown
+from benchmarks.results.countdown import chance, chosen, pose, powers, puzzles, table
 from o1nano.envs.core.episodes import EnvConfig
 from o1nano.envs.core.levels import read_level
 from o1nano.envs.language.vocab import tokenize

@@ -1,11 +1,11 @@
-"""The lists that ``benchmarks/recall.py`` trains on: keys that are easily taken for one another."""
+"""The lists that ``benchmarks/recipes/recall.py`` trains on: keys that are easily taken for one another."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from benchmarks.recall import LONGEST, SIZE, batches, drill, table
+from benchmarks.recipes.recall import LONGEST, SIZE, batches, drill, table
 from o1nano.envs.language.vocab import EQUALS, NOTHING, ZERO
 from o1nano.envs.problems.recall import KEY_DIGITS
 

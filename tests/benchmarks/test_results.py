@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import torch as th
 
-from benchmarks import results
-from benchmarks.questions import Question, arithmetic_tasks, products, quotients
-from benchmarks.workers import Progress, Workers
+from benchmarks.results import shipped_model as results
+from benchmarks.results.questions import Question, arithmetic_tasks, products, quotients
+from benchmarks.results.workers import Progress, Workers
 from o1nano.envs.core.episodes import EnvConfig
 from o1nano.envs.errors import TeamError
 from o1nano.envs.problems.problem import Problem, read, split_of

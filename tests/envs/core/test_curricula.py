@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
-from benchmarks.curricula import Learner, Options, episodes_needed, sources
+from benchmarks.results.curricula import Learner, Options, episodes_needed, sources
 from o1nano.agents.learning.vec_env import GymnasiumVecEnv
 from o1nano.envs.arithmetic import ArithmeticEnv
 from o1nano.envs.core.curricula import FrontierCurriculum, LearningProgressCurriculum, UniformCurriculum

@@ -3,7 +3,7 @@
 Seconds are those of the processor, so that what else runs on the machine counts little; ``Async`` works in processes of
 its own and is timed by the wall clock. The actions are the expert's, recorded beforehand with the same seeds, so that
 episodes run to their end and nothing but the environment is timed. Run from the root of the repository: ``python
-benchmarks/env.py``.
+benchmarks/speed/env.py``.
 """
 
 from __future__ import annotations
@@ -15,18 +15,14 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from benchmarks.measuring import positive
+from benchmarks.speed.measuring import positive
 from o1nano.agents.learning.vec_env import GymnasiumVecEnv
 from o1nano.agents.run.cli import guarded
 from o1nano.envs.problems.expert import ExpertPolicy

@@ -10,7 +10,7 @@ import torch as th
 from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger
 
-from benchmarks.measuring import clock
+from benchmarks.speed.measuring import clock
 from o1nano.agents.learning.rollout_buffer import ClosedFrame
 from o1nano.envs.language.vocab import PAD, TOKENS
 from o1nano.policies.actor_critic import ReasoningPolicy

@@ -1,6 +1,6 @@
 """Trains variants of the recipe with several seeds, and compares them: a table, JSON, and solved size against tokens.
 
-python benchmarks/ablations.py --epochs 125 --seeds 0 1 --work ablations
+python -m benchmarks.results.ablations --epochs 125 --seeds 0 1 --work ablations
 
 Variants of one seed that differ in PPO alone begin with the same warm start. The same command goes on where it was
 stopped: a run that was cut is resumed. ``ablations.json`` records all finished runs, of whichever command: none of them
@@ -24,9 +24,7 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from benchmarks.ablation_report import draw, outcome, summarise, table
+from benchmarks.results.ablation_report import draw, outcome, summarise, table
 from o1nano.agents.learning.distributed import Team
 from o1nano.agents.run.build import build_demonstrations
 from o1nano.agents.run.cli import check_least, guarded, parse
@@ -35,7 +33,7 @@ from o1nano.agents.run.run import prepare
 from o1nano.envs.errors import ConfigurationError
 from o1nano.policies.serialization import write_json
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 VARIANTS = {
     "full": "",
     "supervised": "",  # see flags_of

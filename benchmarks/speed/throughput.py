@@ -2,7 +2,7 @@
 
 Everything is measured in one run, in rounds in which all candidates take their turn; ratios are medians over rounds,
 with the least and the most. Run from the root of the repository:
-``python benchmarks/throughput.py --json throughput.json``.
+``python -m benchmarks.speed.throughput --json throughput.json``.
 """
 
 from __future__ import annotations
@@ -17,15 +17,12 @@ from typing import Any
 
 import numpy as np
 import torch as th
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from stable_baselines3.common.logger import Logger
 
-from benchmarks.digits import collecting, like_digits, mixed_thoughts, thoughts
-from benchmarks.measuring import Stopwatch, alternate, clock, positive, spread, versus
-from benchmarks.rivals import Reencoding, fill_rows, grpo_rates, stock_ppo
-from benchmarks.roofline import products
+from benchmarks.speed.digits import collecting, like_digits, mixed_thoughts, thoughts
+from benchmarks.speed.measuring import Stopwatch, alternate, clock, positive, spread, versus
+from benchmarks.speed.rivals import Reencoding, fill_rows, grpo_rates, stock_ppo
+from benchmarks.speed.roofline import products
 from o1nano.agents.learning.distributed import SharedLevels, Team
 from o1nano.agents.learning.imitation import WarmStart
 from o1nano.agents.learning.packing import cut

@@ -1,7 +1,7 @@
 """Draws what runs have learned: sampled success by size against PPO tokens, from their TensorBoard files.
 
 pip install matplotlib
-python benchmarks/learning_curve.py runs/reference-* --out docs/images/learning.png
+python -m benchmarks.results.learning_curve runs/reference-* --out docs/images/learning.png
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from o1nano.agents.run.cli import check_least, guarded, parse
 from o1nano.envs.errors import ConfigurationError

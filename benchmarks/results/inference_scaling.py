@@ -1,6 +1,6 @@
 """Accuracy against tokens at inference: paths, ways of choosing, votes per subtask, budgets, revision.
 
-python benchmarks/test_time.py runs/NAME/o1_model.pth --out docs/images/test_time.png
+python -m benchmarks.results.inference_scaling runs/NAME/o1_model.pth --out docs/images/test_time.png
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ import numpy as np
 import numpy.typing as npt
 import torch as th
 import tyro
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from o1nano.agents.evaluation.held_out import held_out
 from o1nano.agents.evaluation.probes import revise
@@ -229,4 +227,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded("test_time.py", main))
+    sys.exit(guarded("inference_scaling.py", main))

@@ -1,7 +1,7 @@
 """Recall: accuracy of a model on contexts of 256 to 128,000 tokens, with the keys at every depth.
 
-python benchmarks/recall_measure.py pretrained/recall.pth
-python benchmarks/recall_measure.py runs/recall/o1_model.pth --image docs/images/recall.png
+python -m benchmarks.results.recall_measure pretrained/recall.pth
+python -m benchmarks.results.recall_measure runs/recall/o1_model.pth --image docs/images/recall.png
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ import numpy as np
 import torch as th
 import tyro
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from benchmarks.recall import SIZE, ask
+from benchmarks.recipes.recall import SIZE, ask
 from o1nano.agents.evaluation.held_out import wilson
 from o1nano.agents.run.cli import check_least, guarded, parse
 from o1nano.envs.core.episodes import EnvConfig

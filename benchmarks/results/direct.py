@@ -1,8 +1,8 @@
 """Stock Stable-Baselines3 PPO with the one-hot wrapper on o1nano/Direct-v0: accuracy on all 200 problems.
 
 pip install matplotlib
-OMP_NUM_THREADS=1 python benchmarks/direct.py --out docs/images/direct.png
-OMP_NUM_THREADS=1 python benchmarks/direct.py --masked     # sb3-contrib's MaskablePPO
+OMP_NUM_THREADS=1 python -m benchmarks.results.direct --out docs/images/direct.png
+OMP_NUM_THREADS=1 python -m benchmarks.results.direct --masked     # sb3-contrib's MaskablePPO
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecMonitor
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import o1nano
 from o1nano.agents.learning.vec_env import GymnasiumVecEnv

@@ -1,6 +1,6 @@
 """Prints the results of reference runs as a markdown table, every seed shown.
 
-python benchmarks/reference_table.py runs/reference-0 runs/reference-1 runs/reference-2
+python -m benchmarks.results.reference_table runs/reference-0 runs/reference-1 runs/reference-2
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from o1nano.agents.run.cli import guarded, parse
 from o1nano.envs.errors import ConfigurationError

@@ -1,6 +1,6 @@
 """Looks at a run's TensorBoard as a user does: in a browser, and fails unless the charts are there.
 
-python benchmarks/tensorboard_check.py runs/NAME --out docs/images
+python -m benchmarks.results.tensorboard_check runs/NAME --out docs/images
 
 Needs ``chromium`` and ``chromedriver``, which speaks WebDriver over HTTP: no package of Python's is needed for it.
 """
@@ -23,8 +23,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from o1nano.agents.run.cli import guarded, parse
 from o1nano.envs.errors import ConfigurationError

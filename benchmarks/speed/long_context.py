@@ -1,8 +1,8 @@
 """Prefill, decoding and memory of long contexts, with growth exponents.
 
-python benchmarks/long_context.py                                          # the default architecture, two threads
-python benchmarks/long_context.py --windows 1024 1024 1024 0
-python benchmarks/long_context.py --image docs/images/long_context.png     # both, drawn (pip install matplotlib)
+python -m benchmarks.speed.long_context                                          # the default architecture, two threads
+python -m benchmarks.speed.long_context --windows 1024 1024 1024 0
+python -m benchmarks.speed.long_context --image docs/images/long_context.png     # both, drawn (pip install matplotlib)
 
 The weights are random: time and memory do not depend on them. Every length runs in a process of its own, whose largest
 resident memory is the interpreter's, PyTorch's, the network's and the context's together.
@@ -23,8 +23,6 @@ from typing import NamedTuple
 import numpy as np
 import torch as th
 from torch.nn import functional as F
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from o1nano.agents.run.cli import check_least, guarded, parse
 from o1nano.envs.core.grammar import Grammar

@@ -3,7 +3,7 @@
 The puzzles are all four numbers from 1 to 13 that make 24. Their side of the split does not depend on the order of the
 numbers, so demonstrations of ``game_of_24/1`` and ``countdown/3`` show none of the test split; those of ``countdown/4``
 and more may, as a subtask. Run from the root of the repository:
-``python benchmarks/countdown.py runs/NAME --json countdown.json``.
+``python -m benchmarks.results.countdown runs/NAME --json countdown.json``.
 """
 
 from __future__ import annotations
@@ -21,9 +21,7 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from benchmarks.workers import Progress, Workers
+from benchmarks.results.workers import Progress, Workers
 from evaluate import find_model
 from o1nano.agents.evaluation.held_out import wilson
 from o1nano.agents.evaluation.reports import check_writable

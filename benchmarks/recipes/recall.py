@@ -1,7 +1,7 @@
 """Recall: a small model that looks up keys in lists of at most 1,024 tokens, to be measured on up to 128,000.
 
-python benchmarks/recall.py --out runs/recall                          # about 1,100 CPU seconds on one thread
-python benchmarks/recall_measure.py runs/recall/o1_model.pth           # accuracy by length and depth
+python -m benchmarks.recipes.recall --out runs/recall                          # about 1,100 CPU seconds on one thread
+python -m benchmarks.results.recall_measure runs/recall/o1_model.pth           # accuracy by length and depth
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch as th
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from o1nano.agents.learning.demonstrations import Demonstration
 from o1nano.agents.learning.imitation import WarmStart, WarmStartConfig

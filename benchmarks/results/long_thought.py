@@ -1,7 +1,7 @@
 """Long thought, short memory: a call stack against the same thought in one flat context.
 
-python benchmarks/long_thought.py                                # tokens and memory, of the expert's thought
-python benchmarks/long_thought.py runs/NAME/o1_model.pth         # accuracy of a model on the call stack too
+python -m benchmarks.results.long_thought                                # tokens and memory, of the expert's thought
+python -m benchmarks.results.long_thought runs/NAME/o1_model.pth         # accuracy of a model on the call stack too
 
 The thought is the same: flat, all frames stand one behind the other and none is forgotten; on the call stack a frame is
 discarded when it returns. Memory is that of the keys and values of the default architecture.
@@ -18,8 +18,6 @@ from typing import Annotated, NamedTuple
 import numpy as np
 import torch as th
 import tyro
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from o1nano.agents.evaluation.held_out import wilson
 from o1nano.agents.learning.credit import judge

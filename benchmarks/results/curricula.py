@@ -1,6 +1,6 @@
 """Compares the curricula with uniform sampling: episodes until a simulated learner reaches a set accuracy.
 
-python benchmarks/curricula.py
+python -m benchmarks.results.curricula
 """
 
 from __future__ import annotations
@@ -8,11 +8,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from o1nano.agents.run.cli import guarded, parse
 from o1nano.envs.core.curricula import FrontierCurriculum, LearningProgressCurriculum

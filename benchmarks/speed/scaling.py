@@ -1,7 +1,7 @@
 """Tokens per second of several processes against one, each with one thread.
 
 Counts of processes take their turn, several times over; a ratio is that of neighbours. Run from the root of the
-repository: ``python benchmarks/scaling.py --json scaling.json``.
+repository: ``python -m benchmarks.speed.scaling --json scaling.json``.
 """
 
 from __future__ import annotations
@@ -16,12 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import torch as th
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from stable_baselines3.common.logger import Logger
 
-from benchmarks.measuring import positive, spread
+from benchmarks.speed.measuring import positive, spread
 from o1nano.agents.learning.distributed import SharedLevels, Team, end
 from o1nano.agents.learning.imitation import WarmStart, WarmStartConfig
 from o1nano.agents.run.build import build_curriculum, build_demonstrations, build_model
