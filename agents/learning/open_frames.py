@@ -74,6 +74,15 @@ class OpenFrames:
             restored: list[Any] = [part if isinstance(part, int) else np.asarray(part) for part in parts]
             self._unfinished.append(ClosedFrame(*restored))
 
+    def drop(self) -> None:
+        """Forgets every open frame: a reset from outside has cut their episodes off, so they never end.
+
+        Frames of these episodes that have ended, but wait for the end of the episode, are forgotten too.
+        """
+        self._depth[:] = -1
+        self._episode += len(self._rows)
+        self._unfinished = []
+
     def add(
         self,
         frames: npt.NDArray[np.uint8],

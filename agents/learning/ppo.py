@@ -7,18 +7,23 @@ import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from math import ceil
+from math import ceil, inf
 from typing import Any, cast
 
 import numpy as np
 import torch as th
+from gymnasium import spaces
 from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from o1nano.agents.learning.credit import Advantage, Credit
 from o1nano.agents.learning.distributed import JointThreshold, Team
 from o1nano.agents.learning.rollout_buffer import FrameRolloutBuffer
+from o1nano.envs.core.episodes import EnvConfig
 from o1nano.envs.core.grammar import Grammar
 from o1nano.envs.errors import ConfigurationError
+from o1nano.envs.language.vocab import VOCAB_SIZE
 from o1nano.envs.problems.problem import stream
 from o1nano.policies.actor_critic import PackedFrames, ReasoningPolicy
 from o1nano.policies.network.model import ReasoningNetwork
@@ -48,8 +53,17 @@ class FramePPO(PPO):
         critic_learning_rate: Of the critic (Adam).
         team: The processes that learn together. Each has its own environments; an update is the one that a single
             process would make on the frames of all of them, but that groups are compared within a process.
+        max_grad_norm: Largest norm of the gradient; None never clips.
+        target_kl: Ends an update's passes where the approximate divergence is 1.5 times this; None never does.
         **kwargs: Everything else that ``PPO`` takes. ``ent_coef`` weighs the entropy relative to the reference, once
             there is one: see ``set_reference``.
+
+    ``save`` and ``load`` keep weights, both optimizers, the reference and the settings, as Stable-Baselines3 does. To
+    continue exactly where a model stopped, with its environments and random states, use ``state_dict``.
+
+    Raises:
+        ConfigurationError: If the policy is no ``ReasoningPolicy``, if the environment's observations are not the token
+            ids of an o1nano environment, as they are, or if grammar or depth are not the environment's.
     """
 
     policy: ReasoningPolicy
@@ -65,22 +79,39 @@ class FramePPO(PPO):
         critic_epochs: int = 4,
         critic_learning_rate: float = 3e-3,
         team: Team | None = None,
+        max_grad_norm: float | None = 0.5,
+        target_kl: float | None = None,
         **kwargs: Any,
     ) -> None:
+        if not (isinstance(policy, type) and issubclass(policy, ReasoningPolicy)):
+            raise ConfigurationError(f"policy={policy!r}; expected ReasoningPolicy or a subclass")
         if critic_epochs < 1:
-            raise ConfigurationError(f"critic_epochs={critic_epochs}; accepted: at least 1")
+            raise ConfigurationError(f"critic_epochs={critic_epochs}; expected at least 1")
+        for name, value in (("max_grad_norm", max_grad_norm), ("target_kl", target_kl)):
+            if value is not None and not value > 0:  # 0 would never learn anything
+                raise ConfigurationError(f"{name}={value}; expected None, which is off, or a number above 0")
         self.team = team or Team()
         self.credit, self.advantage, self.depth = credit, advantage, depth
         self.critic_epochs, self.critic_learning_rate = critic_epochs, critic_learning_rate
         self.reference: ReasoningNetwork | None = None
+        self.has_reference = False
         with warnings.catch_warnings():  # a minibatch is made of whole frames: its size divides nothing anyway
             warnings.filterwarnings("ignore", "You have specified a mini-batch size")
-            super().__init__(policy, env, rollout_buffer_class=FrameRolloutBuffer, **{"vf_coef": 0.0, **kwargs})
+            super().__init__(
+                policy,
+                env,
+                rollout_buffer_class=FrameRolloutBuffer,
+                max_grad_norm=inf if max_grad_norm is None else max_grad_norm,
+                target_kl=target_kl,
+                **{"vf_coef": 0.0, **kwargs},
+            )
 
     def _setup_model(self) -> None:
         # The buffer is built before the policy, whose grammar it shares.
         given = self.policy_kwargs
         grammar = Grammar(given.get("thinking", True), given.get("call_stack", True), given.get("functions", False))
+        if self.env is not None:
+            _check_environment(self.env, grammar, self.depth)
         self.rollout_buffer_kwargs = {
             "grammar": grammar,
             "depth": self.depth,
@@ -93,6 +124,22 @@ class FramePPO(PPO):
             super()._setup_model()
         self.team.follow(self.policy)
         self.critic_optimizer = th.optim.Adam(self.policy.network.heads.value.parameters(), self.critic_learning_rate)
+        if self.has_reference:  # a loaded model: its weights come after this
+            self.set_reference()
+
+    def set_env(self, env: Any, force_reset: bool = True) -> None:
+        """Sets another environment of the same kind.
+
+        Args:
+            env: The environment.
+            force_reset: Whether ``learn`` resets it first.
+
+        Raises:
+            ConfigurationError: If it is none that the model can learn from: see the class.
+        """
+        env = self._wrap_env(env, self.verbose)
+        _check_environment(env, self.policy.grammar, self.depth)
+        super().set_env(env, force_reset)
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Seeds the weights to come and the environment, and leaves the generators of Python and NumPy alone."""
@@ -103,6 +150,13 @@ class FramePPO(PPO):
         if self.env is not None:
             # Hashed: environment i has the seed s + i, so runs with seeds s and s + 1 would share their problems.
             self.env.seed(int(stream("environments", seed).integers(2**31)))
+
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
+        before = self._last_obs
+        out = super()._setup_learn(*args, **kwargs)
+        if self._last_obs is not before:  # it has reset the environment, which has cut running episodes off
+            self.rollout_buffer.drop_open_frames()
+        return out
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> bool:
         """Begins every rollout with an empty cache, so that a resumed one, which has no other, is the same."""
@@ -153,6 +207,7 @@ class FramePPO(PPO):
     def set_reference(self) -> None:
         """Freezes a copy of the present policy as the one that ``ent_coef`` holds on to."""
         self.reference = copy.deepcopy(self.policy.network).requires_grad_(False).eval()  # without dropout
+        self.has_reference = True
         self.policy.reference = self.reference.forward
 
     def train(self) -> None:
@@ -206,5 +261,30 @@ class FramePPO(PPO):
             log_probs = self.policy.evaluate_actions(samples.observations, samples.actions)[1]
         return float((log_probs - samples.old_log_prob).exp().mean())
 
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        modules, variables = super()._get_torch_save_params()
+        return [*modules, "critic_optimizer", *(["reference"] if self.has_reference else [])], variables
+
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "critic_optimizer", "reference", "team"]
+
+
+def _check_environment(env: VecEnv, grammar: Grammar, depth: int) -> None:
+    """Raises ``ConfigurationError`` unless a model of this grammar and depth can learn from an environment."""
+    try:
+        config: EnvConfig = env.get_attr("config")[0]
+    except AttributeError as error:
+        raise ConfigurationError(f"environment {env}; expected one of o1nano's") from error
+    expected = spaces.Box(0, VOCAB_SIZE - 1, (config.frame_length,), env.observation_space.dtype)  # type: ignore[arg-type]
+    if env.observation_space != expected or env.action_space != spaces.Discrete(VOCAB_SIZE):
+        raise ConfigurationError(
+            f"observations {env.observation_space} and actions {env.action_space}; "
+            f"expected token ids as the environment gives them, {expected} and {spaces.Discrete(VOCAB_SIZE)}"
+        )
+    normalize = unwrap_vec_normalize(env)
+    if normalize is not None and normalize.norm_obs:
+        raise ConfigurationError("VecNormalize with norm_obs=True; expected token ids, which are not normalized")
+    if config.grammar != grammar:
+        raise ConfigurationError(f"{grammar} of the policy; expected the environment's, {config.grammar}")
+    if config.depth > depth:
+        raise ConfigurationError(f"depth={depth}; expected at least the environment's, {config.depth}")

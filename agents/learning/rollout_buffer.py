@@ -88,6 +88,10 @@ class FrameRolloutBuffer(RolloutBuffer):
         self._frames = []
         self.pos, self.full, self.generator_ready = 0, False, False
 
+    def drop_open_frames(self) -> None:
+        """Forgets the frames that are still open. To be called when the environment has been reset from outside."""
+        self._open.drop()
+
     def state_dict(self) -> dict[str, Any]:
         """Returns what goes from one rollout to the next, as plain containers and arrays: the open frames."""
         return {**self._open.state_dict(), "rng": self._rng.bit_generator.state}

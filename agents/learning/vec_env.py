@@ -3,31 +3,48 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from o1nano.envs.errors import ConfigurationError
 
+_FINAL = ("final_obs", "_final_obs", "final_info", "_final_info")
+
 
 class GymnasiumVecEnv(VecEnv):
     """Adapts a vector environment in SAME_STEP autoreset mode.
 
+    To an agent it looks like Stable-Baselines3's own vectors: infos, ``reset_infos``, attributes and pictures are those
+    of single environments. Where an attribute or a method is looked up depends on the vector:
+
+    * First in the vector wrappers and in the vector itself, from the outermost on. What is found there belongs to all
+      environments: a value is repeated for each of them, and a method is called once, for all of them.
+    * Then, around ``SyncVectorEnv`` and ``AsyncVectorEnv``, in the single environments. There each has its own, and
+      what every vector has too (``render``, ``np_random``, ...) is taken from them.
+
     Args:
-        env: The environment; methods such as ``action_masks`` are called on it for all its environments at once.
+        env: The vector environment.
+
+    Raises:
+        ConfigurationError: If the environment resets in another mode.
     """
 
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
         mode = env.metadata.get("autoreset_mode")
         if mode != AutoresetMode.SAME_STEP:
-            raise ConfigurationError(f"autoreset_mode={mode}; accepted: AutoresetMode.SAME_STEP")
+            raise ConfigurationError(f"autoreset_mode={mode}; expected AutoresetMode.SAME_STEP")
         self.env = env
+        self._has_single_envs = isinstance(env.unwrapped, (SyncVectorEnv, AsyncVectorEnv))
         self._actions: npt.NDArray[Any] | None = None
+        self._reset_keys: set[str] = set()
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
 
     def reset(self) -> VecEnvObs:
@@ -37,7 +54,7 @@ class GymnasiumVecEnv(VecEnv):
             ConfigurationError: If environments have different options: a vector environment takes one set for all.
         """
         if any(options != self._options[0] for options in self._options):
-            raise ConfigurationError(f"options={self._options}; accepted: the same for every environment")
+            raise ConfigurationError(f"options={self._options}; expected the same for every environment")
         options = self._options[0] or None
         seeded = any(seed is not None for seed in self._seeds)  # 0 is a seed
         observations, infos = self.env.reset(
@@ -46,7 +63,8 @@ class GymnasiumVecEnv(VecEnv):
         )
         self._reset_seeds()
         self._reset_options()
-        self.reset_infos = [_of(infos, index) for index in range(self.num_envs)]
+        self.reset_infos = split_infos(infos, self.num_envs)
+        self._reset_keys = {key for info in self.reset_infos for key in info}
         out: VecEnvObs = observations
         return out
 
@@ -58,14 +76,20 @@ class GymnasiumVecEnv(VecEnv):
         """Steps every environment."""
         assert self._actions is not None
         observations, rewards, terminated, truncated, batched = self.env.step(self._actions)
-        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         dones = terminated | truncated
+
+        infos = split_infos({key: value for key, value in batched.items() if key not in _FINAL}, self.num_envs)
+        finals = split_infos(batched.get("final_info", {}), self.num_envs)
         for index in np.flatnonzero(dones).tolist():
-            infos[index] = {
-                **_of(batched["final_info"], index),
-                "terminal_observation": batched["final_obs"][index],
-                "TimeLimit.truncated": bool(truncated[index]),
-            }
+            # What an ended environment reports is the reset of its next episode, and what wrappers have added.
+            reset_info = {key: value for key, value in infos[index].items() if key in self._reset_keys}
+            added = {key: value for key, value in infos[index].items() if key not in self._reset_keys}
+            self.reset_infos[index] = reset_info
+            infos[index] = {**added, **finals[index], "terminal_observation": batched["final_obs"][index]}
+
+        cut = truncated & ~terminated
+        for info, was_cut in zip(infos, cut.tolist(), strict=True):
+            info["TimeLimit.truncated"] = was_cut
         return observations, rewards.astype(np.float32), dones, infos
 
     def close(self) -> None:
@@ -73,48 +97,144 @@ class GymnasiumVecEnv(VecEnv):
         self.env.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the state of the vector environment, behind all its wrappers."""
-        state: dict[str, Any] = self._owner("state_dict").state_dict()
+        """Returns the state of the vector environment inside all its wrappers.
+
+        Raises:
+            AttributeError: If it has none.
+        """
+        state: dict[str, Any] = self._stateful().state_dict()
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what ``state_dict`` returned."""
-        self._owner("load_state_dict").load_state_dict(state)
+        self._stateful().load_state_dict(state)
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """Returns an attribute of the vector environment, once for each index."""
-        return [getattr(self._owner(attr_name), attr_name, None)] * len(list(self._get_indices(indices)))
+        """Returns an attribute, once for each index.
+
+        Args:
+            attr_name: Its name.
+            indices: Of which environments; None: of all.
+
+        Raises:
+            AttributeError: If there is no such attribute.
+        """
+        chosen = list(self._get_indices(indices))
+        if attr_name in ("observation_space", "action_space"):  # those of a vector are batched
+            return [getattr(self, attr_name)] * len(chosen)
+        owner = self._owner(attr_name)
+        if owner is not None:
+            return [getattr(owner, attr_name)] * len(chosen)
+        values = self._single_envs(attr_name).get_attr(attr_name)
+        return [values[index] for index in chosen]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Sets an attribute of the vector environment, where it is."""
-        setattr(self._owner(attr_name), attr_name, value)
+        """Sets an attribute where it is.
+
+        Args:
+            attr_name: Its name. If there is none yet, the vector or its single environments get it.
+            value: The new value.
+            indices: Of which environments; None: of all.
+
+        Raises:
+            ConfigurationError: If the environments share the attribute, or are other processes, and not all are given.
+        """
+        chosen = list(self._get_indices(indices))
+        base: Any = self.env.unwrapped
+        if self._owner(attr_name) is None and isinstance(base, SyncVectorEnv):
+            for index in chosen:
+                base.envs[index].set_wrapper_attr(attr_name, value)
+            return
+        self._require_all(attr_name, chosen)
+        if self._owner(attr_name) is None and isinstance(base, AsyncVectorEnv):
+            base.set_attr(attr_name, [value] * self.num_envs)
+        else:
+            setattr(self._owner(attr_name) or base, attr_name, value)
 
     def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
-        """Calls a method of the vector environment; a result of one row an environment is split into rows."""
-        result = getattr(self._owner(method_name), method_name)(*args, **kwargs)
+        """Calls a method.
+
+        Args:
+            method_name: Its name. A method of the vector is called once, whatever the indices are; if it returns one
+                row for each environment, these are split up.
+            *args: Its arguments.
+            indices: Of which environments the results are returned; None: of all.
+            **kwargs: Its keyword arguments.
+
+        Raises:
+            AttributeError: If there is no such method.
+            ConfigurationError: If the environments are other processes and not all are given.
+        """
         chosen = list(self._get_indices(indices))
-        batched = isinstance(result, (np.ndarray, list)) and len(result) == self.num_envs
-        return [result[index] if batched else result for index in chosen]
+        owner = self._owner(method_name)
+        if owner is not None:
+            result = getattr(owner, method_name)(*args, **kwargs)
+            is_batched = isinstance(result, (np.ndarray, list, tuple)) and len(result) == self.num_envs
+            return [result[index] if is_batched else result for index in chosen]
+        base = self._single_envs(method_name)
+        if isinstance(base, SyncVectorEnv):
+            return [base.envs[index].get_wrapper_attr(method_name)(*args, **kwargs) for index in chosen]
+        self._require_all(method_name, chosen)
+        return [base.call(method_name, *args, **kwargs)[index] for index in chosen]
 
     def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
-        """Tells whether the vector environment has a wrapper."""
-        env: Any = self.env
-        found = isinstance(env, wrapper_class)
-        while hasattr(env, "env") and not found:
-            env = env.env
-            found = isinstance(env, wrapper_class)
-        return [found] * len(list(self._get_indices(indices)))
+        """Returns whether environments have a wrapper.
 
-    def _owner(self, name: str) -> Any:
-        """Returns the outermost wrapper that has an attribute: Gymnasium's vector wrappers do not pass them on."""
-        env: Any = self.env
-        while not hasattr(env, name) and hasattr(env, "env"):
-            env = env.env
-        return env
+        Of environments in other processes the wrappers of their vector are seen, not their own.
+        """
+        chosen = list(self._get_indices(indices))
+        base: Any = self.env.unwrapped
+        if any(isinstance(layer, wrapper_class) for layer in self._layers()):
+            return [True] * len(chosen)
+        if isinstance(base, SyncVectorEnv):
+            return [is_wrapped(base.envs[index], wrapper_class) for index in chosen]
+        return [False] * len(chosen)
+
+    def get_images(self) -> Sequence[npt.NDArray[Any] | None]:
+        """Returns a picture of each environment; None where they were not made with ``render_mode="rgb_array"``."""
+        if self.render_mode != "rgb_array":
+            warnings.warn(f"render_mode={self.render_mode}; expected 'rgb_array'", stacklevel=2)
+            return [None] * self.num_envs
+        pictures: Any = self.env.render()
+        return list(pictures)
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Seeds the next reset."""
         return super().seed(seed)
+
+    def _layers(self) -> Iterator[Any]:
+        """Yields the vector wrappers, from the outermost on, and the vector inside them."""
+        layer: Any = self.env
+        yield layer
+        while hasattr(layer, "env"):
+            layer = layer.env
+            yield layer
+
+    def _owner(self, name: str) -> Any:
+        """Returns the outermost layer that has an attribute; None if there is none or single environments have it."""
+        if self._has_single_envs and hasattr(VectorEnv, name):
+            return None
+        return next((layer for layer in self._layers() if hasattr(layer, name)), None)
+
+    def _stateful(self) -> Any:
+        owner = self._owner("state_dict")
+        if owner is None:
+            raise AttributeError(f"{self.env} has no attribute 'state_dict'")
+        return owner
+
+    def _single_envs(self, name: str) -> Any:
+        """Returns the vector whose single environments have an attribute.
+
+        They are asked first: an error inside would end the processes of an ``AsyncVectorEnv``.
+        """
+        base: Any = self.env.unwrapped
+        if not self._has_single_envs or not all(base.call("has_wrapper_attr", name)):
+            raise AttributeError(f"{self.env} has no attribute {name!r}")
+        return base
+
+    def _require_all(self, name: str, chosen: Sequence[int]) -> None:
+        if set(chosen) != set(range(self.num_envs)):
+            raise ConfigurationError(f"indices={chosen} for {name!r}; expected all of {self.num_envs} environments")
 
 
 class Monitor(VecMonitor):
@@ -147,10 +267,33 @@ class Monitor(VecMonitor):
         inside.load_state_dict(state["env"])
 
 
-def _of(infos: dict[str, Any], index: int) -> dict[str, Any]:
-    """Picks one environment's info out of a batched one."""
-    return {
-        key: value[index].item() if isinstance(value[index], np.generic) else value[index]
-        for key, value in infos.items()
-        if not key.startswith("_") and infos.get(f"_{key}", np.ones(index + 1, bool))[index]
-    }
+def split_infos(infos: Mapping[str, Any], num_envs: int) -> list[dict[str, Any]]:
+    """Splits the infos of a vector into one dict for each environment, with plain Python values.
+
+    Args:
+        infos: For each key a column of N values, or infos again, and under ``_key`` a mask ``[N]``: which environments
+            have a value. Without a mask all have one.
+        num_envs: N.
+    """
+    rows: list[dict[str, Any]] = [{} for _ in range(num_envs)]
+    for key, column in infos.items():
+        if key.startswith("_") and key[1:] in infos:
+            continue  # a mask
+        values = _column(column, num_envs)
+        mask = infos.get(f"_{key}")
+        present = range(num_envs) if mask is None else np.flatnonzero(mask).tolist()
+        for index in present:
+            rows[index][key] = values[index]
+    return rows
+
+
+def _column(column: Any, num_envs: int) -> Sequence[Any]:
+    """Returns one value for each environment."""
+    if isinstance(column, Mapping):
+        return split_infos(column, num_envs)
+    if isinstance(column, np.ndarray) and column.shape == (num_envs,):
+        values: list[Any] = column.tolist()  # plain Python, which loggers and files can take
+        return values
+    if isinstance(column, (np.ndarray, list, tuple)) and len(column) == num_envs:
+        return list(column)
+    return [column] * num_envs  # a wrapper's, for all of them

@@ -68,8 +68,8 @@ class EpisodeStatistics(RolloutCallback):
         self.history = state["history"]
 
     def _on_step(self) -> bool:
-        for info in self.locals["infos"]:
-            if "is_success" not in info:
+        for info, done in zip(self.locals["infos"], self.locals["dones"], strict=True):
+            if not done:
                 continue
             self.success[info["level"]].append(info["is_success"])
             for name in USAGE:

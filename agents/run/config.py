@@ -38,16 +38,16 @@ class PPOConfig:
     """Trace decay of the advantages."""
     clip_range: float = 0.2
     """Of the probability ratio."""
-    target_kl: float = 0.01
-    """Stops an epoch's passes when the approximate KL is 1.5 times this."""
+    target_kl: float | None = 0.01
+    """Stops an epoch's passes when the approximate KL is 1.5 times this; None never does."""
     kl_coef: float = 0.1
     """Weight of the Kullback-Leibler divergence from the policy after the warm start: 0 for sizes far beyond it."""
     critic_epochs: int = 4
     """Passes of the critic over a rollout, after the policy's."""
     critic_learning_rate: float = 3e-3
     """Learning rate of the critic (Adam)."""
-    max_grad_norm: float = 1.0
-    """Largest gradient norm."""
+    max_grad_norm: float | None = 1.0
+    """Largest gradient norm; None never clips."""
     credit: Credit = "blame"
     """How a frame is rewarded: see FrameRolloutBuffer."""
     advantage: Advantage = "critic"
@@ -137,10 +137,7 @@ class TrainConfig:
 
     def validate(self) -> None:
         """Raises ``ConfigurationError`` on a value that makes no sense."""
-        for name, (low, high) in _RANGES.items():
-            value = attrgetter(name)(self)
-            if not low <= value <= high:  # neither is NaN
-                raise ConfigurationError(f"{name}={value}; accepted: {_kind(value)} from {low} to {high}")
+        self._check_ranges()
         if self.name and not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,99}", self.name, re.ASCII):
             raise ConfigurationError(
                 f"name={self.name[:40]!r}; accepted: letters, digits, '_', '-' and '.', at most 100"
@@ -169,6 +166,15 @@ class TrainConfig:
                     check_demonstrable(Level(family, size), self.frame_length, self.call_stack, slip_rate=0)
         find_device(self.device)
 
+    def _check_ranges(self) -> None:
+        for name, (low, high) in _RANGES.items():
+            value = attrgetter(name)(self)
+            if value is None and name in _NONE_IS_OFF:
+                continue
+            if not low <= value <= high:  # neither is NaN
+                off = "None, which is off, or " if name in _NONE_IS_OFF else ""
+                raise ConfigurationError(f"{name}={value}; accepted: {off}{_kind(value)} from {low} to {high}")
+
     def small(self) -> TrainConfig:
         """The same run, small: what ``--smoke`` does. What was asked to be smaller still stays as it is."""
         return replace(
@@ -186,6 +192,9 @@ def _at_most(config: T, **largest: int) -> T:
     return smaller
 
 
+# 0 reads like "off", and would mean that nothing is ever learned.
+_TINY = 1e-9
+_NONE_IS_OFF = ("ppo.target_kl", "ppo.max_grad_norm")
 # The smallest and the largest value that makes sense, or is not a slip of the keyboard.
 _RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**32 - 1),
@@ -211,12 +220,12 @@ _RANGES: dict[str, tuple[float, float]] = {
     "ppo.n_epochs": (1, 1000),
     "ppo.learning_rate": (0, 10),
     "ppo.gae_lambda": (0, 1),
-    "ppo.clip_range": (0, 100),
-    "ppo.target_kl": (0, 1000),
+    "ppo.clip_range": (_TINY, 100),
+    "ppo.target_kl": (_TINY, 1000),
     "ppo.kl_coef": (0, 1000),
     "ppo.critic_epochs": (1, 1000),
     "ppo.critic_learning_rate": (0, 10),
-    "ppo.max_grad_norm": (0, 10**9),
+    "ppo.max_grad_norm": (_TINY, 10**9),
     "ppo.group_size": (1, 2**16),
     "curriculum.sums": (1, 1000),
     "curriculum.products": (1, 1000),

@@ -19,6 +19,7 @@ import evaluate
 import train_rl
 from o1nano.agents.learning.distributed import Team
 from o1nano.agents.run.cli import _one_line
+from o1nano.agents.run.config import PPOConfig, TrainConfig
 from o1nano.envs.core.episodes import EnvConfig
 from o1nano.policies import model_file as checkpoint
 from o1nano.policies.network.model import ReasoningNetwork
@@ -174,6 +175,17 @@ def test_a_thousand_malformed_inputs(mistake: Callable[..., str], folder: Path, 
         count += 1
     assert count >= 1000 or not all_of_them
     assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("flag", ["--ppo.target-kl", "--ppo.max-grad-norm", "--ppo.clip-range"])
+def test_a_zero_that_would_never_learn_is_refused(mistake: Callable[..., str], flag: str) -> None:
+    said = mistake(train_rl, flag, "0")
+    assert f"{flag[2:].replace('-', '_')}=0.0; " in said
+    assert ("None, which is off" in said) == (flag != "--ppo.clip-range")
+
+
+def test_none_is_off() -> None:
+    TrainConfig(ppo=PPOConfig(target_kl=None, max_grad_norm=None)).validate()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="locks are those of POSIX")

@@ -213,7 +213,9 @@ def test_statistics_are_of_the_episodes_of_all_processes(tmp_path: Path) -> None
         statistics = EpisodeStatistics(AdaptiveCurriculum({"addition": 1}, {"addition": 2}), team)
         model = ppo(team)
         statistics.init_callback(model)
-        statistics.locals = {"infos": [{**dict.fromkeys(USAGE, 0), **info} for info in infos[team.rank :: 2]]}
+        own = [{**dict.fromkeys(USAGE, 0), **info} for info in infos[team.rank :: 2]]
+        running = {**own[0], "is_success": False}  # every step has the same keys
+        statistics.locals = {"infos": [*own, running], "dones": [*[True] * len(own), False]}
         statistics._on_step()
         statistics._on_rollout_end()
         return dict(model.logger.name_to_value)

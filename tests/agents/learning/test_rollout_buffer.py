@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
+from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.vec_env import VecFrameStack, VecNormalize
 
 from o1nano.agents.learning.packing import ClosedFrame
 from o1nano.agents.learning.ppo import FramePPO
 from o1nano.agents.learning.rollout_buffer import FrameRolloutBuffer
+from o1nano.agents.learning.vec_env import GymnasiumVecEnv
 from o1nano.agents.run.build import warm_up_and_decay
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import EQUALS, GOTO, spell
+from o1nano.envs.one_hot import VectorOneHotWrapper
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.policies.actor_critic import ReasoningPolicy
 from tests.helpers.tiny import TINY, ids, padded, shake, vec_env
@@ -45,13 +51,14 @@ class Recorder(BaseCallback):
 def frame_ppo(n_envs: int = 8, n_steps: int = 48, **kwargs: Any) -> FramePPO:
     env_kwargs = kwargs.pop("env", {})
     settings = {"batch_size": 2 * n_steps, "n_epochs": 2, "gamma": 1.0, "credit": "frame", "depth": 4, **kwargs}
+    wrap = settings.pop("wrap", lambda envs: envs)
     model = FramePPO(
-        ReasoningPolicy,
-        vec_env(n_envs, **env_kwargs),
+        settings.pop("policy", ReasoningPolicy),
+        wrap(vec_env(n_envs, **env_kwargs)),
         n_steps=n_steps,
         seed=0,
         device="cpu",
-        policy_kwargs={"transformer": TINY},
+        policy_kwargs={"transformer": TINY, **settings.pop("policy_kwargs", {})},
         **settings,
     )
     model.set_logger(Logger(None, []))
@@ -444,11 +451,108 @@ def test_who_waits_for_an_answer_to_a_senseless_question_when_a_limit_ends_the_e
     assert outcomes(learned("blame", "24/2", sensible, max_tokens=len(sensible.split()))) == {"2 / 2": 0}
 
 
-def test_more_open_frames_than_there_is_room_for_are_an_error() -> None:
-    with pytest.raises(ConfigurationError, match="more than depth=1 open frames; accepted: the depth of the env"):
-        frame_ppo(8, 64, depth=1).learn(2000)
-    with pytest.raises(ConfigurationError, match="critic_epochs=0; accepted"):
-        frame_ppo(critic_epochs=0)
+def one_hot(envs: GymnasiumVecEnv) -> GymnasiumVecEnv:
+    return GymnasiumVecEnv(VectorOneHotWrapper(envs.env))
+
+
+def cart_pole(envs: GymnasiumVecEnv) -> GymnasiumVecEnv:
+    mode = {"autoreset_mode": AutoresetMode.SAME_STEP}
+    return GymnasiumVecEnv(gym.make_vec("CartPole-v1", 2, "sync", vector_kwargs=mode))
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"policy": "MlpPolicy"}, "policy='MlpPolicy'; expected ReasoningPolicy"),
+        ({"wrap": lambda envs: VecFrameStack(envs, 2)}, r"observations Box\(.*\(96,\), uint8\) .*; expected token ids"),
+        ({"wrap": VecNormalize}, "VecNormalize with norm_obs=True; expected token ids"),
+        ({"wrap": one_hot}, r"observations Box\(.*float32\) .*; expected token ids"),
+        ({"wrap": cart_pole}, "expected one of o1nano's"),
+        ({"env": {"operations": ("gcd",)}}, "functions=False.* of the policy; expected .*functions=True"),
+        ({"env": {"call_stack": False}}, "calls=True.* of the policy; expected .*calls=False"),
+        ({"depth": 1}, "depth=1; expected at least the environment's, 4"),
+        ({"critic_epochs": 0}, "critic_epochs=0; expected at least 1"),
+        ({"max_grad_norm": 0}, "max_grad_norm=0; expected None, which is off, or a number above 0"),
+        ({"target_kl": 0.0}, "target_kl=0.0; expected None, which is off, or a number above 0"),
+    ],
+)
+def test_what_cannot_be_learned_from_is_refused_at_construction(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        frame_ppo(2, 8, **changes)
+
+
+def test_an_environment_that_cannot_be_learned_from_is_refused_when_it_is_set() -> None:
+    model = frame_ppo(2, 8)
+    before = model.env
+    with pytest.raises(ConfigurationError, match="norm_obs=True"):
+        model.set_env(VecNormalize(vec_env(2)))
+    assert model.env is before
+    model.set_env(VecNormalize(vec_env(2), norm_obs=False))
+
+
+@pytest.mark.parametrize("limit", [None, 1e-6])
+def test_none_does_not_limit_the_gradient(limit: float | None) -> None:
+    model = frame_ppo(8, 32, max_grad_norm=limit, n_epochs=1, batch_size=10**6)
+    rollouts(model)
+    model.train()
+    trained = [p for name, p in model.policy.named_parameters() if "heads.value" not in name and p.grad is not None]
+    norm = th.stack([parameter.grad.norm() for parameter in trained if parameter.grad is not None]).norm()
+    assert norm > 1e-3 if limit is None else norm == pytest.approx(limit, rel=0.01)
+
+
+def test_a_reset_from_outside_drops_open_frames() -> None:
+    """A second ``learn`` resets the environment: what was open then never ended, so nothing can be learned from it."""
+    for credit in ("frame", "blame", "episode"):
+        model = frame_ppo(16, 16, credit=credit)
+        _, callback = model._setup_learn(10**9, None)
+        model.collect_rollouts(model.env, callback, model.rollout_buffer, 16)
+        recorder = Recorder()
+        _, callback = model._setup_learn(10**9, recorder)
+        for _ in range(5):
+            model.collect_rollouts(model.env, callback, model.rollout_buffer, 16)
+            for frame in model.rollout_buffer._frames:
+                assert frame.times[0] >= 16, "begun before the reset"
+        assert recorder.ends
+
+
+def test_open_frames_are_kept_where_learning_continues() -> None:
+    model = frame_ppo(16, 16)
+    model.learn(16 * 16)
+    model.learn(16 * 16, reset_num_timesteps=False)
+    assert any(frame.times[0] < 16 <= frame.times[-1] for frame in model.rollout_buffer._frames)
+
+
+def test_a_saved_model_keeps_its_reference_and_both_optimizers(tmp_path: Any) -> None:
+    model = frame_ppo(8, 32, ent_coef=0.1)
+    model.learn(8 * 32)
+    model.set_reference()
+    shake(model.policy.network, seed=3, size=0.05)
+    model.learn(8 * 32)
+    model.save(tmp_path / "model")
+    loaded = FramePPO.load(tmp_path / "model", env=model.env, device="cpu")
+
+    assert model.reference is not None and loaded.reference is not None
+    rows = rows_of(model.rollout_buffer._frames[:20])
+    actions = th.zeros(len(rows), dtype=th.long)
+    with th.no_grad():
+        before, after = (m.policy.evaluate_actions(rows, actions)[2] for m in (model, loaded))
+    assert (before < 0).any() and th.equal(before, after)
+    for name in ("critic_optimizer", "policy.optimizer"):
+        states = [attrgetter(name)(m).state_dict()["state"] for m in (model, loaded)]
+        assert states[0].keys() == states[1].keys() and states[0]
+        for one, other in zip(*(state.values() for state in states), strict=True):
+            assert all(th.equal(th.as_tensor(one[key]), th.as_tensor(other[key])) for key in one)
+    assert all(not parameter.requires_grad for parameter in loaded.reference.parameters())
+
+
+def test_a_saved_model_without_a_reference_has_none(tmp_path: Any) -> None:
+    model = frame_ppo(2, 8)
+    model.save(tmp_path / "model")
+    loaded = FramePPO.load(tmp_path / "model", device="cpu")
+    assert loaded.reference is None
+    loaded.set_env(model.env)
+    loaded.set_logger(Logger(None, []))
+    loaded.learn(16)
 
 
 def test_neighbouring_seeds_are_other_experiments() -> None:

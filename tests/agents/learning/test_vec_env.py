@@ -7,7 +7,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.wrappers import TimeLimit
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.wrappers import RecordEpisodeStatistics, TimeLimit
+from gymnasium.wrappers.vector import RecordEpisodeStatistics as VectorRecordEpisodeStatistics
+from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_supported
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
 
 from o1nano.agents.learning.vec_env import GymnasiumVecEnv
@@ -20,20 +23,25 @@ from o1nano.envs.wrappers import VectorCurriculumWrapper
 from tests.helpers.tiny import SMALL_ENV, random_legal, vec_env
 
 
-def single(max_steps: int | None) -> gym.Env[Any, Any]:
-    env = ArithmeticEnv(**SMALL_ENV)
+def single(max_steps: int | None = None, **config: Any) -> gym.Env[Any, Any]:
+    env = ArithmeticEnv(**{**SMALL_ENV, **config})
     return env if max_steps is None else TimeLimit(env, max_steps)
 
 
+def sync(make_env: Any, num_envs: int = 4) -> GymnasiumVecEnv:
+    return GymnasiumVecEnv(SyncVectorEnv([make_env] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP))
+
+
+@pytest.mark.parametrize("kind", ["native", "sync"])
 @pytest.mark.parametrize("max_steps", [None, 9])
-def test_same_seeds_and_actions_give_the_same_as_single_environments(max_steps: int | None) -> None:
-    ours: VecEnv = vec_env(4, max_episode_steps=max_steps)
+def test_same_seeds_and_actions_give_the_same_as_single_environments(kind: str, max_steps: int | None) -> None:
+    ours: VecEnv = vec_env(4, max_episode_steps=max_steps) if kind == "native" else sync(lambda: single(max_steps))
     theirs = DummyVecEnv([lambda: single(max_steps)] * 4)
     expert, rng, ends = ExpertPolicy(), np.random.default_rng(0), 0
     for env in (ours, theirs):
         env.seed(7)
     observations, expected = ours.reset(), theirs.reset()
-    assert [info["problem"] for info in ours.reset_infos] == [info["problem"] for info in theirs.reset_infos]
+    assert ours.reset_infos == theirs.reset_infos
     for _ in range(120):
         assert np.array_equal(observations, expected) and observations.dtype == expected.dtype
         masks = np.stack(ours.env_method("action_masks"))
@@ -48,10 +56,63 @@ def test_same_seeds_and_actions_give_the_same_as_single_environments(max_steps: 
             ends += 1
             terminal = their_infos[index].pop("terminal_observation")
             assert np.array_equal(infos[index].pop("terminal_observation"), terminal)
-            assert their_infos[index].items() <= infos[index].items()
-            # Where a TimeLimit cuts a single environment, that one has nothing to say; the vector still reports usage.
-            assert their_infos[index] == infos[index] or their_infos[index]["TimeLimit.truncated"]
+        assert infos == their_infos
+        assert ours.reset_infos == theirs.reset_infos
     assert ends > 10
+
+
+class Clock(gym.Wrapper[Any, Any, Any, Any]):
+    """Says in every info how many steps it has taken, and at the end of an episode that it is the end."""
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self.steps = 0
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        self.steps += 1
+        observation, reward, terminated, truncated, info = super().step(action)
+        return observation, reward, terminated, truncated, {**info, "steps": self.steps, "end": terminated or truncated}
+
+    def tick(self, steps: int) -> int:
+        self.steps += steps
+        return self.steps
+
+
+def test_infos_of_running_steps_pass_through() -> None:
+    env = sync(lambda: Clock(single(3)), 2)
+    env.reset()
+    seen = [
+        env.step(random_legal(np.stack(env.env_method("action_masks")), np.random.default_rng(0)))[3] for _ in "123"
+    ]
+    assert [infos[1]["steps"] for infos in seen] == [1, 2, 3]
+    assert [infos[1]["end"] for infos in seen] == [False, False, True]
+    assert not any("steps" in info for info in env.reset_infos)
+
+
+@pytest.mark.parametrize("around", ["vector", "single"])
+def test_infos_of_wrappers_pass_through(around: str) -> None:
+    if around == "vector":
+        inner = ArithmeticVectorEnv(2, autoreset_mode="SameStep", max_episode_steps=3, **SMALL_ENV)
+        env = GymnasiumVecEnv(VectorRecordEpisodeStatistics(inner))
+    else:
+        env = sync(lambda: RecordEpisodeStatistics(single(3)), 2)
+    env.reset()
+    masks = np.stack(env.env_method("action_masks"))
+    for step in range(3):
+        infos = env.step(random_legal(masks, np.random.default_rng(0)))[3]
+        masks = np.stack(env.env_method("action_masks"))
+        assert all(("episode" in info) == (step == 2) for info in infos)
+    assert [int(info["episode"]["l"]) for info in infos] == [3, 3]
+
+
+@pytest.mark.parametrize("kind", ["native", "sync"])
+def test_reset_infos_are_those_of_the_running_episodes(kind: str) -> None:
+    env = vec_env(3, max_episode_steps=2) if kind == "native" else sync(lambda: single(2), 3)
+    env.reset()
+    first = [info["problem"] for info in env.reset_infos]
+    for _ in range(2):
+        env.step(random_legal(np.stack(env.env_method("action_masks")), np.random.default_rng(0)))
+    assert all(old != info["problem"] for old, info in zip(first, env.reset_infos, strict=True))
 
 
 def test_terminal_infos_are_plain_python() -> None:
@@ -74,17 +135,52 @@ def test_a_method_is_called_for_the_environments_asked_for() -> None:
     assert np.array_equal(chosen, [masks[2], masks[0]])
 
 
-def test_a_missing_attribute_is_no_error() -> None:
-    env = vec_env(3)
-    assert env.get_attr("no_such_attribute") == [None] * 3
-    assert env.get_attr("num_envs", indices=[0, 1]) == [3, 3]
-    assert len(env.get_attr("render_mode")) == 3
+@pytest.mark.parametrize("make_env", [lambda: vec_env(3), lambda: sync(single, 3)], ids=["native", "sync"])
+def test_a_missing_attribute_is_an_attribute_error(make_env: Any) -> None:
+    env = make_env()
+    assert not env.has_attr("no_such_attribute") and env.has_attr("action_masks")
+    with pytest.raises(AttributeError, match="no_such_attribute"):
+        env.get_attr("no_such_attribute")
+    with pytest.raises(AttributeError, match="no_such_method"):
+        env.env_method("no_such_method")
+    assert env.get_attr("render_mode", indices=[0, 1]) == [None, None]
+    assert env.get_attr("observation_space") == [env.observation_space] * 3
+
+
+def test_masks_are_found_where_there_are_some() -> None:
+    plain = gym.make_vec("CartPole-v1", 2, "sync", vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP})
+    assert not is_masking_supported(GymnasiumVecEnv(plain))
+    for env in (vec_env(2), sync(single, 2)):
+        env.reset()
+        assert is_masking_supported(env) and get_action_masks(env).shape == (2, env.action_space.n)
 
 
 def test_attributes_can_be_set() -> None:
     env = vec_env(2)
     env.set_attr("mark", 5)
     assert env.get_attr("mark") == [5, 5]
+    with pytest.raises(ConfigurationError, match=r"indices=\[1\] for 'mark'; expected all of 2"):
+        env.set_attr("mark", 6, indices=1)
+
+
+def test_single_environments_are_reached_one_by_one() -> None:
+    env = sync(lambda: Clock(single()), 3)
+    env.set_attr("steps", 7, indices=[1])
+    assert env.get_attr("steps") == [0, 7, 0]
+    assert env.env_method("tick", 2, indices=[2, 1]) == [2, 9]
+    assert env.get_attr("steps", indices=[1, 2]) == [9, 2]
+    assert env.env_is_wrapped(Clock) == [True] * 3 and env.env_is_wrapped(TimeLimit) == [False] * 3
+
+
+def test_pictures_are_those_of_the_environments() -> None:
+    env = sync(lambda: single(render_mode="rgb_array"), 2)
+    env.reset()
+    images = env.get_images()
+    assert len(images) == 2 and images[0].shape == images[1].shape
+    tiled = env.render()
+    assert tiled is not None and tiled.shape[0] * tiled.shape[1] >= 2 * images[0].shape[0] * images[0].shape[1]
+    with pytest.warns(UserWarning, match="render_mode=None; expected 'rgb_array'"):
+        assert sync(single, 2).get_images() == [None, None]
 
 
 def test_wrappers_are_found_and_a_curriculum_is_reached() -> None:
