@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 # Before PyTorch is imported: threads that wait for each other soon sleep. Those that spin, as by default, stand still
-# once another process wants the same processors (docs/log.md, "Threads that spin").
+# once another process wants the same processors (dev/LOG.md, "Threads that spin").
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import tyro

@@ -36,7 +36,7 @@ class DemonstrationStream:
     """Draws problems, has the expert solve them, and shuffles the frames.
 
     Batches mix frames of every kind and length. Batches of one length, which need no padding, were measured to learn
-    several times more slowly: see ``docs/log.md``.
+    several times more slowly: see ``dev/LOG.md``.
 
     Args:
         levels: Which problems.

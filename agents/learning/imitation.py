@@ -137,7 +137,7 @@ class WarmStart:
 def build_optimizers(network: ReasoningNetwork, config: WarmStartConfig) -> list[th.optim.Optimizer]:
     """Returns Muon (Jordan et al. 2024) for the matrices of the blocks and AdamW for everything else.
 
-    Muon makes the steps of a matrix orthogonal. Here it needs fewer than half of AdamW's tokens (docs/log.md).
+    Muon makes the steps of a matrix orthogonal. Here it needs fewer than half of AdamW's tokens (dev/LOG.md).
     """
     matrices = [parameter for parameter in network.trunk.blocks.parameters() if parameter.ndim == 2]
     chosen = {id(parameter) for parameter in matrices}

@@ -133,7 +133,7 @@ class TrainConfig:
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     transformer: TransformerConfig = field(default_factory=lambda: TransformerConfig(dropout=0.0))
-    """Dropout is off: every demonstration is fresh, so there is nothing to overfit. Not ablated yet (docs/log.md)."""
+    """Dropout is off: every demonstration is fresh, so there is nothing to overfit. Not ablated yet (dev/LOG.md)."""
 
     def validate(self) -> None:
         """Raises ``ConfigurationError`` on a value that makes no sense."""

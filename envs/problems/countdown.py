@@ -114,7 +114,7 @@ class Countdown(FunctionFamily):
         """Returns what the expert tries, the right step last if there is one.
 
         It knows the right step, and demonstrates the same mistakes whether there is one or not: what has been tried
-        must not tell, or a model that doubts tries what dead ends try, and then has to give up (docs/log.md).
+        must not tell, or a model that doubts tries what dead ends try, and then has to give up (dev/LOG.md).
         """
         steps = list({step.binary: step for step in steps_from(given)}.values())
         if len(given) == 2:

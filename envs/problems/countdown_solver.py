@@ -86,7 +86,7 @@ def _substitute(expr: Expr, leaf: Number, by: Binary) -> Expr | None:
     """Replaces the first leaf of a value by an operation in parentheses; None without one.
 
     Always in parentheses, needed or not: what the smaller problem answered can then be copied as it is, token by token.
-    Left out where they are needless, they were what a trained model got wrong most (docs/log.md).
+    Left out where they are needless, they were what a trained model got wrong most (dev/LOG.md).
     """
     if isinstance(expr, Binary):
         left = _substitute(expr.left, leaf, by)

@@ -52,8 +52,8 @@ class Division(TwoOperands):
         """Guesses the digit, multiplies, subtracts: a remainder below 0 or not below the divisor is ``<wrong>``.
 
         Whether it is below the divisor shows as the last borrow of their difference, column by column: two numbers are
-        not compared at a glance (docs/log.md).
-        Later guesses can be wrong like the first: whoever has only seen right ones accepts them unread (docs/log.md).
+        not compared at a glance (dev/LOG.md).
+        Later guesses can be wrong like the first: whoever has only seen right ones accepts them unread (dev/LOG.md).
         """
         if len(str(left)) < len(str(right)):
             script.write(ZERO, OK)

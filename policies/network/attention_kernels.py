@@ -18,7 +18,7 @@ FEW = 16
 ROWS = 32
 """Rows of bfloat16 products come in multiples of this, many rows in multiples of up to a sixteenth of their number.
 oneDNN makes a kernel for every shape and keeps it: with any number of rows, products alone took a sixth more time and
-three times the memory (docs/log.md, "Memory")."""
+three times the memory (dev/LOG.md, "Memory")."""
 
 
 def stack(parts: Sequence[th.Tensor]) -> th.Tensor:

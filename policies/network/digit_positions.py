@@ -115,7 +115,7 @@ def _mark_ends(
 
     Whoever copies the number digit by digit then finds something there that is no digit: the number has ended. Without
     this a number's end is the absence of a digit, which attention sees badly, and copying stops at the demonstrated
-    length (docs/log.md). Children read numbers units first, so it is the token behind; roots, the token before.
+    length (dev/LOG.md). Children read numbers units first, so it is the token behind; roots, the token before.
     """
     prompt = (tokens == vocab.EQUALS).cumsum(1) == 0
     behind = ~digit[:, 1:] & digit[:, :-1] & prompt[:, :-1] & ~root

@@ -61,7 +61,7 @@ class Heads(nn.Module):
         """Returns ``[M]`` values of hidden states ``[M, D]``.
 
         The critic reads the trunk but does not pull at it: next to the small policy gradients of an almost certain
-        policy, the gradient of its error would move the trunk at random (measured: docs/log.md).
+        policy, the gradient of its error would move the trunk at random (measured: dev/LOG.md).
         """
         out: th.Tensor = self.value(stack([hidden.detach()]))[: len(hidden)].float().squeeze(-1)
         return out
