@@ -18,7 +18,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 import tyro
 from rich.console import Console
 
-from o1nano.agents.evaluation.held_out import held_out, levels, tabulate
+from o1nano.agents.evaluation.held_out import held_out, levels, shortfall, tabulate
 from o1nano.agents.evaluation.probes import probe
 from o1nano.agents.evaluation.reports import check_writable, read_problems, records, table, usage_line
 from o1nano.agents.evaluation.transcripts import tree
@@ -52,7 +52,7 @@ class Options:
     show_reasoning: bool = False
     """Show the hidden reasoning too, as a tree of frames."""
     n: int = 200
-    """Held-out problems of each task and size."""
+    """Held-out problems of each task and size, none twice; all of them, where there are fewer."""
     sums: int = 6
     """Largest size of sums and differences."""
     products: int = 3
@@ -120,8 +120,8 @@ class Session:
         if self.unnamed is not None:
             print(f"evaluate.py: the model is {self.unnamed}", file=sys.stderr)
             self.unnamed = None
-        for family in self.solver.unlearned(problems):
-            print(f"evaluate.py: the model was never shown a problem of {family!r}", file=sys.stderr)
+        for kind in self.solver.unlearned(problems):
+            print(f"evaluate.py: the model was never shown a problem of this kind: {kind}", file=sys.stderr)
         how = self.options.search
         self.display.begin("solving", len(problems) * how.paths)
         answers = self.solver.solve_all(problems, how, self.options.show_reasoning, self.display.update)
@@ -182,6 +182,8 @@ class Session:
         answers = self.solve(held_out(options.levels, options.n, options.seed))
         cells = tabulate(answers)
         print(table(cells, answers))
+        if few := shortfall(cells, options.n):
+            print(few)
         if unanswered := Counter(answer.outcome for answer in answers if answer.outcome != "answered"):
             print("no answer: " + ", ".join(f"{count} {outcome}" for outcome, count in unanswered.most_common()))
         self.warn()

@@ -8,9 +8,13 @@ from math import sqrt
 from typing import Any
 
 from o1nano.envs.core.levels import sizes
+from o1nano.envs.language.expression import canonical
 from o1nano.envs.problems import PRODUCTS, SUMS
 from o1nano.envs.problems.problem import Level, Phrasing, Problem, draw, stream
 from o1nano.policies.search.answers import Answer
+
+# A problem that one in M draws finds stays hidden from 50 * M draws with a probability of e**-50.
+_PATIENCE = 50
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,7 @@ class Cell:
 
     Attributes:
         name: ``family/size``.
-        n: Problems.
+        n: Problems that were measured.
         correct: Exactly right answers.
         valid: Problems that were answered at all, within every limit and without an illegal token.
         tokens: Mean number of emitted tokens.
@@ -65,12 +69,45 @@ def levels(sums: int, products: int) -> list[Level]:
 
 
 def held_out(cells: Sequence[Level], n: int, seed: int = 0, phrasing: Phrasing = "mixed") -> list[Problem]:
-    """Draws n problems of the test split for each cell, always the same ones for a seed."""
-    problems = []
-    for level in cells:
-        rng = stream("test", level.family, level.size, level.other, seed)
-        problems += [draw(level, rng, "test", phrasing) for _ in range(n)]
-    return problems
+    """Draws different problems of the test split for each cell, always the same ones for a seed.
+
+    No problem of a cell is a rearrangement of another (see ``canonical``): problems that repeat would make an interval
+    too narrow.
+
+    Args:
+        cells: The kinds of problems.
+        n: Problems of each cell; all that are found, where the test split has fewer.
+        seed: Which of them.
+        phrasing: See ``draw``.
+
+    Raises:
+        ConfigurationError: If a cell has no problem in the test split.
+    """
+    return [problem for level in cells for problem in _distinct(level, n, seed, phrasing)]
+
+
+def _distinct(level: Level, n: int, seed: int, phrasing: Phrasing) -> list[Problem]:
+    """Draws until n different problems are found, or so many draws in a row were repeats that none can be left."""
+    rng = stream("test", level.family, level.size, level.other, seed)
+    found: dict[str, Problem] = {}
+    repeats = 0
+    while len(found) < n and repeats < _PATIENCE * (len(found) + 1):
+        problem = draw(level, rng, "test", phrasing)
+        key = canonical(problem.expr)
+        repeats = repeats + 1 if key in found else 0
+        found.setdefault(key, problem)
+    return list(found.values())
+
+
+def shortfall(cells: Sequence[Cell], n: int) -> str:
+    """Returns a line that names the cells with fewer than n problems; empty if there are none.
+
+    Args:
+        cells: Results on problems that ``held_out`` has drawn.
+        n: How many of each were asked for.
+    """
+    few = ", ".join(f"{cell.name} has {cell.n}" for cell in cells if cell.n < n)
+    return f"fewer than {n} different problems in the test split, all asked: {few}" if few else ""
 
 
 def tabulate(answers: Sequence[Answer]) -> list[Cell]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -37,7 +38,8 @@ class Line:
 def read_problems(path: Path, frame_length: int) -> list[Line]:
     """Reads ``{"problem": ..., "answer": ...}`` lines (answer optional) or plain text, one problem a line.
 
-    A line that is no problem, or has no room in a frame, becomes a ``Line`` with an error; all others are answered.
+    A line that is no problem, has no room in a frame, or has a wrong answer, becomes a ``Line`` with an error; all
+    others are answered.
 
     Args:
         path: The file.
@@ -53,7 +55,7 @@ def read_problems(path: Path, frame_length: int) -> list[Line]:
         raise ProblemError(f"cannot read {str(path)!r} ({reason}); accepted: a file of one problem a line") from error
     lines = [
         replace(_read_line(line.strip(), frame_length), number=number)
-        for number, line in enumerate(content.splitlines(), start=1)
+        for number, line in enumerate(content.split("\n"), start=1)  # str.splitlines also cuts inside JSON strings
         if line.strip()
     ]
     if not any(line.problem for line in lines):
@@ -75,9 +77,26 @@ def _read_line(line: str, frame_length: int) -> Line:
             return Line(line, None, None, f"{line[:60]!r} is no record ({error!s:.60}); accepted: {accepted}")
         expected = None if expected in (None, "") else str(expected)
     try:
-        return Line(text, expected, fits_frame(read(text), frame_length))
+        problem = fits_frame(read(text), frame_length)
+        if expected is not None:
+            check_answer(problem, expected)
+        return Line(text, expected, problem)
     except O1NanoError as error:
         return Line(text, expected, None, str(error))
+
+
+def check_answer(problem: Problem, given: str) -> None:
+    """Raises ``ProblemError`` unless the answer that a file gives is right; a remainder of 0 may be written or not.
+
+    Args:
+        problem: What is asked.
+        given: The answer, as text.
+    """
+    quotient = re.sub(r"\s*R\s*0\s*$", "", given)
+    if not problem.accepts(given) and not problem.accepts(quotient):
+        raise ProblemError(
+            f"the given answer {given[:40]!r} to {problem.text[:80]!r} is wrong; expected {problem.answer_text[:80]!r}"
+        )
 
 
 def check_writable(flag: str, path: Path) -> None:
@@ -90,7 +109,8 @@ def check_writable(flag: str, path: Path) -> None:
 def records(lines: Sequence[Line], answers: Sequence[Answer]) -> dict[str, Any]:
     """Returns what ``--json`` writes: a summary, and one record a line.
 
-    An answer given in the file decides whether the model's is correct; without one, the environment's exact one does.
+    The environment's verifier decides whether an answer is correct: a problem can have several right answers, of which
+    the file gives one.
     """
     waiting = iter(answers)
     problems = [_record(line, next(waiting) if line.problem else None) for line in lines]
@@ -112,14 +132,11 @@ def records(lines: Sequence[Line], answers: Sequence[Answer]) -> dict[str, Any]:
 def _record(line: Line, answer: Answer | None) -> dict[str, Any]:
     if answer is None:
         return {"problem": line.text, "answer": None, "expected": line.expected, "correct": False, "error": line.error}
-    expected, correct = answer.problem.answer_text, answer.correct
-    if line.expected is not None:
-        expected, correct = line.expected, bool(answer.text) and _same(answer.text, line.expected)
     return {
         "problem": line.text,
         "answer": answer.text or None,
-        "expected": expected,
-        "correct": correct,
+        "expected": answer.problem.answer_text if line.expected is None else line.expected,
+        "correct": answer.correct,
         "outcome": answer.outcome,
         **asdict(answer.usage),
         "hidden_tokens": answer.usage.hidden_tokens,
@@ -146,12 +163,6 @@ def usage_line(answer: Answer) -> str:
     return ", ".join(parts)
 
 
-def _same(given: str, expected: str) -> bool:
-    """Exact, but for the spaces around R, a remainder of 0, and the sign that typographers write for minus."""
-    words = expected.replace("\u2212", "-").replace("R", " R ").split()
-    return given.split() == (words[:-2] if words[-2:] == ["R", "0"] else words)
-
-
 def table(cells: Sequence[Cell], answers: Sequence[Answer]) -> str:
     """Returns the accuracy table as text."""
     rows = [
@@ -168,10 +179,14 @@ def table(cells: Sequence[Cell], answers: Sequence[Answer]) -> str:
 
 def comparison(before: Sequence[Cell], after: Sequence[Cell], averages: Mapping[str, float]) -> str:
     """Returns what PPO has changed as a table, above the averages over the demonstrated sizes before and after it."""
-    rows = [f"{'held out, greedy':20} {'before PPO':>10} {'after PPO':>10}   95% interval   calls before, after"]
+    rows = [
+        f"{'held out, greedy':20} {'n':>6} {'before PPO':>10} {'after PPO':>10}   95% interval   calls before, after"
+    ]
     for old, new in zip(before, after, strict=True):
         low, high = new.interval
         calls = f"{old.subtasks:8.1f} {new.subtasks:8.1f}"
-        rows.append(f"{new.name:20} {old.accuracy:10.1%} {new.accuracy:10.1%}   {low:.1%} to {high:.1%} {calls}")
+        rows.append(
+            f"{new.name:20} {new.n:6} {old.accuracy:10.1%} {new.accuracy:10.1%}   {low:.1%} to {high:.1%} {calls}"
+        )
     both = " ".join(f"{averages[name]:10.1%}" for name in ("average_before", "average_after"))
-    return "\n".join([*rows, f"{'demonstrated sizes':20} {both}"])
+    return "\n".join([*rows, f"{'demonstrated sizes':27} {both}"])

@@ -84,7 +84,7 @@ class EvaluationConfig:
     """Held-out problems, greedy, one path."""
 
     problems: int = 100
-    """Problems of each task and size."""
+    """Problems of each task and size, none twice; all of them, where there are fewer."""
     sums: int = 6
     """Largest size of sums and differences."""
     products: int = 3

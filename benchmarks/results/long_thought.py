@@ -24,7 +24,8 @@ from o1nano.agents.learning.credit import judge
 from o1nano.agents.run.cli import check_least, guarded, parse
 from o1nano.envs.core.call_stack import Outcome
 from o1nano.envs.core.episodes import EnvConfig, Episodes
-from o1nano.envs.problems.expert import ExpertPolicy, demonstrate
+from o1nano.envs.core.expert_policy import ExpertPolicy
+from o1nano.envs.problems.expert import demonstrate
 from o1nano.envs.problems.problem import Level, Problem, draw, stream
 from o1nano.policies.model_file import load
 from o1nano.policies.network.model import ReasoningNetwork
@@ -88,7 +89,7 @@ def problems(options: Options) -> dict[str, list[Problem]]:
 
 def count(problem: Problem, config: EnvConfig) -> Cost:
     """Plays the expert's solution and counts."""
-    episodes, expert = Episodes(1, config), ExpertPolicy()
+    episodes, expert = Episodes(1, config), ExpertPolicy(config.grammar)
     stacks = episodes.stacks
     episodes.pose([0], [problem])
     lengths = np.zeros(config.depth, dtype=np.intp)  # of the frames as they were seen last

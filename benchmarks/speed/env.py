@@ -25,7 +25,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from benchmarks.speed.measuring import positive
 from o1nano.agents.learning.vec_env import GymnasiumVecEnv
 from o1nano.agents.run.cli import guarded
-from o1nano.envs.problems.expert import ExpertPolicy
+from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.problems.problem import Problem
 from o1nano.envs.vector import ArithmeticVectorEnv
 
@@ -36,7 +36,7 @@ SIZES = (1, 64, 1024)
 def record(num_envs: int, steps: int, mode: str, dtype: str = "uint8") -> npt.NDArray[np.int64]:
     """Returns ``[steps, num_envs]`` expert actions of environments seeded with 0, 1, ..."""
     env = ArithmeticVectorEnv(num_envs, autoreset_mode=mode, obs_dtype=dtype)
-    expert = ExpertPolicy()
+    expert = ExpertPolicy(env)
     observations, _ = env.reset(seed=0)
     tape = np.zeros((steps, num_envs), dtype=np.int64)
     for row in tape:

@@ -1,16 +1,15 @@
-"""Where problems come from: the interface that curricula share, the uniform source, and levels as they are written."""
+"""Where problems come from: the interface that curricula share, and the uniform source."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
-from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.problems.family import below
-from o1nano.envs.problems.problem import Level, check_family
+from o1nano.envs.problems.problem import Level
+from o1nano.envs.problems.problem import read_level as read_level
 
 
 class LevelSource(Protocol):
@@ -50,16 +49,3 @@ def sizes(families: Sequence[str], digits: tuple[int, int], other: int | None = 
         other: See ``Level.other``.
     """
     return [Level(family, size, other) for family in families for size in range(digits[0], digits[1] + 1)]
-
-
-def read_level(text: str) -> Level:
-    """Reads a level as tables and flags write it: ``family/size`` or ``family/sizexother``.
-
-    Raises:
-        ConfigurationError: If it is none, or of no family.
-    """
-    found = re.fullmatch(r"(\w{1,40})/([1-9]\d{0,2})(?:x([1-9]\d{0,5}))?", text, re.ASCII)
-    if found is None:
-        raise ConfigurationError(f"level {text[:40]!r}; accepted: FAMILY/SIZE or FAMILY/SIZExOTHER, as expression/1x3")
-    family, size, other = found.groups()
-    return Level(check_family(family), int(size), int(other) if other else None)

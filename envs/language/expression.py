@@ -183,10 +183,57 @@ def _divide(expr: Binary) -> tuple[int, int]:
 
 
 def canonical(expr: Expr | Task) -> str:
-    """Returns a key that problems share when they differ in the order of operands or in parentheses only."""
+    """Returns a key that all rearrangements of a problem share: the split, and what counts as distinct, go by it.
+
+    In arithmetic neither the order of terms and factors matters, nor the parentheses around a sum in a sum or a product
+    in a product, nor where a minus sign stands: ``1+7-2``, ``7-(2-1)`` and ``1-2+7`` share a key, and so do ``-5+3``
+    and ``3-5``. A difference or quotient shares the key of its reverse, so it cannot matter either which terms of a sum
+    are subtracted and which factors are divisors. Which arguments of a function may change places is up to its family.
+
+    Args:
+        expr: A number, arithmetic, or a function.
+    """
     if isinstance(expr, int):
         return str(expr)
     if isinstance(expr, Function):
-        return f"{expr.op}[{' '.join(RULES[expr.op].canonical([canonical(arg) for arg in expr.args]))}]"
-    left, right = sorted((canonical(expr.left), canonical(expr.right)))
-    return f"({left} {expr.op} {right})"
+        keys = [canonical(arg) for arg in expr.args]
+        return f"{expr.op}[{' '.join(RULES[expr.op].canonical(keys))}]"
+    return _content(expr)[0]
+
+
+def _content(expr: Expr) -> tuple[str, bool]:
+    """Returns the key of arithmetic without its sign, and whether it has a minus sign, which could stand elsewhere."""
+    if isinstance(expr, int):
+        return str(abs(expr)), expr < 0
+
+    operands, operators = _flatten(expr)
+    signed = MINUS in operators
+    keys = []
+    for operand in operands:
+        key, negative = _content(operand)
+        keys.append(key)
+        signed = signed or negative
+    keys.sort()
+
+    op = expr.op
+    if op in (PLUS, MINUS):
+        op = MINUS if signed else PLUS
+    elif len(operators) > 1:
+        op = DIVIDE  # a product with a division in it, wherever that stands
+    return f"({f' {op} '.join(keys)})", signed
+
+
+def _flatten(expr: Binary) -> tuple[list[Expr], set[int]]:
+    """Takes a sum of sums, or a product of products, apart: returns its operands and the operators between them."""
+    precedence = PRECEDENCE[expr.op]
+    operators = {expr.op}
+    operands: list[Expr] = []
+    waiting = [expr.left, expr.right]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, Binary) and PRECEDENCE[part.op] == precedence:
+            operators.add(part.op)
+            waiting += (part.left, part.right)
+        else:
+            operands.append(part)
+    return operands, operators

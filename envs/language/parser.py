@@ -24,12 +24,11 @@ from o1nano.envs.language.vocab import (
     PLUS,
     TIMES,
     is_digit,
+    longest_number,
     spell,
     value_of,
 )
 
-# Between two commas: keeps numbers below Python's limit for converting text, and trees above its recursion limit.
-MOST_TOKENS = 1000
 MOST_PARENTHESES = 200  # keeps the recursive descent far from Python's recursion limit
 
 _NOUNS = {ID["sum"]: PLUS, ID["difference"]: MINUS, ID["product"]: TIMES, ID["quotient"]: DIVIDE}
@@ -52,8 +51,10 @@ def parse(tokens: Sequence[int], least_first: bool) -> Expr | Task:
     """
     tokens = list(tokens)
     longest = _longest_part(tokens)
-    if longest > MOST_TOKENS:
-        raise ProblemError(f"{longest} tokens without a comma among them; accepted: at most {MOST_TOKENS}")
+    # Keeps numbers, and the products of two, below Python's limit for converting text, and trees above that of
+    # recursion.
+    if longest > longest_number():
+        raise ProblemError(f"{longest} tokens without a comma among them; accepted: at most {longest_number()}")
     if tokens.count(OPEN) > MOST_PARENTHESES:
         raise ProblemError(f"{tokens.count(OPEN)} parentheses; accepted: at most {MOST_PARENTHESES} pairs")
     if least_first:

@@ -6,6 +6,7 @@ Ids are part of every checkpoint, so tokens are only ever appended.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Sequence
 
 from o1nano.envs.errors import TokenizationError
@@ -52,8 +53,12 @@ OK, WRONG, REVISE, CHECK, EOS = ID["<ok>"], ID["<wrong>"], ID["<revise>"], ID["%
 
 ACCEPTED = '"98+45", "(4-7)*3", "What is 98 plus 45?", "Calculate the quotient of 98 and 45", "gcd(48, 36)"'
 _DIGIT_TOKENS = bytes.maketrans(b"0123456789", bytes(range(ZERO, NINE + 1)))
-_PIECES = re.compile(r"\d|[a-z]+|\S")
-_IN_PROBLEMS = frozenset((*DIGITS, *"+-*/()=,:x", *WORDS, *FUNCTIONS, *MORE_WORDS))
+_PIECES = re.compile(r"\d|[a-z]+|==|\S")
+_IN_PROBLEMS = (*DIGITS, *"+-*/()=,:x", *WORDS, *FUNCTIONS, *MORE_WORDS)
+_IN_ANSWERS = ("<", ">", "==", "_")
+_READABLE = {token: ID[token] for token in (*_IN_PROBLEMS, *_IN_ANSWERS)} | {"r": REMAINDER}
+_MOST_DIGITS = 1000
+_SPARE_DIGITS = 10  # the sum of many numbers is longer than each of them
 _FUNCTIONS = frozenset(ID[name] for name in (*FUNCTIONS, *ROOT_FUNCTIONS))
 # An equation is symbols all the same: the word stands in it because a prompt ends with its only "=".
 _WORDS = frozenset(ID[word] for word in (*WORDS, *MORE_WORDS)) - {ID["equals"]} - _FUNCTIONS
@@ -63,11 +68,27 @@ def tokenize(text: str) -> list[int]:
     """Turns the text of a problem into token ids, numbers most significant digit first.
 
     Args:
-        text: A problem as people write it, symbolic or in words, in any case; ``×``, ``÷`` and ``−`` are read too.
+        text: A problem as people write it, symbolic or in words, in any case; ``×``, ``÷`` and ``−`` are read too. The
+            text of an answer, such as ``139 R 18``, is read as well.
 
     Returns:
         Token ids, without ``<problem>`` and without the final ``=`` (one in the text is dropped). Any other ``=``
         becomes ``equals``: a prompt ends with its only ``=``.
+
+    Raises:
+        TokenizationError: Names the first word or sign that has no token.
+    """
+    ids = tokenize_answer(text)
+    if ids and ids[-1] == EQUALS:
+        ids.pop()
+    return [ID["equals"] if token == EQUALS else token for token in ids]
+
+
+def tokenize_answer(text: str) -> list[int]:
+    """Turns the text of a visible answer into token ids: the inverse of ``answer_text``.
+
+    Args:
+        text: Such as ``143``, ``-19``, ``139 R 18``, ``(7-8/8)*4``, ``==``.
 
     Raises:
         TokenizationError: Names the first word or sign that has no token.
@@ -77,12 +98,24 @@ def tokenize(text: str) -> list[int]:
         raise TokenizationError(f"two numbers with nothing between them in {text.strip()[:80]!r}; accepted: {ACCEPTED}")
     pieces = _PIECES.findall(plain)
     for piece in pieces:
-        if piece not in _IN_PROBLEMS or not piece.isascii():
+        if piece not in _READABLE:
             raise TokenizationError(f"unknown word {piece[:40]!r} in {text.strip()[:80]!r}; accepted: {ACCEPTED}")
-    ids = [ID[piece] for piece in pieces]
-    if ids and ids[-1] == EQUALS:
-        ids.pop()
-    return [ID["equals"] if token == EQUALS else token for token in ids]
+    return [_READABLE[piece] for piece in pieces]
+
+
+def without_leading_zeros(text: str) -> str:
+    """Writes the numbers of a text without leading zeros: ``007+50`` becomes ``7+50``."""
+    return re.sub(r"(?<![0-9])0+(?=[0-9])", "", text)
+
+
+def longest_number() -> int:
+    """Returns the number of digits up to which numbers are read: a thousand, or what Python's own limit leaves.
+
+    The answer to a problem of so many tokens has a few digits more at most. ``PYTHONINTMAXSTRDIGITS`` limits how long a
+    number Python converts from and to text.
+    """
+    limit = sys.get_int_max_str_digits()  # 0: none
+    return min(_MOST_DIGITS, limit - _SPARE_DIGITS) if limit else _MOST_DIGITS
 
 
 def digits_of(value: int, least_first: bool) -> list[int]:

@@ -1,4 +1,4 @@
-"""The expert: writes the reference frames of any problem, and plays them through the environment."""
+"""The expert: writes the reference frames of any problem."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from o1nano.envs.errors import ConfigurationError, ProblemError
 from o1nano.envs.language.expression import Task, answer, render
@@ -76,11 +75,20 @@ def demonstrate(
     problem: Problem, rng: np.random.Generator | None = None, slip_rate: float = 0.0, call_stack: bool = True
 ) -> list[Frame]:
     """Returns every frame of a problem's solution, root first; without a call stack the one that holds them all."""
-    frames = _demonstrate(problem.prompt, rng, slip_rate)
+    frames = demonstrate_prompt(problem.prompt, rng, slip_rate)
     return frames if call_stack else [flatten(frames)]
 
 
-def _demonstrate(prompt: Sequence[int], rng: np.random.Generator | None = None, slip_rate: float = 0.0) -> list[Frame]:
+def demonstrate_prompt(
+    prompt: Sequence[int], rng: np.random.Generator | None = None, slip_rate: float = 0.0
+) -> list[Frame]:
+    """Writes the frames of a prompt and of everything that it calls, callers before what they call.
+
+    Args:
+        prompt: ``<problem> ... =`` or ``<subtask> ... =``.
+        rng: Source of demonstrated mistakes; None makes none.
+        slip_rate: Share of guesses that are wrong at first and then revised.
+    """
     frames: list[Frame] = []
     prompts: list[list[int]] = [list(prompt)]
     while prompts:
@@ -133,34 +141,6 @@ def _with_children(frames: Iterator[Frame]) -> tuple[list[int], list[int]]:
 def subtask_prompt(task: Task) -> list[int]:
     """Returns ``<subtask> ... =``."""
     return [SUBTASK, *render(task, least_first=True), EQUALS]
-
-
-class ExpertPolicy:
-    """Plays the reference frames: for each observation, the next token. It needs nothing but the observation.
-
-    Args:
-        thinking: Whether the environment lets frames think.
-        call_stack: Whether it lets them call.
-    """
-
-    def __init__(self, thinking: bool = True, call_stack: bool = True) -> None:
-        self.thinking, self.call_stack = thinking, call_stack
-        self._frames: dict[bytes, list[int]] = {}
-
-    def predict(self, observations: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        """Returns the next token for each row of ``[N, L]`` observations."""
-        rows = np.asarray(observations).astype(np.uint8)
-        return np.array([self._next(row.tobytes().rstrip(b"\0")) for row in rows], dtype=np.int64)
-
-    def _next(self, frame: bytes) -> int:
-        prompt = frame[: frame.index(EQUALS) + 1]
-        if prompt not in self._frames:
-            in_one = self.thinking and not self.call_stack
-            self._frames[prompt] = (
-                flatten(_demonstrate(prompt)).tokens if in_one else write_frame(prompt, thinking=self.thinking).tokens
-            )
-        script = self._frames[prompt]
-        return script[len(frame)] if len(frame) < len(script) else EOS  # a finished frame, as NEXT_STEP shows it
 
 
 class Demands(NamedTuple):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from o1nano.envs.errors import ProblemError
+from o1nano.envs.errors import ConfigurationError, ProblemError
 from o1nano.envs.language.expression import Binary, Function, Task, answer, evaluate, render
 from o1nano.envs.language.vocab import CALL, END_CALL, END_THINK, EOS, EQUALS, GOTO, STEP, THINK, TOKENS
 
@@ -201,12 +202,20 @@ def below(rng: np.random.Generator, bound: int) -> int:
 
 
 def draw_number(rng: np.random.Generator, digits: int) -> int:
-    """Draws a number uniformly among those of exactly so many digits; 0 counts as one digit."""
+    """Draws a number uniformly among those of exactly so many digits; 0 counts as one digit.
+
+    Raises:
+        ConfigurationError: If Python does not convert products of two such numbers to text.
+    """
     if digits == 1:
         return below(rng, 10)
     if digits <= _EXACT_DIGITS:
         least: int = 10 ** (digits - 1)
         return least + below(rng, 9 * least)
+    limit = sys.get_int_max_str_digits()  # 0: none
+    most = limit // 2 - 5  # a product of two numbers, or a sum of such products, is converted to text too
+    if limit and digits > most:
+        raise ConfigurationError(f"numbers of {digits} digits; expected at most {most} (PYTHONINTMAXSTRDIGITS={limit})")
     return int("".join(map(str, (1 + below(rng, 9), *rng.integers(0, 10, digits - 1)))))
 
 

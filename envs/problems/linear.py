@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from o1nano.envs.errors import ProblemError
@@ -43,6 +45,18 @@ class LinearEquation(FunctionFamily):
         if factor == 0 or (value - shift) % factor:
             equation = f"{factor}*x{shift:+}={value}"
             raise ProblemError(f"{equation} has not exactly one integer solution; accepted: one that has")
+
+    def canonical(self, keys: Sequence[str]) -> list[str]:
+        """An equation keeps its key when its signs are turned, and when b and c change sides."""
+        if len(keys) not in self.arity or not all(key.lstrip("-").isdecimal() for key in keys):
+            return list(keys)  # no equation, or one with calculations in it
+        factor, shift, value = map(int, keys)
+        if factor < 0:
+            factor, shift, value = -factor, -shift, -value
+        # a*x+b=c is a*x-c=-b. The smaller number stands beside x, and of two of the same size the positive one.
+        if (abs(value), shift) < (abs(shift), -value):
+            shift, value = -value, -shift
+        return [str(factor), str(shift), str(value)]
 
     def answer(self, numbers: tuple[int, ...], least_first: bool) -> list[int]:
         """Returns the tokens of x."""

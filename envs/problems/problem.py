@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -10,11 +11,21 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from o1nano.envs.errors import ConfigurationError, ProblemError
+from o1nano.envs.errors import ConfigurationError, ProblemError, TokenizationError
 from o1nano.envs.language.expression import Binary, Function, Task, accepts, answer, canonical, evaluate
 from o1nano.envs.language.parser import parse
 from o1nano.envs.language.templates import fitting, say
-from o1nano.envs.language.vocab import ACCEPTED, EQUALS, PROBLEM, SUBTASK, answer_text, problem_text, tokenize
+from o1nano.envs.language.vocab import (
+    ACCEPTED,
+    EQUALS,
+    PROBLEM,
+    SUBTASK,
+    answer_text,
+    problem_text,
+    tokenize,
+    tokenize_answer,
+    without_leading_zeros,
+)
 from o1nano.envs.problems import FAMILIES, family_of
 from o1nano.envs.problems.family import below
 
@@ -59,8 +70,23 @@ class Problem:
     answer: bytes
     level: Level | None = None
 
-    def accepts(self, given: bytes) -> bool:
-        """Tells whether a visible answer is exactly right: the verifier of roots."""
+    def accepts(self, given: bytes | str) -> bool:
+        """Returns True if a visible answer is exactly right. This is the verifier of roots.
+
+        Args:
+            given: The answer as token bytes, or as text in the form that ``answer_text`` writes. A text that is no
+                answer is not right.
+
+        Raises:
+            ProblemError: If it is neither.
+        """
+        if isinstance(given, str):
+            try:
+                given = bytes(tokenize_answer(given))
+            except TokenizationError:
+                return False
+        elif not isinstance(given, bytes):
+            raise ProblemError(f"an answer of type {type(given).__name__}; expected token bytes, or a text as '143'")
         if isinstance(self.expr, Function):
             return given == self.answer or accepts(self.expr, given, least_first=False)
         return given == self.answer
@@ -79,11 +105,14 @@ class Problem:
 def read(text: str) -> Problem:
     """Reads a user's problem.
 
+    Args:
+        text: In symbols or in words. Leading zeros of numbers are dropped.
+
     Raises:
         TokenizationError: If a word has no token.
         ProblemError: If it is no problem, or one whose answer the format cannot express.
     """
-    return posed((PROBLEM, *tokenize(text), EQUALS))
+    return posed((PROBLEM, *tokenize(without_leading_zeros(text)), EQUALS))
 
 
 def posed(prompt: Sequence[int], level: Level | None = None) -> Problem:
@@ -98,13 +127,37 @@ def posed(prompt: Sequence[int], level: Level | None = None) -> Problem:
     return Problem(tuple(prompt), expr, bytes(answer(expr, least_first=False)), level)
 
 
-def draw(level: Level, rng: np.random.Generator, split: Split = "train", phrasing: Phrasing = "mixed") -> Problem:
-    """Draws a problem of a level from one side of the split.
+def read_level(text: str) -> Level:
+    """Reads a level as tables and flags write it: ``family/size`` or ``family/sizexother``.
+
+    Args:
+        text: Such as ``addition/3`` or ``expression/1x3``.
 
     Raises:
-        ConfigurationError: If the level has no problem on that side.
+        ConfigurationError: If it is no level, or of no family.
     """
-    family = FAMILIES[level.family]
+    found = re.fullmatch(r"(\w{1,40})/([1-9]\d{0,2})(?:x([1-9]\d{0,5}))?", text, re.ASCII)
+    if found is None:
+        raise ConfigurationError(f"level {text[:40]!r}; accepted: FAMILY/SIZE or FAMILY/SIZExOTHER, as expression/1x3")
+    family, size, other = found.groups()
+    return Level(check_family(family), int(size), int(other) if other else None)
+
+
+def draw(level: Level | str, rng: np.random.Generator, split: Split = "train", phrasing: Phrasing = "mixed") -> Problem:
+    """Draws a problem of a level from one side of the split.
+
+    Args:
+        level: The level, or its text: see ``read_level``.
+        rng: Source of all randomness.
+        split: The side: ``"train"``, ``"test"``, or ``"all"`` for both.
+        phrasing: ``"symbolic"``, ``"words"``, or ``"mixed"`` for either with the same probability.
+
+    Raises:
+        ConfigurationError: If it is no level, or has no problem on that side.
+    """
+    if not isinstance(level, Level):
+        level = read_level(str(level))
+    family = FAMILIES[check_family(level.family)]
     for _ in range(10_000):
         expr = family.sample(rng, level.size, level.other)
         if split == "all" or split_of(expr) == split:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from o1nano.envs.core.episodes import EnvConfig
 from o1nano.envs.errors import ConfigurationError
+from o1nano.envs.language.expression import Binary, Expr, Function, Task
 from o1nano.envs.problems import FAMILIES, family_of
 from o1nano.envs.problems.expert import demands
-from o1nano.envs.problems.problem import Level, Problem, fits_frame, read
+from o1nano.envs.problems.problem import Level, Problem, draw, fits_frame, read, stream
 from o1nano.policies.device import find_device
 from o1nano.policies.model_file import load
 from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.search.answers import Answer, Progress, no_progress
 from o1nano.policies.search.options import SearchOptions, Select
 from o1nano.policies.search.search import search
+
+_SEEN = 32  # problems of a level that show what is drawn at it
 
 
 class Solver:
@@ -58,10 +62,28 @@ class Solver:
             self.config = replace(self.config, max_tokens=tokens, depth=depth)
 
     def unlearned(self, problems: Iterable[Problem]) -> list[str]:
-        """Returns the families of problems that the model was never shown any of: it answers these too, somehow."""
-        families = {family.name: family for family in (family_of(problem.expr) for problem in problems)}
-        shown = [FAMILIES[name] for name in self.config.operations]
-        return [name for name, family in families.items() if not any(isinstance(each, type(family)) for each in shown)]
+        """Returns the kinds of problems that the model was never shown any of. It answers these too, somehow.
+
+        What it was shown follows from the levels of its environment: what they draw, it knows.
+
+        Args:
+            problems: What the model is asked.
+
+        Returns:
+            Each kind once: ``gcd``, or ``expression with negative numbers`` if it knows that family without them.
+        """
+        kinds: dict[str, None] = {}
+        for problem in problems:
+            family = family_of(problem.expr)
+            # A family knows what those derived from it draw: chains are expressions.
+            shown = [level for level in self.config.levels if isinstance(FAMILIES[level.family], type(family))]
+            if not shown:
+                kinds[family.name] = None
+                continue
+            traits = traits_of(problem.expr)
+            for trait in sorted(traits - drawn_traits(tuple(shown)) if traits else ()):
+                kinds[f"{family.name} with {trait}"] = None
+        return list(kinds)
 
     def read(self, text: str) -> Problem:
         """Reads a problem in symbols or words.
@@ -115,3 +137,31 @@ class Solver:
         read = [problem if isinstance(problem, Problem) else self.read(problem) for problem in problems]
         options = options or SearchOptions()
         return search(self.network, read, self.config, options, self.batch, self.seed, keep_frames, progress)
+
+
+def traits_of(task: Task) -> set[str]:
+    """Returns what is particular about the operands of a problem."""
+    operands = task.args if isinstance(task, Function) else (task.left, task.right)
+    traits = set()
+    if any(map(_has_negative, operands)):
+        traits.add("negative numbers")
+    if isinstance(task, Function) and any(isinstance(operand, Binary) for operand in operands):
+        traits.add("calculations as arguments")
+    return traits
+
+
+def _has_negative(expr: Expr) -> bool:
+    if isinstance(expr, int):
+        return expr < 0
+    return _has_negative(expr.left) or _has_negative(expr.right)
+
+
+@lru_cache
+def drawn_traits(levels: tuple[Level, ...]) -> frozenset[str]:
+    """Returns the traits of the problems of some levels, seen on a few of each."""
+    traits: set[str] = set()
+    for level in levels:
+        rng = stream("traits", level)
+        for _ in range(_SEEN):
+            traits |= traits_of(draw(level, rng, "all").expr)
+    return frozenset(traits)

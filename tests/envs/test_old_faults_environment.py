@@ -12,9 +12,9 @@ import pytest
 import o1nano
 from o1nano.envs.arithmetic import ArithmeticEnv
 from o1nano.envs.core.curriculum import AdaptiveCurriculum
+from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.errors import TokenizationError
 from o1nano.envs.language.vocab import PAD, spell, tokenize, value_of
-from o1nano.envs.problems.expert import ExpertPolicy
 from o1nano.envs.problems.problem import Level
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.envs.wrappers import CurriculumWrapper
@@ -56,7 +56,8 @@ def test_the_reward_was_constant() -> None:
 def test_the_reward_was_the_same_for_good_and_bad_agents() -> None:
     rewards: dict[bool, set[float]] = {True: set(), False: set()}
     for good, found in rewards.items():
-        env, expert, episodes = ArithmeticEnv(), ExpertPolicy(), 0
+        env, episodes = ArithmeticEnv(), 0
+        expert = ExpertPolicy(env)
         observation, _ = env.reset(seed=0)
         while episodes < 10:
             action = expert.predict(observation[None])[0] if good else np.int64(PAD)

@@ -17,9 +17,9 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import o1nano
 from o1nano.envs.arithmetic import ArithmeticEnv
+from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.errors import ActionError, ConfigurationError, ProblemError
 from o1nano.envs.language.vocab import EOS, VOCAB_SIZE, is_digit
-from o1nano.envs.problems.expert import ExpertPolicy
 from o1nano.envs.problems.problem import Level, split_of
 from o1nano.envs.registration import IDS
 from o1nano.envs.vector import ArithmeticVectorEnv
@@ -115,7 +115,7 @@ def test_vectors_are_native_unless_asked_otherwise(name: str) -> None:
 @pytest.mark.parametrize("name", ALL_IDS)
 def test_the_oracle_solves_everything(name: str) -> None:
     env = make(name)
-    expert, results = ExpertPolicy(thinking=env.config.thinking), []
+    expert, results = ExpertPolicy(env), []
     observation, _ = env.reset(seed=11)
     while len(results) < 40:
         observation, reward, terminated, truncated, info = env.step(expert.predict(observation[None])[0])
@@ -179,7 +179,7 @@ def test_terminal_info_by_hand() -> None:
     env = make("o1nano/Addition-v0")
     _, info = env.reset(seed=0, options={"problem": "98+45"})
     assert info == {"problem": "98+45"}
-    expert, observation, terminated = ExpertPolicy(), env._observe(), False
+    expert, observation, terminated = ExpertPolicy(env), env._observe(), False
     while not terminated:
         assert info == {"problem": "98+45"} or info == {}
         observation, _, terminated, _, info = env.step(expert.predict(observation[None])[0])

@@ -12,9 +12,9 @@ from gymnasium.wrappers import RecordVideo
 
 import o1nano
 from o1nano.envs.arithmetic import ArithmeticEnv
+from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.errors import RenderModeError
 from o1nano.envs.language.vocab import ID
-from o1nano.envs.problems.expert import ExpertPolicy
 from o1nano.envs.render import COLOURS, SIZE, draw_picture, spans
 from tests.helpers.tiny import ids
 
@@ -101,7 +101,7 @@ def test_every_id_renders_in_every_mode(name: str, capsys: pytest.CaptureFixture
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the video library
 def test_a_real_video_is_recorded(tmp_path: Path) -> None:
     env = RecordVideo(gym.make("o1nano/Addition-v0", render_mode="rgb_array", digits=1), str(tmp_path / "videos"))
-    expert = ExpertPolicy()
+    expert = ExpertPolicy(env)
     observation, _ = env.reset(seed=0)
     terminated = False
     while not terminated:

@@ -12,9 +12,10 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 
 from o1nano.envs.arithmetic import ArithmeticEnv
+from o1nano.envs.core.expert_policy import ExpertPolicy
+from o1nano.envs.core.grammar import Grammar
 from o1nano.envs.errors import ActionError, ConfigurationError
 from o1nano.envs.language.vocab import THINK, VOCAB_SIZE
-from o1nano.envs.problems.expert import ExpertPolicy
 from o1nano.envs.vector import ArithmeticVectorEnv
 from tests.helpers.play import ids
 
@@ -47,7 +48,7 @@ def test_every_action_is_legal_where_the_next_step_is_a_reset() -> None:
 
 def half_expert(seed: int) -> Actor:
     """The first half of the rows plays like the expert, the others at random, sometimes illegally."""
-    expert, rng = ExpertPolicy(), np.random.default_rng(seed)
+    expert, rng = ExpertPolicy(Grammar()), np.random.default_rng(seed)
 
     def act(
         observations: npt.NDArray[Any], masks: npt.NDArray[np.bool_], resting: npt.NDArray[np.bool_]

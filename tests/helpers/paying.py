@@ -9,8 +9,8 @@ import gymnasium as gym
 import numpy as np
 
 from o1nano.envs.arithmetic import ArithmeticEnv
+from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.core.rewards import RewardTerm
-from o1nano.envs.problems.expert import ExpertPolicy
 from o1nano.envs.wrappers import RewardWrapper
 from tests.helpers.play import ids
 
@@ -49,7 +49,7 @@ def honest(terms: list[Term], problem: str, **config: Any) -> tuple[list[float],
     """Has the expert solve a problem. Returns the reward of every token, and the terminal info."""
     env = paying(terms, **config)
     observation, info = env.reset(seed=0, options={"problem": problem})
-    expert, rewards, terminated = ExpertPolicy(), [], False
+    expert, rewards, terminated = ExpertPolicy(env), [], False
     while not terminated:
         observation, reward, terminated, _, info = env.step(expert.predict(observation[None])[0])
         rewards.append(float(reward))

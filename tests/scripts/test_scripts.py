@@ -94,7 +94,26 @@ def test_problem_files_of_other_editors_and_other_ways_to_write_an_answer(tmp_pa
     answers = [Answer(line.problem, line.problem.answer_text, True, "answered") for line in read_lines if line.problem]
     found = records(read_lines, answers)["problems"]
     assert [record["correct"] for record in found] == [True, True, True, True, False, False]
-    assert found[3]["expected"] == "143"
+    assert [record["expected"] for record in found] == ["4 R 0", "\u22122", "4R1", "143", "143.0", "4 R 1"]
+    assert read_lines[4].error == "the given answer '143.0' to '98+45' is wrong; expected '143'"
+
+
+def test_the_verifier_decides_where_several_answers_are_right(tmp_path: Path) -> None:
+    path = tmp_path / "problems.jsonl"
+    given = ("(7-8/8)*4", "4*(7-8/8)", "(7-8/8)*3")
+    path.write_text("\n".join(json.dumps({"problem": "make 24 from 4, 7, 8, 8", "answer": text}) for text in given))
+    *right, wrong = read_problems(path, 48)
+    assert wrong.problem is None and "the given answer '(7-8/8)*3' to 'make 24" in wrong.error
+    answers = [Answer(line.problem, "4*(7-8/8)", True, "answered", *[1] * 7) for line in right if line.problem]
+    assert [record["correct"] for record in records([*right, wrong], answers)["problems"]] == [True, True, False]
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0c", "\x1c"])
+def test_only_a_newline_ends_a_line(tmp_path: Path, separator: str) -> None:
+    path = tmp_path / "problems.jsonl"
+    record = json.dumps({"problem": "98+45", "note": f"one{separator}two"}, ensure_ascii=False)
+    path.write_text(f"{record}\r\n1{separator}+2", encoding="utf-8")
+    assert [line.problem and line.problem.answer_text for line in read_problems(path, 48)] == ["143", "3"]
 
 
 def test_what_ended_without_an_answer_is_said(
@@ -158,6 +177,25 @@ def test_bad_input_is_one_line_and_status_2(
     assert run(monkeypatch, model, *flags) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and named in lines[0] and ("accepted" in lines[0] or "expected" in lines[0])
+
+
+def test_what_a_model_was_never_shown_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path
+) -> None:
+    said = "evaluate.py: the model was never shown a problem of this kind: {}\n"
+    for text, kind in (("gcd(4, 6)", "gcd"), ("-5+3", "expression"), ("007+5", "")):
+        assert run(monkeypatch, model, "--ask", text) == 0
+        assert capsys.readouterr().err == (said.format(kind) if kind else "")
+
+
+def test_small_cells_are_named_below_the_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.json"
+    assert run(monkeypatch, model, "--n", 20, "--sums", 1, "--products", 1, "--json", out) == 0
+    said = "fewer than 20 different problems in the test split, all asked: addition/1 has 13, subtraction/1 has 13"
+    assert said in capsys.readouterr().out
+    assert [cell["n"] for cell in json.loads(out.read_text())["cells"]] == [13, 13, 11, 12]
 
 
 def test_a_missing_model_is_one_line_and_status_2(

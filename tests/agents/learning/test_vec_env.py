@@ -16,8 +16,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
 from o1nano.agents.learning.vec_env import GymnasiumVecEnv
 from o1nano.envs.arithmetic import ArithmeticEnv
 from o1nano.envs.core.curriculum import AdaptiveCurriculum
+from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.errors import ConfigurationError
-from o1nano.envs.problems.expert import ExpertPolicy
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.envs.wrappers import VectorCurriculumWrapper
 from tests.helpers.tiny import SMALL_ENV, random_legal, vec_env
@@ -37,7 +37,7 @@ def sync(make_env: Any, num_envs: int = 4) -> GymnasiumVecEnv:
 def test_same_seeds_and_actions_give_the_same_as_single_environments(kind: str, max_steps: int | None) -> None:
     ours: VecEnv = vec_env(4, max_episode_steps=max_steps) if kind == "native" else sync(lambda: single(max_steps))
     theirs = DummyVecEnv([lambda: single(max_steps)] * 4)
-    expert, rng, ends = ExpertPolicy(), np.random.default_rng(0), 0
+    expert, rng, ends = ExpertPolicy(ours), np.random.default_rng(0), 0
     for env in (ours, theirs):
         env.seed(7)
     observations, expected = ours.reset(), theirs.reset()
@@ -117,7 +117,7 @@ def test_reset_infos_are_those_of_the_running_episodes(kind: str) -> None:
 
 def test_terminal_infos_are_plain_python() -> None:
     env = vec_env(2, digits=1, operations=("addition",))
-    observations, expert = env.reset(), ExpertPolicy()
+    observations, expert = env.reset(), ExpertPolicy(env)
     for _ in range(200):
         observations, rewards, dones, infos = env.step(expert.predict(observations))
         if dones[0]:

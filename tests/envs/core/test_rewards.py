@@ -17,6 +17,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from o1nano.agents.learning.vec_env import GymnasiumVecEnv
+from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.core.reward_terms import (
     TERMS,
     DigitCredit,
@@ -31,7 +32,6 @@ from o1nano.envs.core.reward_terms import (
 from o1nano.envs.core.rewards import RewardTerm
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import VOCAB_SIZE
-from o1nano.envs.problems.expert import ExpertPolicy
 from o1nano.envs.problems.problem import read
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.envs.wrappers import RewardWrapper, VectorRewardWrapper
@@ -197,7 +197,7 @@ def test_the_native_vector_pays_as_single_environments_do(mode: AutoresetMode) -
 def test_stable_baselines3_reads_the_sums() -> None:
     env: Any = ArithmeticVectorEnv(2, autoreset_mode=AutoresetMode.SAME_STEP, operations=("addition",))
     venv = GymnasiumVecEnv(VectorRewardWrapper(env, "digits", weight=0.5))
-    observations, expert, infos = venv.reset(), ExpertPolicy(), []
+    observations, expert, infos = venv.reset(), ExpertPolicy(env), []
     for _ in range(150):
         assert venv.env_method("action_masks")[0].shape == (VOCAB_SIZE,)
         observations, rewards, dones, step_infos = venv.step(expert.predict(observations))

@@ -18,7 +18,9 @@ from o1nano.envs.language.vocab import (
     problem_text,
     spell,
     tokenize,
+    tokenize_answer,
     value_of,
+    without_leading_zeros,
 )
 from tests.helpers.play import ids
 
@@ -71,12 +73,10 @@ def test_tokenize(text: str, tokens: str) -> None:
         ("98 foo 45", "'foo'"),
         ("98 + y", "'y'"),
         ("1.5+2", "'.'"),
-        ("1<2", "'<'"),
         ("1;2", "';'"),
         ("2^3", "'^'"),
-        ("7 R 3", "'r'"),
         ("7 \\ 3", "'\\\\'"),
-        ("1+1 <eos>", "'<'"),
+        ("1+1 <eos>", "'eos'"),
         ("٣+1", "'٣'"),
         ("²+1", "'²'"),
         ("12 34 + 5", "'12 34 + 5'"),
@@ -117,10 +117,35 @@ def test_only_digits_are_digits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tokens", "text"), [("1 4 3", "143"), ("- 1 9", "-19"), ("1 3 9 R 1 8", "139 R 18"), ("0", "0"), ("", "")]
+    ("tokens", "text"),
+    [
+        ("1 4 3", "143"),
+        ("- 1 9", "-19"),
+        ("1 3 9 R 1 8", "139 R 18"),
+        ("0", "0"),
+        ("", ""),
+        ("( 7 - 8 / 8 ) * 4", "(7-8/8)*4"),
+        ("<", "<"),
+        ("==", "=="),
+        ("_", "_"),
+    ],
 )
-def test_answer_text(tokens: str, text: str) -> None:
+def test_answers_are_written_and_read(tokens: str, text: str) -> None:
     assert answer_text(ids(tokens)) == text
+    assert tokenize_answer(text) == tokenize(text) == ids(tokens)
+
+
+def test_an_answer_is_read_exactly() -> None:
+    assert spell(tokenize_answer("4R1")) == "4 R 1"
+    assert spell(tokenize_answer("143=")) == "1 4 3 ="
+    assert spell(tokenize_answer("0143")) == "0 1 4 3"
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"), [("007+05", "7+5"), ("0+00", "0+0"), ("100-020", "100-20"), ("(00)", "(0)"), ("-007", "-7")]
+)
+def test_leading_zeros_are_dropped(text: str, plain: str) -> None:
+    assert without_leading_zeros(text) == plain
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,30 @@
-"""The expert: the reference frames of DESIGN.md, token by token, and their replay through the rules."""
+"""The expert: its reference frames, token by token, and their replay through the rules."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import gymnasium as gym
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stable_baselines3.common.vec_env import DummyVecEnv
 
+import o1nano  # noqa: F401  registers the ids
+from o1nano.agents.learning.vec_env import GymnasiumVecEnv
 from o1nano.envs.arithmetic import ArithmeticEnv
 from o1nano.envs.core.call_stack import CallStacks, Outcome
+from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.core.grammar import Grammar, State
 from o1nano.envs.core.stacks import Limits
-from o1nano.envs.errors import ProblemError
+from o1nano.envs.errors import ConfigurationError, ProblemError
 from o1nano.envs.language.expression import answer
 from o1nano.envs.language.parser import parse
 from o1nano.envs.language.vocab import CALL, EOS, EQUALS, REVISE, SUBTASK, spell
-from o1nano.envs.problems.expert import ExpertPolicy, Frame, demonstrate, flatten, write_frame
+from o1nano.envs.problems.expert import Frame, demonstrate, flatten, write_frame
 from o1nano.envs.problems.problem import Problem, frame_answer, read
+from o1nano.envs.vector import ArithmeticVectorEnv
 from tests.helpers.play import ids, problems
 
 REFERENCE = [
@@ -216,15 +224,41 @@ def test_the_expert_policy_solves_every_problem_from_observations_alone(
     env = ArithmeticEnv(operations=(problem.level.family,), thinking=thinking, call_stack=call_stack, **limits)
     observation, _ = env.reset(seed=0)
     env.episodes.pose([0], [problem])
-    observation, expert, terminated = env.episodes.stacks.observe()[0], ExpertPolicy(*modes), False
+    observation, expert, terminated = env.episodes.stacks.observe()[0], ExpertPolicy(env), False
     while not terminated:
         observation, reward, terminated, _, info = env.step(expert.predict(observation[None])[0])
     assert (reward, info["outcome"]) == (1.0, "answered")
     assert info["answer"] == info["expected"] == problem.answer_text
 
 
+MODES = ({}, {"thinking": False, "call_stack": False}, {"call_stack": False, "frame_length": 512})
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_expert_takes_what_it_needs_from_the_environment(mode: dict[str, Any]) -> None:
+    given = {"operations": ("addition",), "digits": 1, "obs_dtype": "uint8", **mode}
+    name = "o1nano/Arithmetic-v0"
+    single = gym.make(name, **given)
+    synchronous = gym.make_vec(name, num_envs=2, vectorization_mode="sync", **given)
+    native = ArithmeticVectorEnv(2, autoreset_mode="SameStep", **given)
+    for env in (single, synchronous, native, DummyVecEnv([lambda: gym.make(name, **given)]), GymnasiumVecEnv(native)):
+        expert = ExpertPolicy(env)
+        assert expert.thinking == mode.get("thinking", True) and expert.call_stack == mode.get("call_stack", True)
+    observation, _ = single.reset(seed=0)
+    expert, reward, terminated = ExpertPolicy(single), 0.0, False
+    while not terminated:
+        observation, reward, terminated, _, _ = single.step(expert.predict(observation[None])[0])
+    assert reward == 1.0
+
+
+def test_the_expert_acts_in_our_environments_only() -> None:
+    for env in (gym.make("CartPole-v1"), gym.make_vec("CartPole-v1", num_envs=2, vectorization_mode="sync"), None):
+        with pytest.raises(ConfigurationError, match="expected one of o1nano, or its grammar"):
+            ExpertPolicy(env)
+
+
 def test_a_quotient_that_is_no_digit_cannot_be_demonstrated() -> None:
     """The grammar lets an agent ask for it; the expert must not answer with a token that there is not."""
     shown = np.array([ids("<subtask> 9 9 9 9 \\ 1 = <think>")], dtype=np.uint8)
     with pytest.raises(ProblemError, match=r"9999\\1 is no digit; accepted: a quotient from 0 to 9"):
-        ExpertPolicy().predict(shown)
+        ExpertPolicy(Grammar()).predict(shown)

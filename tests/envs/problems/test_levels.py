@@ -21,13 +21,14 @@ from o1nano.agents.run.progress import Display
 from o1nano.agents.run.run import Run, prepare
 from o1nano.envs.arithmetic import ArithmeticEnv
 from o1nano.envs.core.episodes import EnvConfig
+from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.core.levels import UniformLevels, read_level
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.expression import Function
 from o1nano.envs.language.vocab import PROBLEM
 from o1nano.envs.problems import FOUR_OPERATIONS
 from o1nano.envs.problems.countdown import LARGEST
-from o1nano.envs.problems.expert import ExpertPolicy, check_demonstrable, demands
+from o1nano.envs.problems.expert import check_demonstrable, demands
 from o1nano.envs.problems.problem import Level, draw, stream
 from o1nano.policies.search.solver import Solver
 from tests.helpers.runs import small_run
@@ -165,7 +166,7 @@ def test_demands_are_what_the_expert_takes(level: str) -> None:
     env = ArithmeticEnv(**vars(config))
     problem = draw(read_level(level), stream("demonstrable", read_level(level)))
     obs, _ = env.reset(options={"problem": problem.text})
-    expert, done, info = ExpertPolicy(), False, dict[str, Any]()
+    expert, done, info = ExpertPolicy(env), False, dict[str, Any]()
     while not done:
         obs, _, done, _, info = env.step(int(expert.predict(obs[None])[0]))
     assert info["is_success"]

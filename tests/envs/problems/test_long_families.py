@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from o1nano.envs.arithmetic import ArithmeticEnv
+from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.errors import O1NanoError
 from o1nano.envs.language.expression import Function, evaluate
 from o1nano.envs.language.vocab import COLON, spell
 from o1nano.envs.problems import FAMILIES
-from o1nano.envs.problems.expert import ExpertPolicy, demonstrate
+from o1nano.envs.problems.expert import demonstrate
 from o1nano.envs.problems.problem import Level, Phrasing, Problem, draw, is_sensible, read, split_of
 from o1nano.envs.problems.recall import KEY_DIGITS, Recall
 from tests.helpers.play import ids
@@ -149,7 +150,7 @@ def test_roots_of_long_problems_may_ask_for_sums_and_differences() -> None:
 
 def solve(env: gym.Env, seed: int) -> tuple[int, float, dict[str, object]]:
     """Steps, reward and terminal info of an episode of the expert."""
-    expert, (observation, info), steps, terminated, reward = ExpertPolicy(), env.reset(seed=seed), 0, False, 0.0
+    expert, (observation, info), steps, terminated, reward = ExpertPolicy(env), env.reset(seed=seed), 0, False, 0.0
     while not terminated:
         observation, reward, terminated, _, info = env.step(expert.predict(observation[None])[0])
         steps += 1

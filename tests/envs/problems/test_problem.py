@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
@@ -171,6 +173,12 @@ def test_read(text: str, shown: str, answer: str) -> None:
     assert spell(problem.prompt[:1]) == "<problem>" and spell(problem.prompt[-1:]) == "="
 
 
+@pytest.mark.parametrize("text", ["007+5", "what is 0007 plus 05 ?"])
+def test_leading_zeros_of_a_text_are_no_part_of_its_problem(text: str) -> None:
+    plain = read(text.replace("000", "").replace("00", "").replace("05", "5"))
+    assert read(text) == plain and plain.text in ("7+5", "what is 7 plus 5 ?")
+
+
 @pytest.mark.parametrize(
     ("text", "error", "why"),
     [
@@ -181,6 +189,8 @@ def test_read(text: str, shown: str, answer: str) -> None:
         ("7/2+1", ProblemError, "has a remainder"),
         ("-7/2", ProblemError, "has a remainder"),
         ("nine plus one", TokenizationError, "'nine'"),
+        ("7 R 3", ProblemError, "breaks off at 'R'"),
+        ("1<2", ProblemError, "breaks off at '<'"),
         ("make 24", ProblemError, "'make' of 1 arguments; accepted: 2 to 7"),
         ("gcd(4, 6, 8)", ProblemError, "'gcd' of 3 arguments; accepted: 2"),
         ("gcd(4, -6)", ProblemError, "'gcd' of -6; accepted: numbers from 0"),
@@ -253,6 +263,33 @@ def test_a_problem_accepts_its_answer_and_no_other() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "right", "wrong"),
+    [
+        ("98+45", "143", "144"),
+        ("98+45", "143", "143="),
+        ("98+45", "143", "0143"),
+        ("98+45", "143", "what is love?"),
+        ("34-53", "\u221219", "19"),
+        ("8914/64", "139 R 18", "139"),
+        ("compare 3 and 4", "<", ">"),
+        ("compare 4 and 4", "==", "="),
+        ("make 24 from 7, 8, 8, 4", "4*(7-8/8)", "4*(7-8)"),
+        ("make 25 from 3, 8", "_", "3*8"),
+    ],
+)
+def test_answers_can_be_texts(text: str, right: str, wrong: str) -> None:
+    problem = read(text)
+    assert problem.accepts(problem.answer_text) and problem.accepts(right)
+    assert not problem.accepts(wrong)
+
+
+@pytest.mark.parametrize("given", [143, [2, 5, 4], None])
+def test_an_answer_of_another_type_is_an_error(given: object) -> None:
+    with pytest.raises(ProblemError, match="expected token bytes, or a text"):
+        read("98+45").accepts(given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
     ("prompt", "given", "verdict"),
     [
         ("<subtask> 8 9 + 5 4 =", "3 4 1", True),
@@ -294,6 +331,45 @@ def test_frames_are_judged_by_their_own_prompt(prompt: str, given: str, verdict:
 def test_what_is_handed_on_must_be_smaller_and_have_the_same_answer(prompt: str, handed_on: str, verdict: bool) -> None:
     old, new = (bytes(ids(f"<subtask> {text} =")) for text in (prompt, handed_on))
     assert is_reduction(old, new) is verdict
+
+
+def test_levels_can_be_texts() -> None:
+    assert draw("addition/2", np.random.default_rng(3)) == draw(Level("addition", 2), np.random.default_rng(3))
+    for level in ("addition", "love/2", Level("love", 2), ("addition", 2)):
+        with pytest.raises(ConfigurationError, match="accepted: "):
+            draw(level, np.random.default_rng(3))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def few_digits() -> Iterator[None]:
+    """Python's smallest limit for converting numbers from and to text."""
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(640)
+    yield
+    sys.set_int_max_str_digits(before)
+
+
+@pytest.mark.usefixtures("few_digits")
+def test_numbers_too_long_for_pythons_limit_are_refused() -> None:
+    longest = "9" * 314 + "*" + "9" * 315
+    assert len(read(longest).answer) == 629
+    assert len(read(f"total({','.join(['9' * 628] * 90)})").answer) == 630
+    for text in (longest + "9", "1" * 700 + "+1", "9" * 400 + "*" + "9" * 400, "1" * 700 + "/0"):
+        with pytest.raises(ProblemError, match="accepted: at most 630"):
+            read(text)
+    assert frame_answer(bytes(ids("<subtask> " + "9 " * 700 + "+ 1 ="))) is None
+    assert not read("make 24 from 3, 8").accepts("9" * 700)
+
+
+@pytest.mark.usefixtures("few_digits")
+@pytest.mark.parametrize("family", sorted(set(FAMILIES) - {"countdown", "game_of_24", "recall"}))
+def test_levels_too_long_for_pythons_limit_are_refused(family: str) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        draw(Level(family, 315), rng, "all")
+    with pytest.raises(ConfigurationError, match=r"digits; expected at most 315 \(PYTHONINTMAXSTRDIGITS=640\)"):
+        for _ in range(50):
+            draw(Level(family, 400), rng, "all")
 
 
 def test_level_names() -> None:

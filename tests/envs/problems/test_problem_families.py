@@ -15,13 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from o1nano.envs.arithmetic import ArithmeticEnv
+from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.expression import Binary, Function, canonical, evaluate
 from o1nano.envs.language.vocab import EOS, ID, NOTHING, TOKENS, WRONG, answer_text, digits_of, spell, tokenize
 from o1nano.envs.problems import FAMILIES, family_of, register_family
 from o1nano.envs.problems.countdown import PATIENCE, Countdown
 from o1nano.envs.problems.countdown_solver import exact_value, formula, leaves, solvable
-from o1nano.envs.problems.expert import ExpertPolicy, demonstrate, write_frame
+from o1nano.envs.problems.expert import demonstrate, write_frame
 from o1nano.envs.problems.family import FunctionFamily
 from o1nano.envs.problems.gcd import GreatestCommonDivisor
 from o1nano.envs.problems.problem import Level, Problem, draw, frame_accepts, frame_answer, read
@@ -341,7 +342,7 @@ def config_of(name: str) -> dict[str, object]:
 @pytest.mark.parametrize(("name", "size"), [*product(FUNCTIONS, (1, 2, 3)), ("countdown", 4), ("countdown", 5)])
 def test_the_expert_scores_one_within_the_limits(name: str, size: int) -> None:
     env = ArithmeticEnv(**{**config_of(name), "digits": size, "split": "all"})
-    expert, results = ExpertPolicy(), []
+    expert, results = ExpertPolicy(env), []
     observation, _ = env.reset(seed=size)
     while len(results) < 8:
         observation, reward, terminated, _, info = env.step(expert.predict(observation[None])[0])
@@ -393,7 +394,7 @@ def content(problem: Problem) -> object:
 def test_an_environment_without_thinking_has_direct_answers(name: str, size: int) -> None:
     env = ArithmeticEnv(operations=(name,), digits=size, thinking=False, call_stack=False)
     observation, _ = env.reset(seed=0)
-    expert, terminated, reward = ExpertPolicy(thinking=False), False, 0.0
+    expert, terminated, reward = ExpertPolicy(env), False, 0.0
     while not terminated:
         observation, reward, terminated, _, _ = env.step(expert.predict(observation[None])[0])
     assert reward == 1.0

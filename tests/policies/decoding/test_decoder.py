@@ -10,9 +10,10 @@ import pytest
 import torch as th
 
 from o1nano.envs.core.call_stack import CallStacks, Outcome
+from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.core.grammar import Grammar
 from o1nano.envs.core.stacks import Limits
-from o1nano.envs.problems.expert import ExpertPolicy, demonstrate
+from o1nano.envs.problems.expert import demonstrate
 from o1nano.envs.problems.problem import read
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.policies.actor_critic import ReasoningPolicy
@@ -36,7 +37,7 @@ def assert_same(out: tuple[th.Tensor, th.Tensor], expected: tuple[th.Tensor, th.
 def play(network: ReasoningNetwork, steps: int, swap: bool = False, **changes: Any) -> list[str]:
     """Plays half of the environments with the expert and half at random, comparing at every step."""
     env = ArithmeticVectorEnv(6, autoreset_mode="SameStep", **{**SMALL_ENV, **changes})
-    decoder, expert = Decoder(network, 6, env.config.frame_length), ExpertPolicy(env.config.thinking)
+    decoder, expert = Decoder(network, 6, env.config.frame_length), ExpertPolicy(env)
     rng = np.random.default_rng(0)
     observations, _ = env.reset(seed=0)
     outcomes: list[str] = []
@@ -155,7 +156,7 @@ class Ledger:
 
 def expert_steps(text: str) -> list[tuple[npt.NDArray[np.uint8], int]]:
     """The observation and the depth before every step of the expert on a problem."""
-    stacks, expert = CallStacks(1, Limits(96, 8, 4096), Grammar()), ExpertPolicy()
+    stacks, expert = CallStacks(1, Limits(96, 8, 4096), Grammar()), ExpertPolicy(Grammar())
     stacks.pose([0], [read(text).prompt])
     steps, outcome = [], Outcome.RUNNING
     while outcome == Outcome.RUNNING:
@@ -206,7 +207,8 @@ def test_a_full_frame_and_an_empty_row_are_no_error() -> None:
 def test_the_step_that_a_gpu_captures_is_the_same(monkeypatch: pytest.MonkeyPatch, windows: tuple[int, ...]) -> None:
     monkeypatch.setattr(captured, "SPAN", 16)
     network = tiny_network(windows=windows)
-    env, expert = ArithmeticVectorEnv(6, autoreset_mode="SameStep", **SMALL_ENV), ExpertPolicy()
+    env = ArithmeticVectorEnv(6, autoreset_mode="SameStep", **SMALL_ENV)
+    expert = ExpertPolicy(env)
     usual, decoder = (Decoder(network, 6, env.config.frame_length, captured=fixed) for fixed in (False, True))
     observations, _ = env.reset(seed=0)
     for _ in range(120):

@@ -13,12 +13,13 @@ from o1nano.agents.evaluation.transcripts import in_call_order, transcript, tree
 from o1nano.envs.arithmetic import ArithmeticEnv
 from o1nano.envs.core.call_stack import CallStacks, Ended
 from o1nano.envs.core.episodes import EnvConfig
+from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.core.grammar import Grammar
 from o1nano.envs.core.stacks import Limits
 from o1nano.envs.core.usage import Usage
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import spell
-from o1nano.envs.problems.expert import ExpertPolicy, demonstrate
+from o1nano.envs.problems.expert import demonstrate
 from o1nano.envs.problems.problem import Level, Problem, draw, read, stream
 from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.search import engine
@@ -169,7 +170,7 @@ def test_a_problem_that_does_not_fit_is_refused() -> None:
 
 def ended_frames(text: str) -> list[Ended]:
     """The expert's frames in the order in which they end."""
-    stacks, expert = CallStacks(1, Limits(96, 8, 4096), Grammar()), ExpertPolicy()
+    stacks, expert = CallStacks(1, Limits(96, 8, 4096), Grammar()), ExpertPolicy(Grammar())
     stacks.trace = []
     stacks.pose([0], [read(text).prompt])
     while not stacks.step(expert.predict(stacks.observe()))[0]:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from o1nano.envs.core.call_stack import Outcome
 from o1nano.envs.core.episodes import EnvConfig
+from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.core.grammar import Grammar, State
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import DIVIDE, END_CALL, END_THINK, EOS, PLUS, PROBLEM, REMAINDER, THINK
-from o1nano.envs.problems.expert import ExpertPolicy
 from o1nano.envs.problems.problem import Problem, read
 from o1nano.policies.search.answers import Answer, explore, solve
 from o1nano.policies.search.branches import Attempt, Branch, Vote, commuted
@@ -59,7 +59,7 @@ def copied(frame: bytes) -> int:
 def scripted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bytes, int, float]]:
     """Replaces the decoder by the expert with a list of faults: (end of a frame, token, its probability)."""
     faults: list[tuple[bytes, int, float]] = []
-    expert = ExpertPolicy()
+    expert = ExpertPolicy(Grammar())
 
     def step(self: object, observations: np.ndarray) -> tuple[th.Tensor, th.Tensor]:
         log_probs = th.full((len(observations), len(Grammar().legal[0])), -th.inf)

@@ -48,7 +48,31 @@ def test_what_a_model_was_never_shown_is_known() -> None:
     asked = [read(text) for text in ("98+45", "-5+3", "gcd(48,36)", "make 24 from 4, 7, 8, 8", "gcd(4,6)")]
     assert solver().unlearned(asked) == ["expression", "gcd", "countdown"]
     cards = Solver(tiny_network(), replace(WIDE, operations=("game_of_24", "chain")))  # each is a kind of another
-    assert cards.unlearned(asked) == ["addition", "gcd"]
+    assert cards.unlearned(asked) == ["addition", "expression with negative numbers", "gcd"]
+
+
+@pytest.mark.parametrize(
+    ("operations", "text", "expected"),
+    [
+        (("expression",), "-5+3", ["expression with negative numbers"]),
+        (("expression",), "2*(5--3)-4", ["expression with negative numbers"]),
+        (("chain",), "5*-3", ["expression with negative numbers"]),
+        (("addition", "expression"), "007+5", []),
+        (("expression",), "(4-7)*3", []),
+        (("list_sum",), "total(4, -7)", ["list_sum with negative numbers"]),
+        (("list_sum",), "total(4, 7*3)", ["list_sum with calculations as arguments"]),
+        (("modular",), "(4*7) mod 3", []),
+        (("modular",), "(-4*7) mod 3", ["modular with negative numbers"]),
+        (("linear_equation",), "3x-4=-19", []),
+        (("ledger",), "balance(4, -3)", []),
+        (("recall",), "recall(1:4, 2:5) 1-2", []),
+    ],
+)
+def test_operands_that_a_model_was_never_shown_are_known(
+    operations: tuple[str, ...], text: str, expected: list[str]
+) -> None:
+    taught = Solver(tiny_network(), replace(WIDE, operations=operations))
+    assert taught.unlearned([read(text), read(text)]) == expected
 
 
 def test_the_expert_solves_through_the_interface(scripted: Faults) -> None:

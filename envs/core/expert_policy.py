@@ -1,0 +1,62 @@
+"""The expert as a policy: it plays the reference frames through the environment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from o1nano.envs.core.episodes import EnvConfig
+from o1nano.envs.core.grammar import Grammar
+from o1nano.envs.errors import ConfigurationError
+from o1nano.envs.language.vocab import EOS, EQUALS
+from o1nano.envs.problems.expert import demonstrate_prompt, flatten, write_frame
+
+
+class ExpertPolicy:
+    """Plays the reference frames: for each observation, the next token. It needs nothing but the observation.
+
+    Args:
+        env: The environment that it acts in, single or a vector, wrapped or not; or its ``Grammar``. It says whether
+            frames think and call.
+
+    Raises:
+        ConfigurationError: If it is neither.
+    """
+
+    def __init__(self, env: object) -> None:
+        grammar = env if isinstance(env, Grammar) else _config_of(env).grammar
+        self.thinking, self.call_stack = grammar.thinking, grammar.calls
+        self._frames: dict[bytes, list[int]] = {}
+
+    def predict(self, observations: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """Returns the next token for each row of ``[N, L]`` observations."""
+        rows = np.asarray(observations).astype(np.uint8)
+        return np.array([self._next(row.tobytes().rstrip(b"\0")) for row in rows], dtype=np.int64)
+
+    def _next(self, frame: bytes) -> int:
+        prompt = frame[: frame.index(EQUALS) + 1]
+        if prompt not in self._frames:
+            self._frames[prompt] = self._write(prompt)
+        expert_frame = self._frames[prompt]
+        # A frame that has ended is shown once more under NEXT_STEP; any token will do there.
+        return expert_frame[len(frame)] if len(frame) < len(expert_frame) else EOS
+
+    def _write(self, prompt: bytes) -> list[int]:
+        if self.thinking and not self.call_stack:
+            return flatten(demonstrate_prompt(prompt)).tokens
+        return write_frame(prompt, thinking=self.thinking).tokens
+
+
+def _config_of(env: object) -> EnvConfig:
+    """Returns the configuration of an environment, of whatever library's interface."""
+    inner: Any = getattr(env, "unwrapped", env)
+    try:
+        # Vectors of several environments are asked for the first one's.
+        config = inner.config if hasattr(inner, "config") else inner.get_attr("config")[0]
+    except AttributeError:
+        config = None
+    if not isinstance(config, EnvConfig):
+        raise ConfigurationError(f"environment {env!r:.80}; expected one of o1nano, or its grammar")
+    return config

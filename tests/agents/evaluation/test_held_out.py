@@ -1,0 +1,54 @@
+"""Held-out problems: different ones, the same for a seed, and as many as there are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import product
+
+import pytest
+
+from o1nano.agents.evaluation.held_out import Cell, held_out, levels, shortfall, wilson
+from o1nano.agents.evaluation.reports import comparison
+from o1nano.envs.core.levels import read_level
+from o1nano.envs.language.expression import Binary, canonical
+from o1nano.envs.language.vocab import DIVIDE, MINUS, PLUS, TIMES
+from o1nano.envs.problems import FAMILIES
+from o1nano.envs.problems.problem import split_of
+
+OPS = {"addition": PLUS, "subtraction": MINUS, "multiplication": TIMES, "division": DIVIDE}
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_no_cell_has_a_problem_twice(family: str) -> None:
+    problems = held_out([read_level(f"{family}/1"), read_level(f"{family}/2")], 30)
+    keys = Counter((problem.level, canonical(problem.expr)) for problem in problems)
+    assert set(keys.values()) == {1}
+    assert {split_of(problem.expr) for problem in problems} == {"test"}
+
+
+def test_where_there_are_fewer_all_are_asked() -> None:
+    for family, op in OPS.items():
+        every = (Binary(op, left, right) for left, right in product(range(10), repeat=2) if right or op != DIVIDE)
+        expected = {canonical(task) for task in every if split_of(task) == "test"}
+        for seed in (0, 1):
+            found = held_out([read_level(f"{family}/1")], 200, seed)
+            assert {canonical(problem.expr) for problem in found} == expected
+            assert len(found) == len(expected) < 15
+
+
+def test_the_same_seed_has_the_same_problems_and_more_have_the_fewer_first() -> None:
+    cells = levels(2, 1)
+    assert held_out(cells, 20, 3) == held_out(cells, 20, 3) != held_out(cells, 20, 4)
+    (cell,) = levels(2, 1)[1:2]
+    assert held_out([cell], 40, 3)[:20] == held_out([cell], 20, 3)
+
+
+def test_the_interval_and_the_tables_have_the_problems_that_were_measured() -> None:
+    one, two = Cell("addition/1", 13, 13, 13, 1.0, 1.0, 1.0), Cell("addition/2", 200, 200, 200, 1.0, 1.0, 1.0)
+    assert one.interval == wilson(13, 13) and one.interval[0] < 0.78
+    assert shortfall([one, two], 200) == (
+        "fewer than 200 different problems in the test split, all asked: addition/1 has 13"
+    )
+    assert shortfall([one, two], 13) == ""
+    rows = comparison([one, two], [one, two], {"average_before": 1.0, "average_after": 1.0}).splitlines()
+    assert [row.split()[1] for row in rows[1:3]] == ["13", "200"]
