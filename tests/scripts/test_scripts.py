@@ -104,7 +104,7 @@ def test_the_verifier_decides_where_several_answers_are_right(tmp_path: Path) ->
     path.write_text("\n".join(json.dumps({"problem": "make 24 from 4, 7, 8, 8", "answer": text}) for text in given))
     *right, wrong = read_problems(path, 48)
     assert wrong.problem is None and "the given answer '(7-8/8)*3' to 'make 24" in wrong.error
-    answers = [Answer(line.problem, "4*(7-8/8)", True, "answered", *[1] * 7) for line in right if line.problem]
+    answers = [Answer(line.problem, "4*(7-8/8)", True, "answered") for line in right if line.problem]
     assert [record["correct"] for record in records([*right, wrong], answers)["problems"]] == [True, True, False]
 
 
