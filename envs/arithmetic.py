@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
+from gymnasium.utils import seeding
 
+from o1nano.envs.core.actions import check_actions
 from o1nano.envs.core.call_stack import RUNNING
 from o1nano.envs.core.episodes import EnvConfig, Episodes
-from o1nano.envs.errors import ConfigurationError, RenderModeError
+from o1nano.envs.errors import ActionError, ConfigurationError, RenderModeError
 from o1nano.envs.language.vocab import VOCAB_SIZE
-from o1nano.envs.render import Window, draw_picture, draw_stack
+from o1nano.envs.render import Window, draw
 
 OBSERVATION_DTYPES = ("float32", "uint8", "int16", "int64")
 
@@ -38,7 +41,8 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
 
     ## Action Space
     ``Discrete(101)``: the next token (``o1nano.envs.language.vocab.TOKENS``). ``action_masks()`` tells which tokens
-    are legal; an illegal one ends the episode.
+    are legal; an illegal one ends the episode. All are legal where none counts: before the first reset, and after the
+    end.
 
     ## Observation Space
     ``Box(0, 100, (frame_length,))``: the token ids of the top frame, padded with 0. ``float32`` by default, because
@@ -54,9 +58,19 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
 
     ## Episode End
     Terminates when the root answers, on an illegal token, when a frame is full, too deep or calls itself, and when
-    ``max_tokens`` are spent (``info["outcome"]`` says which). It truncates only under a ``TimeLimit``. The terminal
-    ``info`` has ``is_success``, the problem, both answers, and the usage: tokens by channel, subtasks, depth, longest
-    context, revisions.
+    ``max_tokens`` are spent. It truncates only under a ``TimeLimit``.
+
+    ## Info
+    The same keys after every reset and every step:
+
+    * ``is_success``: True on the step that returns the exact visible answer, False on every other.
+    * ``outcome``: how the episode ended: ``"answered"``, ``"illegal_token"``, ``"frame_full"``, ``"too_deep"``,
+      ``"self_call"`` or ``"out_of_tokens"``. As long as the environment has not ended it, ``"truncated"``: that is what
+      an episode says that a ``TimeLimit`` cuts, of which the environment never hears.
+    * ``problem`` and ``level``: what is asked; the level is ``"posed"`` for a given problem.
+    * ``expected`` and ``answer``: the right answer and the visible one; empty before the end.
+    * ``reasoning_tokens``, ``completion_tokens``, ``subtask_tokens``, ``subtasks``, ``revisions``, ``depth``,
+      ``longest_context``: the usage up to now.
 
     ## Arguments
     * ``render_mode``: ``"ansi"`` (text), ``"human"`` (live in the terminal) or ``"rgb_array"`` (a picture, for
@@ -82,7 +96,7 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
     def __init__(self, render_mode: str | None = None, obs_dtype: str = "float32", **config: Any) -> None:
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise RenderModeError(f"render_mode={render_mode!r}; accepted: None, 'ansi', 'human', 'rgb_array'")
-        self.config = EnvConfig(**config)
+        self.config = EnvConfig.of(type(self), config)
         self.episodes = Episodes(1, self.config)
         self.render_mode = render_mode
         self._window = Window()
@@ -92,31 +106,63 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[npt.NDArray[Any], dict[str, Any]]:
-        """Poses a new problem; see the class for ``options``."""
+        """Poses a new problem. If it raises, nothing has changed.
+
+        Args:
+            seed: Begins a new random stream; None continues the current one.
+            options: See the class, "Starting State".
+
+        Returns:
+            The first observation, and the info: see the class.
+
+        Raises:
+            ConfigurationError: If an option is not one of these, or the problem is too long for the frame.
+            ProblemError: If the text is not a problem, or cannot be posed here.
+        """
+        # A copy draws, so that a refused reset leaves the generator as it was.
+        generator = deepcopy(self.np_random) if seed is None else seeding.np_random(seed)[0]
+        problems = self.episodes.choose([generator], options)
+
         super().reset(seed=seed)
-        info = self.episodes.start([0], [self.np_random], options)
+        self.np_random.bit_generator.state = generator.bit_generator.state
+        self.episodes.begin([0], problems)
         self._show()
-        return self._observe(), _only(info)
+        return self._observe(), self._info()
 
     def step(self, action: np.int64) -> tuple[npt.NDArray[Any], float, bool, bool, dict[str, Any]]:
-        """Emits one token."""
-        reward, outcome = self.episodes.step(np.array([action]))
+        """Emits one token. After the end of an episode nothing happens: the last step is returned with reward 0.
+
+        Args:
+            action: A token id.
+
+        Returns:
+            The observation, the reward, whether the episode has terminated, False, and the info: see the class.
+
+        Raises:
+            ActionError: If the action is not a token id, or before the first reset.
+        """
+        token = check_actions(action, (), VOCAB_SIZE)
+        episodes = self.episodes
+        if episodes.over[0]:
+            if episodes.problems[0] is None:
+                raise ActionError("a step before the first reset; expected reset() first")
+            return self._observe(), 0.0, True, False, self._info()
+
+        reward, outcome = episodes.step(token[np.newaxis])
         terminated = bool(outcome[0] != RUNNING)
-        info = _only(self.episodes.finish([0], outcome)) if terminated else {}
+        if terminated:
+            episodes.finish([0], outcome)
         self._show()
-        return self._observe(), float(reward[0]), terminated, False, info
+        return self._observe(), float(reward[0]), terminated, False, self._info()
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
-        """Returns ``[V]``: which tokens are legal next."""
-        mask: npt.NDArray[np.bool_] = self.episodes.stacks.masks()[0]
+        """Returns ``[V]``: which tokens are legal next; all of them before the first reset and after the end."""
+        mask: npt.NDArray[np.bool_] = self.episodes.masks()[0]
         return mask
 
     def render(self) -> Any:
         """Returns the stack of frames: text in ``ansi`` mode, ``[H, W, 3]`` pixels in ``rgb_array`` mode."""
-        frames = self.episodes.stacks.open_frames(0)
-        if self.render_mode == "ansi":
-            return draw_stack(frames)
-        return draw_picture(frames) if self.render_mode == "rgb_array" else None
+        return draw(self.episodes.stacks.open_frames(0), self.render_mode)
 
     def close(self) -> None:
         """Ends the live display of ``human`` mode."""
@@ -130,6 +176,7 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
         observation: npt.NDArray[Any] = self.episodes.stacks.observe()[0].astype(self.observation_space.dtype)
         return observation
 
-
-def _only(columns: dict[str, list[Any]]) -> dict[str, Any]:
-    return {name: column[0] for name, column in columns.items()}
+    def _info(self) -> dict[str, Any]:
+        """Returns what the episode says of itself, as plain Python values."""
+        columns = self.episodes.columns()
+        return {name: column.item(0) for name, column in columns.items()}

@@ -21,7 +21,8 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
-from o1nano.envs.errors import ActionError, ConfigurationError
+from o1nano.envs.core.actions import check_actions
+from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import ID, PAD, TOKENS
 
 Array = npt.NDArray[Any]
@@ -65,6 +66,18 @@ class Alphabet:
         out: Array = hot.reshape(*tokens.shape[:-1], -1).astype(self.observation_space.dtype)
         return out
 
+    def tokens_of(self, actions: Any, shape: tuple[int, ...]) -> Any:
+        """Returns the token ids of actions.
+
+        Args:
+            actions: One action, or one for each environment.
+            shape: ``()`` for one environment, ``(N,)`` for a vector of N.
+
+        Raises:
+            ActionError: If they are not actions of this alphabet.
+        """
+        return self.action_ids[check_actions(actions, shape, len(self.action_ids))]
+
 
 class OneHotWrapper(gym.Wrapper[Array, np.int64, Array, np.int64], RecordConstructorArgs):
     """Gives ``[T * K]`` indicators instead of ``[T]`` token ids; see ``Alphabet`` for the arguments."""
@@ -85,9 +98,8 @@ class OneHotWrapper(gym.Wrapper[Array, np.int64, Array, np.int64], RecordConstru
 
     def step(self, action: np.int64) -> tuple[Array, Any, bool, bool, dict[str, Any]]:
         """Emits one token."""
-        if not 0 <= action < len(self.alphabet.action_ids):
-            raise ActionError(f"action {action}; accepted: 0 to {len(self.alphabet.action_ids) - 1}")
-        observation, reward, terminated, truncated, info = self.env.step(self.alphabet.action_ids[action])
+        token = self.alphabet.tokens_of(action, ())
+        observation, reward, terminated, truncated, info = self.env.step(token)
         return self.alphabet.one_hot(observation), reward, terminated, truncated, info
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
@@ -120,7 +132,9 @@ class VectorOneHotWrapper(VectorWrapper):
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         """Steps every environment."""
-        observations, rewards, terminated, truncated, infos = self.env.step(self.alphabet.action_ids[actions])
+        observations, rewards, terminated, truncated, infos = self.env.step(
+            self.alphabet.tokens_of(actions, (self.num_envs,))
+        )
         if "final_obs" in infos:
             final = np.empty(self.num_envs, dtype=object)
             for index in np.flatnonzero(infos["_final_obs"]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -99,6 +99,13 @@ def draw_picture(frames: Sequence[Iterable[int]]) -> npt.NDArray[np.uint8]:
             pen.text((x, MARGIN + row * LINE), text, fill=COLOURS[kind], font=font)
             x += measure(text)
     return np.asarray(image)
+
+
+def draw(frames: Sequence[Iterable[int]], mode: str | None) -> Any:
+    """Returns a stack of frames: text in ``ansi`` mode, pixels in ``rgb_array`` mode, nothing in others."""
+    if mode == "ansi":
+        return draw_stack(frames)
+    return draw_picture(frames) if mode == "rgb_array" else None
 
 
 class Window:

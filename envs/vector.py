@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,14 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from o1nano.envs.arithmetic import observation_space
+from o1nano.envs.arithmetic import ArithmeticEnv, observation_space
+from o1nano.envs.core.actions import check_actions
 from o1nano.envs.core.call_stack import RUNNING
-from o1nano.envs.core.episodes import EnvConfig, Episodes
+from o1nano.envs.core.episodes import EnvConfig, Episodes, check_whole
 from o1nano.envs.core.stacks import Ints
-from o1nano.envs.errors import ConfigurationError
+from o1nano.envs.errors import ActionError, ConfigurationError, RenderModeError
 from o1nano.envs.language.vocab import VOCAB_SIZE
+from o1nano.envs.render import draw
 
 Array = npt.NDArray[Any]
 
@@ -27,16 +30,29 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
 
     Args:
         num_envs: N.
-        max_episode_steps: Truncates after so many steps; None never does.
-        autoreset_mode: ``AutoresetMode.SAME_STEP`` or ``NEXT_STEP``.
+        max_episode_steps: Truncates after so many steps; None and -1 never do.
+        autoreset_mode: ``"NextStep"``, ``"SameStep"`` or ``"Disabled"``, or the ``AutoresetMode``. With ``"Disabled"``,
+            episodes that have ended are reset by ``reset(options={"reset_mask": mask})`` before the next step.
         obs_dtype: As in ``ArithmeticEnv``.
+        render_mode: None, ``"ansi"`` or ``"rgb_array"``, as in ``ArithmeticEnv``.
         group_size: Every problem that is drawn is posed to so many environments, one after the other as their episodes
             begin, whichever they are: attempts that can be compared. It is drawn by the first of them, so that the
             problems of one environment no longer depend on its own seed alone. An explicit reset begins a new group.
         **config: Fields of ``EnvConfig``.
+
+    Attributes:
+        autoreset_mode: The ``AutoresetMode``.
+        generators: The random generator of each environment.
+
+    Raises:
+        ConfigurationError: If there is no such argument, or a value makes no sense.
     """
 
-    metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}
+    metadata: dict[str, Any] = {
+        "render_modes": ["ansi", "rgb_array"],
+        "render_fps": ArithmeticEnv.metadata["render_fps"],
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+    }
 
     def __init__(
         self,
@@ -44,67 +60,184 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
         max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         obs_dtype: str = "float32",
+        render_mode: str | None = None,
         group_size: int = 1,
         **config: Any,
     ) -> None:
-        if num_envs < 1:
-            raise ConfigurationError(f"num_envs={num_envs!r}; accepted: at least 1")
-        if group_size < 1:
-            raise ConfigurationError(f"group_size={group_size!r}; accepted: at least 1")
-        modes = (AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP)
-        if autoreset_mode not in (*modes, *(mode.value for mode in modes)):
-            raise ConfigurationError(f"autoreset_mode={autoreset_mode!r}; accepted: 'SameStep', 'NextStep'")
-        mode = AutoresetMode(autoreset_mode)
-        self.metadata = {**self.metadata, "autoreset_mode": mode}
-        self.num_envs, self.max_episode_steps, self._same_step = num_envs, max_episode_steps, mode.name == "SAME_STEP"
-        self.config = EnvConfig(**config)
-        self.episodes = Episodes(num_envs, self.config, group_size)
+        self.num_envs = check_whole("num_envs", num_envs, 1)
+        if max_episode_steps in (None, -1):
+            self.max_episode_steps = None
+        else:
+            self.max_episode_steps = check_whole("max_episode_steps", max_episode_steps, 1)
+        self.autoreset_mode = _read_mode(autoreset_mode)
+        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise RenderModeError(f"render_mode={render_mode!r}; expected None, 'ansi' or 'rgb_array'")
+        self.render_mode = render_mode
+
+        self.config = EnvConfig.of(type(self), config)
+        self.episodes = Episodes(num_envs, self.config, check_whole("group_size", group_size, 1))
         self.single_observation_space = observation_space(self.config, obs_dtype)
         self.single_action_space = spaces.Discrete(VOCAB_SIZE)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self.generators: list[np.random.Generator] = [seeding.np_random()[0] for _ in range(num_envs)]
+
+        seeded = [seeding.np_random() for _ in range(num_envs)]
+        self.generators: list[np.random.Generator] = [generator for generator, _ in seeded]
+        self._seeds = [seed for _, seed in seeded]
         self._steps = np.zeros(num_envs, dtype=np.int64)
-        self._ended = np.zeros(num_envs, dtype=bool)
+        self._masks: dict[str, Array] = {}  # of infos that every environment has
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Array, dict[str, Any]]:
-        """Poses new problems. A seed s gives environment i the generator of seed s + i, as Gymnasium's vectors do."""
-        seeds = [int(seed) + i for i in range(self.num_envs)] if isinstance(seed, (int, np.integer)) else seed
-        if seeds is None:
-            seeds = [None] * self.num_envs
-        if len(seeds) != self.num_envs:
-            raise ConfigurationError(f"{len(seeds)} seeds; accepted: one for each of {self.num_envs} environments")
-        super().reset(seed=seeds[0])
+        """Poses new problems. If it raises, nothing has changed.
+
+        Args:
+            seed: A seed s gives environment i the generator of seed s + i, as Gymnasium's vectors do; a sequence has
+                one seed for each. None continues the current random streams.
+            options: ``"reset_mask"``: ``[N]`` booleans: which environments are reset, by default all; and those of
+                ``ArithmeticEnv``.
+
+        Returns:
+            The observations, and the infos of those that were reset.
+
+        Raises:
+            ConfigurationError: If an option is not one of these, or a problem is too long for the frame.
+            ProblemError: If the text is not a problem, or cannot be posed here.
+        """
+        seeds = self._read_seeds(seed)
         options = dict(options or {})
-        mask = np.asarray(options.pop("reset_mask", np.ones(self.num_envs, dtype=bool)))
-        if mask.shape != (self.num_envs,) or mask.dtype != bool:
-            raise ConfigurationError(f"reset_mask={mask}; accepted: {self.num_envs} truth values")
-        for i in np.flatnonzero(mask).tolist():
-            own = seeds[i]
+        rows = self._read_mask(options.pop("reset_mask", np.ones(self.num_envs, dtype=bool)))
+
+        # Copies draw, so that a refused reset leaves the generators as they were.
+        generators: list[np.random.Generator] = []
+        for row in rows.tolist():
+            own = seeds[row]
+            generators.append(deepcopy(self.generators[row]) if own is None else seeding.np_random(own)[0])
+        problems = self.episodes.choose(generators, options, new_group=True)
+
+        for row, generator in zip(rows.tolist(), generators, strict=True):
+            own = seeds[row]
+            self.generators[row] = generator
             if own is not None:
-                self.generators[i] = seeding.np_random(own)[0]
-        self.episodes.part()
-        infos = self._start({}, np.flatnonzero(mask), options)
-        return self._observe(), infos
+                self._seeds[row] = own
+        self.episodes.begin(rows, problems)
+        self._steps[rows] = 0
+        if len(rows) == self.num_envs:
+            return self._observe(), self._infos()
+        return self._observe(), self._infos_of(rows)
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
-        """Emits one token in every environment."""
-        resting = np.flatnonzero(self._ended)  # NEXT_STEP: for these, this step is the reset
-        reward, outcome = self.episodes.step(np.asarray(actions))
-        reward[resting], outcome[resting] = 0.0, RUNNING
+        """Emits one token in every environment.
+
+        Args:
+            actions: ``[N]`` token ids.
+
+        Returns:
+            ``[N, L]`` observations, ``[N]`` rewards, terminations and truncations, and the infos: the keys of
+            ``ArithmeticEnv`` at every step, ``[N]`` each. With ``"SameStep"``, those of the episodes that have ended
+            are in ``infos["final_info"]``, their last observations in ``infos["final_obs"]``.
+
+        Raises:
+            ActionError: If an action is not a token id, if an environment was never reset, or if one has ended and
+                waits for its reset.
+        """
+        actions = check_actions(actions, (self.num_envs,), VOCAB_SIZE)
+        episodes = self.episodes
+        resting = episodes.over.nonzero()[0]
+        if len(resting):
+            self._rest(resting)
+
+        reward, outcome = episodes.step(actions)
         self._steps += 1
-        infos = self._start({}, resting)
+        if len(resting):
+            # NEXT_STEP: for these, this step is the reset.
+            reward[resting] = 0.0
+            outcome[resting] = RUNNING
+            self._start(resting)
+
         terminated = outcome != RUNNING
-        truncated = np.zeros_like(terminated)
-        if self.max_episode_steps is not None:
+        if self.max_episode_steps is None:
+            truncated = np.zeros(self.num_envs, dtype=bool)
+        else:
             truncated = ~terminated & (self._steps >= self.max_episode_steps)
-        observations = self._observe()
         ended = (terminated | truncated).nonzero()[0]
         if len(ended):
-            infos = self._end(ended, outcome, observations, infos)
-        return observations, reward, terminated, truncated, infos
+            episodes.finish(ended, outcome[ended])
+        finals: dict[str, Any] = {}
+        if len(ended) and self.autoreset_mode == AutoresetMode.SAME_STEP:
+            finals = self._finals(ended)
+            self._start(ended)
+        return self._observe(), reward, terminated, truncated, {**self._infos(), **finals}
+
+    def render(self) -> tuple[Any, ...]:
+        """Returns what ``ArithmeticEnv.render`` returns, for each environment."""
+        stacks = self.episodes.stacks
+        return tuple(draw(stacks.open_frames(row), self.render_mode) for row in range(self.num_envs))
+
+    def action_masks(self) -> npt.NDArray[np.bool_]:
+        """Returns ``[N, V]``: which tokens are legal next; all of them where the next step is a reset."""
+        return self.episodes.masks()
+
+    @property  # type: ignore[misc]
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
+        """The generator of each environment."""
+        return tuple(self.generators)
+
+    @property
+    def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
+        """The seed that each environment was given last."""
+        return tuple(self._seeds)
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """Calls a method once for all environments; an attribute is returned, as Gymnasium's vectors do.
+
+        Args:
+            name: A method such as ``"action_masks"`` or ``"render"``, or an attribute.
+            *args: Its arguments.
+            **kwargs: Its keyword arguments.
+
+        Returns:
+            One result for each environment: a row of a result that has N of them, else N times the same.
+        """
+        found = getattr(self, name)
+        if not callable(found):
+            return self.get_attr(name)
+        result = found(*args, **kwargs)
+        if isinstance(result, (tuple, list, np.ndarray)) and len(result) == self.num_envs:
+            return tuple(result)
+        return (result,) * self.num_envs
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """Returns an attribute of each environment.
+
+        Args:
+            name: The attribute. Spaces are those of one environment.
+        """
+        if name in ("np_random", "np_random_seed"):
+            return tuple(getattr(self, name))
+        if name in ("action_space", "observation_space"):
+            name = f"single_{name}"
+        return (getattr(self, name),) * self.num_envs
+
+    def set_attr(self, name: str, values: Any) -> None:
+        """Sets an attribute, which all environments share.
+
+        Args:
+            name: The attribute.
+            values: Its value, or a list or tuple with the same one for each environment.
+
+        Raises:
+            ConfigurationError: If there are not N values, or they differ.
+        """
+        if not isinstance(values, (list, tuple)):
+            values = [values] * self.num_envs
+        if len(values) != self.num_envs:
+            raise ConfigurationError(f"{len(values)} values of {name}; expected one for each of {self.num_envs}")
+        if any(value is not values[0] and value != values[0] for value in values):
+            raise ConfigurationError(f"{name}={values}; expected the same for every environment, which share it")
+        setattr(self, name, values[0])
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the running episodes and the random states as plain containers and arrays."""
@@ -112,7 +245,6 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
             "episodes": self.episodes.state_dict(),
             "generators": [generator.bit_generator.state for generator in self.generators],
             "steps": self._steps.copy(),
-            "ended": self._ended.copy(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -120,61 +252,82 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
         self.episodes.load_state_dict(state["episodes"])
         for generator, saved in zip(self.generators, state["generators"], strict=True):
             generator.bit_generator.state = saved
-        self._steps[...], self._ended[...] = state["steps"], state["ended"]
+        self._steps[...] = state["steps"]
 
-    def action_masks(self) -> npt.NDArray[np.bool_]:
-        """Returns ``[N, V]``: which tokens are legal next; all of them where the next step is a reset."""
-        masks = self.episodes.stacks.masks()
-        masks[self._ended] = True
-        return masks
+    def _read_seeds(self, seed: int | Sequence[int | None] | None) -> Sequence[int | None]:
+        """Returns the seed of each environment."""
+        if seed is None:
+            return [None] * self.num_envs
+        if isinstance(seed, (int, np.integer)):
+            return [int(seed) + row for row in range(self.num_envs)]
+        if len(seed) != self.num_envs:
+            raise ConfigurationError(f"{len(seed)} seeds; expected one for each of {self.num_envs} environments")
+        return seed
 
-    def _end(self, ended: Ints, outcome: Array, observations: Array, infos: dict[str, Any]) -> dict[str, Any]:
-        """Reports episodes; under SAME_STEP also begins the next ones, whose first observations take their rows.
+    def _read_mask(self, given: Any) -> Ints:
+        """Returns which environments a reset is for."""
+        mask = np.asarray(given)
+        if mask.shape != (self.num_envs,) or mask.dtype != bool or not mask.any():
+            raise ConfigurationError(
+                f"reset_mask={given}; expected {self.num_envs} booleans, at least one of them True"
+            )
+        return mask.nonzero()[0]
 
-        A truncated episode has no terminal info, as a single one under a ``TimeLimit`` has none.
-        """
-        stacks = self.episodes.stacks
-        finished = ended[outcome[ended] != RUNNING]
-        finals = self.episodes.finish(finished, outcome[finished]) if len(finished) else {}
-        if not self._same_step:
-            self._ended[ended] = True
-            stacks.park(ended)
-            return self._gather(infos, finished, finals)
-        self._gather(infos, ended, {"final_obs": list(observations[ended])})
-        infos["final_info"], infos["_final_info"] = self._gather({}, finished, finals), infos["_final_obs"].copy()
-        self._start(infos, ended)
-        observations[ended] = stacks.tokens[stacks.top[ended]]
-        return infos
+    def _rest(self, rows: Ints) -> None:
+        """Has episodes that are over ignore the next action, if there is an automatic reset to wait for."""
+        unposed = [row for row in rows.tolist() if self.episodes.problems[row] is None]
+        if unposed:
+            raise ActionError(f"a step before the first reset of environment {unposed[0]}; expected reset() first")
+        if self.autoreset_mode == AutoresetMode.DISABLED:
+            raise ActionError(f"the episode of environment {rows[0]} has ended; expected a reset_mask with it first")
+        self.episodes.stacks.park(rows)
 
-    def _start(self, infos: dict[str, Any], rows: Ints, options: dict[str, Any] | None = None) -> dict[str, Any]:
-        if not len(rows):
-            return infos
-        self._steps[rows], self._ended[rows] = 0, False
-        generators = [self.generators[row] for row in rows.tolist()]
-        return self._gather(infos, rows, self.episodes.start(rows, generators, options))
+    def _start(self, rows: Ints) -> None:
+        """Begins the next episodes of some environments."""
+        self.episodes.start(rows, [self.generators[row] for row in rows.tolist()])
+        self._steps[rows] = 0
 
-    def _gather(self, infos: dict[str, Any], rows: Ints, columns: dict[str, list[Any]]) -> dict[str, Any]:
-        """Adds the infos of some environments, which are columns.
+    def _infos(self) -> dict[str, Any]:
+        """Returns the infos of all environments.
 
         ``VectorEnv._add_info`` adds one environment after the other and took most of the time of a step.
         """
+        columns = self.episodes.columns()
+        if len(self._masks) != len(columns):  # a term of the reward was added
+            everywhere = np.ones(self.num_envs, dtype=bool)
+            everywhere.flags.writeable = False  # shared by all keys of all steps
+            self._masks = {f"_{key}": everywhere for key in columns}
+        return {**columns, **self._masks}
+
+    def _infos_of(self, rows: Ints) -> dict[str, Any]:
+        """Returns the infos of some environments; those of others are 0, False and None."""
         mask = np.zeros(self.num_envs, dtype=bool)
         mask[rows] = True
-        places = rows.tolist()
-        for key, column in columns.items():
-            if key not in infos:
-                kind = type(column[0])
-                plain = kind in (int, float, bool)
-                infos[key] = np.zeros(self.num_envs, kind) if plain else np.empty(self.num_envs, object)  # of None
-                infos[f"_{key}"] = np.zeros(self.num_envs, dtype=bool)
-            infos[f"_{key}"] |= mask
-            array = infos[key]
-            if array.dtype == object:
-                for place, value in zip(places, column, strict=True):
-                    array[place] = value
-            else:
-                array[rows] = column
+        infos: dict[str, Any] = {}
+        for key, column in self.episodes.columns().items():
+            infos[key] = np.empty(self.num_envs, object) if column.dtype == object else np.zeros_like(column)
+            infos[key][rows] = column[rows]
+            infos[f"_{key}"] = mask
         return infos
+
+    def _finals(self, ended: Ints) -> dict[str, Any]:
+        """Returns what SAME_STEP says of the episodes that have ended."""
+        stacks = self.episodes.stacks
+        last = np.empty(self.num_envs, dtype=object)
+        for row in ended.tolist():
+            last[row] = stacks.tokens[stacks.top[row]].astype(self.single_observation_space.dtype)
+        final = self._infos_of(ended)
+        mask = final["_is_success"]
+        return {"final_obs": last, "_final_obs": mask, "final_info": final, "_final_info": mask.copy()}
 
     def _observe(self) -> Array:
         return self.episodes.stacks.observe().astype(self.single_observation_space.dtype, copy=False)
+
+
+def _read_mode(value: AutoresetMode | str) -> AutoresetMode:
+    """Returns an autoreset mode from itself or its value."""
+    for mode in AutoresetMode:
+        if value in (mode, mode.value):
+            return mode
+    expected = ", ".join(repr(mode.value) for mode in AutoresetMode)
+    raise ConfigurationError(f"autoreset_mode={value!r}; expected one of {expected}")

@@ -93,7 +93,7 @@ class VectorCurriculumWrapper(_UnderCurriculum, VectorWrapper):
 class RewardWrapper(_OnEpisodes, gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Pays one more term beside the true reward: ``RewardWrapper(env, "digits", weight=0.2)``.
 
-    The terminal ``info`` then has ``reward/<name>``, what each term has paid over the episode, ``reward/true``, and
+    ``info`` then has ``reward/<name>``, what each term has paid over the episode so far, ``reward/true``, and
     ``reward/total``, beside ``is_success``. Wrap again to add another term.
 
     Args:

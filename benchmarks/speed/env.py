@@ -26,7 +26,7 @@ from benchmarks.speed.measuring import positive
 from o1nano.agents.learning.vec_env import GymnasiumVecEnv
 from o1nano.agents.run.cli import guarded
 from o1nano.envs.core.expert_policy import ExpertPolicy
-from o1nano.envs.problems.problem import Problem
+from o1nano.envs.problems.problem import Level, Problem
 from o1nano.envs.vector import ArithmeticVectorEnv
 
 ID = "o1nano/Arithmetic-v0"
@@ -137,11 +137,11 @@ def parts(dtype: str, repeats: int, num_envs: int = 1024) -> None:
     tape = record(num_envs, 300, "SameStep")
     env = ArithmeticVectorEnv(num_envs, autoreset_mode="SameStep", obs_dtype=dtype)
     episodes = env.episodes
-    stacks, draw = episodes.stacks, episodes._next
+    stacks, draw = episodes.stacks, episodes._draw
     drawn: list[Problem] = []
 
-    def keep(rng: np.random.Generator) -> Problem:
-        drawn.append(draw(rng))
+    def keep(level: Level, rng: np.random.Generator) -> Problem:
+        drawn.append(draw(level, rng))
         return drawn[-1]
 
     def whole(actions: npt.NDArray[np.int64]) -> float:
@@ -155,11 +155,13 @@ def parts(dtype: str, repeats: int, num_envs: int = 1024) -> None:
         stacks.observe()
         spent = time.process_time() - start
         if len(ended):
-            episodes.pose(ended, [episodes._next(env.generators[0]) for _ in ended])
+            episodes.start(ended, [env.generators[0]] * len(ended))
         return spent
 
-    def play(step: Callable[[npt.NDArray[np.int64]], float], source: Callable[[np.random.Generator], Problem]) -> float:
-        episodes._next = source  # type: ignore[method-assign]
+    def play(
+        step: Callable[[npt.NDArray[np.int64]], float], source: Callable[[Level, np.random.Generator], Problem]
+    ) -> float:
+        episodes._draw = source  # type: ignore[method-assign]
         env.reset(seed=0)
         return 1e6 * sum(map(step, tape)) / len(tape)
 
@@ -173,7 +175,7 @@ def parts(dtype: str, repeats: int, num_envs: int = 1024) -> None:
     for _ in range(repeats):
         for name, (step, prepared) in kinds.items():
             problems = iter(drawn)
-            found[name].append(play(step, (lambda _, left=problems: next(left)) if prepared else draw))
+            found[name].append(play(step, (lambda *_, left=problems: next(left)) if prepared else draw))
     for name, spent in found.items():
         median = statistics.median(spent)
         print(f"{name:28}{median:8.0f} microseconds of CPU a step{1e6 * num_envs / median:14,.0f} steps a CPU second")

@@ -2,31 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
-from typing import Any
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from o1nano.envs.core.call_stack import ANSWERED, CallStacks, Outcome
+from o1nano.envs.core.call_stack import ANSWERED, RUNNING, CallStacks, Outcome
 from o1nano.envs.core.grammar import Grammar
 from o1nano.envs.core.levels import LevelSource, UniformLevels, read_level, sizes
 from o1nano.envs.core.rewards import RewardSum, Transition
 from o1nano.envs.core.stacks import Ints, Limits
-from o1nano.envs.errors import ActionError, ConfigurationError, ProblemError
+from o1nano.envs.errors import ConfigurationError, ProblemError
 from o1nano.envs.language.expression import Function
-from o1nano.envs.language.vocab import VOCAB_SIZE, answer_text
+from o1nano.envs.language.vocab import answer_text
 from o1nano.envs.problems import FAMILIES, FOUR_OPERATIONS
 from o1nano.envs.problems.family import FunctionFamily
 from o1nano.envs.problems.problem import Level, Phrasing, Problem, Split, check_choice, check_family, draw, posed, read
 
-_ENDS = [outcome.name.lower() for outcome in Outcome]
+# Until the environment ends an episode, only a time limit can, which may be a wrapper that the environment never hears
+# of: an episode that is cut then already says so.
+UNFINISHED = "truncated"
+_ENDS = [UNFINISHED if outcome == Outcome.RUNNING else outcome.name.lower() for outcome in Outcome]
 MOST_DIGITS = 1000  # keeps numbers below Python's limit for converting text
+
+
+def _families(operations: Any) -> tuple[str, ...]:
+    """Returns families in an order that does not depend on the process: that of a set does."""
+    if isinstance(operations, str) or not isinstance(operations, Iterable):
+        raise ConfigurationError(f"operations={operations!r}; expected a list of families, such as ('addition',)")
+    names = tuple(operations)
+    if not names:
+        raise ConfigurationError(f"operations={operations!r}; expected at least one family")
+    for name in names:
+        if not isinstance(name, str):
+            raise ConfigurationError(f"operation {name!r}; expected the name of a family, such as 'addition'")
+        check_family(name)
+    return tuple(sorted(names)) if isinstance(operations, (set, frozenset)) else names
 
 
 def _is_whole(value: Any, least: int) -> bool:
     return isinstance(value, (int, np.integer)) and int(value) >= least
+
+
+def check_whole(name: str, value: Any, least: int) -> int:
+    """Returns an integer argument.
+
+    Args:
+        name: The argument, for the error.
+        value: What was given.
+        least: The smallest value that is accepted.
+
+    Raises:
+        ConfigurationError: If it is not an integer, or less.
+    """
+    if not _is_whole(value, least):
+        raise ConfigurationError(f"{name}={value!r}; expected an integer of at least {least}")
+    return int(value)
 
 
 @dataclass(frozen=True)
@@ -34,7 +68,8 @@ class EnvConfig:
     """Keyword arguments of the environments.
 
     Attributes:
-        operations: Families of problems, drawn uniformly.
+        operations: Families of problems, drawn uniformly. A set is sorted, so that the same seed poses the same
+            problems in every process.
         digits: One size, or the smallest and the largest; a size is the number of digits of the longer operand.
         other_digits: Digits of the second operand (for expressions and lists: how many there are); None draws them.
             Long problems: the length of the frame that they fill; None: ``frame_length``.
@@ -59,26 +94,41 @@ class EnvConfig:
     split: Split = "train"
 
     def __post_init__(self) -> None:
-        if isinstance(self.operations, str) or not self.operations:
-            raise ConfigurationError(f"operations={self.operations!r}; accepted: a non-empty list of families")
-        for name in self.operations:
-            check_family(name)
+        object.__setattr__(self, "operations", _families(self.operations))
         pair = self.digits if isinstance(self.digits, Sequence) else (self.digits, self.digits)
         if len(pair) != 2 or not (_is_whole(pair[0], 1) and _is_whole(pair[1], pair[0]) and pair[1] <= MOST_DIGITS):
             raise ConfigurationError(
                 f"digits={self.digits!r}; accepted: an integer, or (low, high) with 1 <= low <= high <= {MOST_DIGITS}"
             )
-        if self.other_digits is not None and not _is_whole(self.other_digits, 1):
-            raise ConfigurationError(f"other_digits={self.other_digits!r}; accepted: None or an integer of at least 1")
+        if self.other_digits is not None:
+            check_whole("other_digits", self.other_digits, 1)
         for name, least in (("frame_length", 8), ("depth", 1), ("max_tokens", 1)):
-            if not _is_whole(getattr(self, name), least):
-                raise ConfigurationError(f"{name}={getattr(self, name)!r}; accepted: an integer of at least {least}")
+            check_whole(name, getattr(self, name), least)
         check_choice("phrasing", self.phrasing, Phrasing)
         check_choice("split", self.split, Split)
         if self.call_stack and not self.thinking:
             raise ConfigurationError(
                 "call_stack=True with thinking=False; accepted: calls only where there is thinking"
             )
+
+    @classmethod
+    def of(cls, env: type, arguments: Mapping[str, Any]) -> EnvConfig:
+        """Returns the configuration that keyword arguments of an environment make.
+
+        Args:
+            env: The class of the environment, whose own arguments an error names as well.
+            arguments: The keyword arguments that are not the environment's own.
+
+        Raises:
+            ConfigurationError: If there is no such argument, or a value makes no sense.
+        """
+        names = [field.name for field in fields(cls)]
+        for name in arguments:
+            if name not in names:
+                parameters = list(inspect.signature(env).parameters.values())
+                own = [parameter.name for parameter in parameters if parameter.kind != parameter.VAR_KEYWORD]
+                raise ConfigurationError(f"keyword argument {name!r}; expected one of {', '.join([*own, *names])}")
+        return cls(**arguments)
 
     @property
     def digit_range(self) -> tuple[int, int]:
@@ -123,164 +173,261 @@ class Episodes:
         levels: Chooses the level of every new problem; a curriculum takes this place.
         rewards: What is paid: the true reward, and the terms that wrappers add to it.
         success: ``[N]``: whether the last step returned a root with the exact visible answer.
+        over: ``[N]``: whether the episode has ended; also before the first one begins.
     """
 
     def __init__(self, num_episodes: int, config: EnvConfig, group_size: int = 1) -> None:
-        self.config, self.group_size = config, group_size
-        self._shared: Problem | None = None  # the problem of a group that is not complete
-        self._missing = 0  # episodes that it is still to be posed to
+        self.config = config
+        self.group_size = group_size
+        self._group = _Group(None, 0)
         self.stacks = CallStacks(num_episodes, config.limits, config.grammar)
         self.problems: list[Problem | None] = [None] * num_episodes
         self.levels: LevelSource = UniformLevels(config.levels)
         self.rewards = RewardSum(num_episodes)
         self.success = np.zeros(num_episodes, dtype=bool)
-        self._given: dict[int, bytes] = {}  # the visible answers of the roots that the last step returned
-        self._reported = np.ones(num_episodes, dtype=bool)
+        self.over = np.ones(num_episodes, dtype=bool)
+        # What infos say in words, ``[N]`` texts each. A change makes a new array, so that they are returned uncopied.
+        self._posed = {"level": _texts(num_episodes), "problem": _texts(num_episodes)}
+        self._running = {
+            "outcome": _texts(num_episodes, UNFINISHED),
+            "expected": _texts(num_episodes),
+            "answer": _texts(num_episodes),
+        }
+        self._ends = self._running  # how the episodes of the last step ended
+
+    def choose(
+        self,
+        rngs: Sequence[np.random.Generator],
+        options: Mapping[str, Any] | None = None,
+        new_group: bool = False,
+    ) -> list[Problem]:
+        """Returns the problems of the next episodes, one for each generator; all have been checked.
+
+        If it raises, nothing but the generators has changed.
+
+        Args:
+            rngs: The generators to draw with.
+            options: ``{"problem": text}`` poses a given problem, ``{"level": Level}`` draws one of a level, which may
+                also be written as ``"addition/3"``.
+            new_group: Whether the first of them begins a new group, even where the last one is not complete.
+
+        Raises:
+            ConfigurationError: If an option is none of these, a level does not exist, or a problem is too long.
+            ProblemError: If a text is not a problem, or a problem asks for a function that no family of ``operations``
+                has.
+        """
+        given, level = _read_options(options or {})
+        group = _Group(None, 0) if new_group else self._group
+        problems: list[Problem] = []
+        for rng in rngs:
+            if given is not None:
+                problem = given
+            elif level is not None:
+                problem = self._draw(level, rng)
+            elif group.problem is not None and group.missing:
+                problem = group.problem
+                group = _Group(problem, group.missing - 1)
+            else:
+                problem = self._draw(self.levels.draw(rng), rng)
+                group = _Group(problem, self.group_size - 1)
+            self._check(problem)
+            problems.append(problem)
+
+        self._group = group
+        return problems
+
+    def begin(self, indices: Sequence[int] | Ints, problems: Sequence[Problem]) -> None:
+        """Begins episodes on problems that ``choose`` has returned.
+
+        One that is left unfinished after a step was taken is a failure to the source of levels.
+
+        Args:
+            indices: Which episodes.
+            problems: The problem of each.
+        """
+        rows = np.asarray(indices).tolist()
+        for row in rows:
+            if not self.over[row] and self.stacks.emitted[row]:
+                self._report(row, False)
+
+        self.stacks.pose(indices, [problem.prompt for problem in problems])
+        for row, problem in zip(rows, problems, strict=True):
+            self.problems[row] = problem
+            self.rewards.reset(row)
+        self._note(rows)
+        self._ends = self._running
+        self.success[indices] = False
+        self.over[indices] = False
+
+    def _note(self, rows: Iterable[int]) -> None:
+        """Writes down in words which problems some episodes are posed."""
+        levels = self._posed["level"].copy()
+        texts = self._posed["problem"].copy()
+        for row in rows:
+            problem = self.problems[row]
+            if problem is not None:
+                levels[row] = str(problem.level or "posed")
+                texts[row] = problem.text
+        self._posed = {"level": levels, "problem": texts}
 
     def start(
         self,
         indices: Sequence[int] | Ints,
         rngs: Sequence[np.random.Generator],
         options: Mapping[str, Any] | None = None,
-    ) -> dict[str, list[Any]]:
-        """Begins episodes, one after the other, and returns their infos as columns.
-
-        One that is left unfinished, by a time limit or by a reset, is a failure to the source of levels.
+    ) -> None:
+        """Chooses problems and begins episodes on them; see ``choose`` and ``begin``.
 
         Args:
             indices: Which episodes.
             rngs: The generator of each.
-            options: ``{"problem": text}`` poses a given problem, ``{"level": Level}`` draws one of a level, which may
-                also be written as ``"addition/3"``.
+            options: See ``choose``.
+        """
+        self.begin(indices, self.choose(rngs, options))
+
+    def pose(self, indices: Sequence[int] | Ints, problems: Sequence[Problem]) -> None:
+        """Begins episodes on problems.
+
+        Args:
+            indices: Which episodes.
+            problems: The problem of each.
 
         Raises:
-            ConfigurationError: If an option is none of these, or a level is none.
-            ProblemError: If the problem is none, or asks for a function that no family of ``operations`` has.
+            ConfigurationError: If a problem is too long.
+            ProblemError: If a problem asks for a function that no family of ``operations`` has.
         """
-        options = options or {}
-        unknown = set(options) - {"problem", "level"}
-        if unknown:
-            raise ConfigurationError(f"reset option {sorted(unknown)[0]!r}; accepted: 'problem', 'level'")
-        text, level = options.get("problem"), options.get("level")
-        if text is not None and not isinstance(text, str):
-            raise ConfigurationError(f"reset option problem={text!r}; accepted: a text such as '98+45'")
-        given = None if text is None else read(text)
-        level = None if level is None else read_level(str(level))
-        problems = []
-        for index, rng in zip(np.asarray(indices).tolist(), rngs, strict=True):
-            if not self._reported[index] and self.stacks.emitted[index]:
-                self._report(index, False)
-            problems.append(given or (self._next(rng) if level is None else self._draw(level, rng)))
-        self.pose(indices, problems)
-        return {"problem": [problem.text for problem in problems]}
-
-    def part(self) -> None:
-        """Has the next episode begin a new group."""
-        self._shared, self._missing = None, 0
-
-    def _next(self, rng: np.random.Generator) -> Problem:
-        """Returns the problem of the group that is not complete, or draws that of a new one."""
-        if self._shared is None:
-            self._shared, self._missing = self._draw(self.levels.draw(rng), rng), self.group_size
-        problem = self._shared
-        self._missing -= 1
-        if not self._missing:
-            self.part()
-        return problem
+        for problem in problems:
+            self._check(problem)
+        self.begin(indices, problems)
 
     def _draw(self, level: Level, rng: np.random.Generator) -> Problem:
         return draw(level, rng, self.config.split, self.config.phrasing)
 
-    def pose(self, indices: Sequence[int] | Ints, problems: Sequence[Problem]) -> None:
-        """Begins episodes on problems."""
-        self.stacks.pose(indices, [problem.prompt for problem in problems])
-        for index, problem in zip(np.asarray(indices).tolist(), problems, strict=True):
-            if isinstance(problem.expr, Function) and not self.config.grammar.functions:
-                raise ProblemError(
-                    f"{problem.text!r} asks for a function, whose tokens are not legal here; "
-                    "accepted: arithmetic, or operations with a family of functions, such as 'gcd'"
-                )
-            self.problems[index] = problem
-            self.rewards.reset(index)
-        self._reported[indices] = False
+    def _check(self, problem: Problem) -> None:
+        """Raises an error unless a problem can be posed here."""
+        self.stacks.check(problem.prompt)
+        if isinstance(problem.expr, Function) and not self.stacks.grammar.functions:
+            raise ProblemError(
+                f"{problem.text!r} asks for a function, whose tokens are not legal here; "
+                "expected arithmetic, or operations with a family of functions, such as 'gcd'"
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the running episodes as plain containers and arrays; the source of levels has a state of its own."""
         return {
             "stacks": self.stacks.state_dict(),
             "problems": [_saved(problem) for problem in self.problems],
-            "group": [_saved(self._shared), self._missing],
+            "group": [_saved(self._group.problem), self._group.missing],
             "rewards": self.rewards.state_dict(),
             "success": self.success.copy(),
-            "reported": self._reported.copy(),
+            "over": self.over.copy(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what ``state_dict`` of as many episodes with the same config and reward terms returned."""
         self.stacks.load_state_dict(state["stacks"])
         self.problems = [_restored(saved) for saved in state["problems"]]
-        shared, self._missing = state["group"]
-        self._shared = _restored(shared)
+        shared, missing = state["group"]
+        self._group = _Group(_restored(shared), missing)
         self.rewards.load_state_dict(state["rewards"])
-        self.success[...], self._reported[...] = state["success"], state["reported"]
+        self.success[...] = state["success"]
+        self.over[...] = state["over"]
+        self._note(range(len(self.problems)))
+        self._ends = self._running
+
+    def masks(self) -> npt.NDArray[np.bool_]:
+        """Returns ``[N, V]``: the legal next tokens; all of them where the next step emits none."""
+        masks = self.stacks.masks()
+        masks[self.over] = True
+        return masks
 
     def step(self, actions: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
-        """Advances every episode by one token.
+        """Advances every episode by one token. Rows of episodes that are over mean nothing.
+
+        Args:
+            actions: ``[N]`` token ids.
 
         Returns:
             ``[N]`` rewards, 1 where the visible answer of a returned root is exactly right, with what the terms pay
             beside, and ``[N]`` outcomes.
         """
-        whole = actions.dtype.kind in "iub" and actions.shape == (len(self.problems),)
-        if not whole or actions.min() < 0 or actions.max() >= VOCAB_SIZE:
-            raise ActionError(f"actions {actions}; accepted: {len(self.problems)} integers from 0 to {VOCAB_SIZE - 1}")
         outcome = self.stacks.step(actions)
+        self._ends = self._running
         self.success[:] = False
-        self._given.clear()
         for index in np.flatnonzero(outcome == ANSWERED).tolist():
             problem = self.problems[index]
             assert problem is not None
-            self._given[index] = self.stacks.answer(index)
-            self.success[index] = problem.accepts(self._given[index])
+            self.success[index] = problem.accepts(self.stacks.answer(index))
         return self.rewards.pay(Transition(self.stacks, self.problems, outcome, self.success)), outcome
 
-    def finish(self, indices: Sequence[int] | Ints, outcomes: npt.NDArray[np.uint8]) -> dict[str, list[Any]]:
-        """Reports episodes that the last step finished to the source of levels; returns terminal infos as columns.
+    def finish(self, indices: Sequence[int] | Ints, outcomes: npt.NDArray[np.uint8]) -> None:
+        """Ends episodes after a step, and reports them to the source of levels.
 
         Args:
             indices: Which episodes.
-            outcomes: How each of them ended.
+            outcomes: How each of them ended; ``RUNNING`` if it was cut by a time limit.
         """
-        stacks, rows = self.stacks, np.asarray(indices).tolist()
-        successes, ends = self.success[indices].tolist(), outcomes.tolist()
-        problems = [self._report(index, success) for index, success in zip(rows, successes, strict=True)]
-        reasoning, completion, subtask, calls, revisions = stacks.usage[indices].T.tolist()
+        ends = {name: column.copy() for name, column in self._running.items()}
+        for row, outcome in zip(np.asarray(indices).tolist(), outcomes.tolist(), strict=True):
+            problem = self._report(row, bool(self.success[row]))
+            if outcome == RUNNING:
+                continue
+            ends["outcome"][row] = _ENDS[outcome]
+            ends["expected"][row] = problem.answer_text
+            ends["answer"][row] = answer_text(self.stacks.answer(row)) if outcome == ANSWERED else ""
+        self._ends = ends
+
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        """Returns what the infos of all episodes say after a step or a reset, ``[N]`` each.
+
+        The keys are always the same. Numbers are counted up to now; the texts are shared and must not be changed.
+        """
+        usage = self.stacks.usage.T.copy()
         return {
-            "is_success": successes,
-            "outcome": [_ENDS[end] for end in ends],
-            "level": [str(problem.level or "posed") for problem in problems],
-            "problem": [problem.text for problem in problems],
-            "expected": [problem.answer_text for problem in problems],
-            "answer": [answer_text(self._given.get(row, b"")) for row in rows],
-            "reasoning_tokens": reasoning,
-            "completion_tokens": completion,
-            "subtask_tokens": subtask,
-            "subtasks": calls,
-            "depth": stacks.deepest[indices].tolist(),
-            "longest_context": stacks.longest[indices].tolist(),
-            "revisions": revisions,
-            **self.rewards.infos(indices, successes),
+            "is_success": self.success.copy(),
+            **self._posed,
+            **self._ends,
+            "reasoning_tokens": usage[0],
+            "completion_tokens": usage[1],
+            "subtask_tokens": usage[2],
+            "subtasks": usage[3],
+            "revisions": usage[4],
+            "depth": self.stacks.deepest.copy(),
+            "longest_context": self.stacks.longest.copy(),
+            **self.rewards.columns(self.success),
         }
 
     def _report(self, index: int, success: bool) -> Problem:
         """Tells the source of levels how an episode went; a user's own problem has no level."""
         problem = self.problems[index]
-        if problem is None:
-            raise ActionError("a step before the first reset; accepted: reset first")
-        self._reported[index] = True
+        assert problem is not None
+        self.over[index] = True
         if problem.level is not None:
             self.levels.record(problem.level, success)
         return problem
+
+
+class _Group(NamedTuple):
+    """The problem of a group of attempts, and how many episodes it is still to be posed to."""
+
+    problem: Problem | None
+    missing: int
+
+
+def _texts(count: int, value: str = "") -> npt.NDArray[np.object_]:
+    """Returns ``[N]`` times the same text."""
+    return np.full(count, value, dtype=object)
+
+
+def _read_options(options: Mapping[str, Any]) -> tuple[Problem | None, Level | None]:
+    """Returns the problem and the level that options of a reset ask for."""
+    unknown = set(options) - {"problem", "level"}
+    if unknown:
+        raise ConfigurationError(f"reset option {min(unknown, key=str)!r}; expected 'problem' or 'level'")
+    text, level = options.get("problem"), options.get("level")
+    if text is not None and not isinstance(text, str):
+        raise ConfigurationError(f"reset option problem={text!r}; expected a text such as '98+45'")
+    return (None if text is None else read(text)), (None if level is None else read_level(str(level)))
 
 
 def _saved(problem: Problem | None) -> list[Any] | None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 
+from o1nano.envs.caching import bounded_cache
 from o1nano.envs.core.call_stack import RUNNING, CallStacks
 from o1nano.envs.core.rewards import AnswerTerm, Floats, RewardTerm, Transition
 from o1nano.envs.errors import ConfigurationError
@@ -164,7 +164,7 @@ def make_term(term: RewardTerm | str, **arguments: Any) -> RewardTerm:
         ) from error
 
 
-@lru_cache(maxsize=1 << 12)
+@bounded_cache(entries=1 << 10, size=lambda problem: len(problem.prompt))
 def sub_questions(problem: Problem) -> frozenset[bytes]:
     """Returns every sub-question that the expert calls below a problem, least significant digit first."""
     return frozenset(question for frame in demonstrate(problem) for question in _calls(bytes(frame.tokens)))

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from o1nano.envs.core.call_stack import ANSWERED, CallStacks
-from o1nano.envs.core.stacks import Ints
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.problems.problem import Problem
 
@@ -122,14 +121,17 @@ class RewardSum:
             self.sums[name][...] = state[name][0]
             term.load_state_dict(state[name][1])
 
-    def infos(self, indices: Sequence[int] | Ints, successes: Sequence[bool]) -> dict[str, list[float]]:
-        """Returns columns of what episodes were paid: by each term, the true reward, the sum; none without terms."""
+    def columns(self, success: npt.NDArray[np.bool_]) -> dict[str, Floats]:
+        """Returns what the episodes have been paid up to now, ``[N]`` each; nothing without terms.
+
+        Args:
+            success: ``[N]``: whether the last step returned a root with the exact visible answer.
+        """
         if not self.terms:
             return {}
-        true = np.array(successes, dtype=np.float64)
-        paid = {f"reward/{name}": values[indices] for name, values in self.sums.items()}
-        columns = {**paid, "reward/true": true, "reward/total": true + sum(paid.values())}
-        return {name: column.tolist() for name, column in columns.items()}
+        true = success.astype(np.float64)
+        paid = {f"reward/{name}": values.copy() for name, values in self.sums.items()}
+        return {**paid, "reward/true": true, "reward/total": true + sum(paid.values())}
 
 
 def hack_rate(returns: Sequence[float], successes: Sequence[bool]) -> float:

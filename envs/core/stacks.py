@@ -93,16 +93,28 @@ class Stacks:
         """``[N]`` revisions."""
         return self.usage[:, len(Channel) + 1]
 
+    def check(self, prompt: Sequence[int]) -> None:
+        """Raises ``ConfigurationError`` if a prompt leaves no room in the frame."""
+        room = self.limits.frame_length
+        if len(prompt) >= room:
+            raise ConfigurationError(f"a problem of {len(prompt)} tokens; expected fewer than frame_length={room}")
+
     def pose(self, stacks: Sequence[int] | Ints, prompts: Sequence[Sequence[int]]) -> None:
         """Clears some call stacks and opens the first frame of each: ``<problem> ... =``, or a ``<subtask>``'s.
 
+        Args:
+            stacks: Which call stacks.
+            prompts: The first frame of each, as token ids.
+
         Raises:
-            ConfigurationError: If a prompt leaves no room in the frame.
+            ConfigurationError: If a prompt leaves no room in the frame. Nothing has changed then.
         """
-        stacks, size = np.asarray(stacks), np.array([*map(len, prompts)], dtype=np.intp)
-        room, written = self.limits.frame_length, b"".join(map(bytes, prompts))
-        if size.max() >= room:
-            raise ConfigurationError(f"a problem of {size.max()} tokens; accepted: fewer than frame_length={room}")
+        for prompt in prompts:
+            self.check(prompt)
+        stacks = np.asarray(stacks)
+        size = np.array([*map(len, prompts)], dtype=np.intp)
+        room = self.limits.frame_length
+        written = b"".join(map(bytes, prompts))
         rows = self.base[stacks]
         self.tokens[rows] = 0
         self.tokens.reshape(-1)[spans(size, rows * room)[0]] = np.frombuffer(written, dtype=np.uint8)

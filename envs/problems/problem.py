@@ -6,11 +6,12 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import Literal, get_args
+from functools import cached_property
+from typing import Any, Literal, get_args
 
 import numpy as np
 
+from o1nano.envs.caching import bounded_cache
 from o1nano.envs.errors import ConfigurationError, ProblemError, TokenizationError
 from o1nano.envs.language.expression import Binary, Function, Task, accepts, answer, canonical, evaluate
 from o1nano.envs.language.parser import parse
@@ -90,6 +91,10 @@ class Problem:
         if isinstance(self.expr, Function):
             return given == self.answer or accepts(self.expr, given, least_first=False)
         return given == self.answer
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles the prompt: to copy a formula of hundreds of operands would recurse too deep."""
+        return posed, (self.prompt, self.level)
 
     @cached_property
     def text(self) -> str:
@@ -187,7 +192,7 @@ def stream(*key: object) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(digest, "big"))
 
 
-@lru_cache(maxsize=1 << 16)
+@bounded_cache()
 def frame_task(prompt: bytes) -> Task | None:
     """Returns what any frame's own prompt asks, or None if that is nothing to compute."""
     try:
@@ -197,7 +202,7 @@ def frame_task(prompt: bytes) -> Task | None:
     return None if isinstance(task, int) else task
 
 
-@lru_cache(maxsize=1 << 16)
+@bounded_cache()
 def frame_answer(prompt: bytes) -> bytes | None:
     """Returns an exact answer to any frame's own prompt, or None if the prompt asks nothing that has one.
 
@@ -210,7 +215,7 @@ def frame_answer(prompt: bytes) -> bytes | None:
         return None
 
 
-@lru_cache(maxsize=1 << 16)
+@bounded_cache()
 def frame_accepts(prompt: bytes, given: bytes) -> bool | None:
     """Tells whether an answer to a frame's own prompt is exactly right; None if the prompt asks nothing that has one.
 
@@ -223,7 +228,7 @@ def frame_accepts(prompt: bytes, given: bytes) -> bool | None:
         return None
 
 
-@lru_cache(maxsize=1 << 16)
+@bounded_cache()
 def is_sensible(asker: bytes, question: bytes) -> bool:
     """Tells whether a question is of a kind that the frame which asks it has a use for.
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -17,12 +19,15 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import o1nano
 from o1nano.envs.arithmetic import ArithmeticEnv
+from o1nano.envs.core.episodes import EnvConfig
 from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.errors import ActionError, ConfigurationError, ProblemError
 from o1nano.envs.language.vocab import EOS, VOCAB_SIZE, is_digit
+from o1nano.envs.one_hot import OneHotWrapper
 from o1nano.envs.problems.problem import Level, split_of
 from o1nano.envs.registration import IDS
 from o1nano.envs.vector import ArithmeticVectorEnv
+from tests.helpers.play import ids
 
 assert o1nano.__version__  # importing the package registers the ids
 ALL_IDS = sorted(name for name in gym.registry if name.startswith("o1nano/"))
@@ -175,19 +180,36 @@ def test_problems_come_from_the_split(name: str) -> None:
             assert problem is not None and (asked == "all" or split_of(problem.expr) == asked)
 
 
-def test_terminal_info_by_hand() -> None:
+def test_infos_by_hand() -> None:
     env = make("o1nano/Addition-v0")
-    _, info = env.reset(seed=0, options={"problem": "98+45"})
-    assert info == {"problem": "98+45"}
-    expert, observation, terminated = ExpertPolicy(env), env._observe(), False
-    while not terminated:
-        assert info == {"problem": "98+45"} or info == {}
-        observation, _, terminated, _, info = env.step(expert.predict(observation[None])[0])
-    assert info == {
-        "is_success": True,
-        "outcome": "answered",
+    observation, info = env.reset(seed=0, options={"problem": "98+45"})
+    beginning = {
+        "is_success": False,
+        "outcome": "truncated",  # what it says if a time limit cuts it
         "level": "posed",
         "problem": "98+45",
+        "expected": "",
+        "answer": "",
+        "reasoning_tokens": 0,
+        "completion_tokens": 0,
+        "subtask_tokens": 0,
+        "subtasks": 0,
+        "revisions": 0,
+        "depth": 1,
+        "longest_context": 7,
+    }
+    assert info == beginning
+
+    expert = ExpertPolicy(env)
+    observation, _, terminated, _, info = env.step(expert.predict(observation[None])[0])
+    assert info == {**beginning, "completion_tokens": 1, "longest_context": 8}  # <think>
+
+    while not terminated:
+        observation, _, terminated, _, info = env.step(expert.predict(observation[None])[0])
+    assert info == {
+        **beginning,
+        "is_success": True,
+        "outcome": "answered",
         "expected": "143",
         "answer": "143",
         "reasoning_tokens": 7,
@@ -196,7 +218,6 @@ def test_terminal_info_by_hand() -> None:
         "subtasks": 1,
         "depth": 2,
         "longest_context": 23,
-        "revisions": 0,
     }
     assert info["is_success"] is True
 
@@ -233,7 +254,7 @@ def test_the_documentation_states_the_spaces() -> None:
     ],
 )
 def test_senseless_arguments_are_refused_by_name(kwargs: dict[str, Any], named: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"{named}.*accepted"):
+    with pytest.raises(ConfigurationError, match=f"{named}.*(accepted|expected)"):
         ArithmeticEnv(**kwargs)
 
 
@@ -248,7 +269,7 @@ def test_senseless_arguments_are_refused_by_name(kwargs: dict[str, Any], named: 
     ],
 )
 def test_senseless_reset_options_are_refused(options: dict[str, Any], named: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"{named}.*accepted"):
+    with pytest.raises(ConfigurationError, match=f"{named}.*(accepted|expected)"):
         ArithmeticEnv().reset(seed=0, options=options)
 
 
@@ -260,13 +281,13 @@ def test_a_level_is_asked_for(level: Level | str) -> None:
 
 
 def test_a_step_before_the_first_reset_is_refused() -> None:
-    with pytest.raises(ActionError, match="before the first reset; accepted"):
+    with pytest.raises(ActionError, match="before the first reset; expected"):
         ArithmeticEnv().step(np.int64(0))
 
 
 @pytest.mark.parametrize("text", ["gcd(48,36)", "make 24 from 4, 7, 8, 8", "3*x+4=19"])
 def test_a_function_is_refused_where_its_tokens_are_not_legal(text: str) -> None:
-    with pytest.raises(ProblemError, match=r"asks for a function.*accepted"):
+    with pytest.raises(ProblemError, match=r"asks for a function.*expected"):
         ArithmeticEnv().reset(seed=0, options={"problem": text})
     ArithmeticEnv(operations=("gcd",)).reset(seed=0, options={"problem": text})
 
@@ -277,18 +298,72 @@ def test_numbers_of_numpy_are_numbers() -> None:
     assert np.array_equal(first, ArithmeticVectorEnv(3, digits=2).reset(seed=3)[0])
 
 
-@pytest.mark.parametrize("mask", [np.ones(2, dtype=bool), np.ones(4, dtype=bool), np.ones(3), None])
+@pytest.mark.parametrize("mask", [np.ones(2, bool), np.ones(4, bool), np.ones(3), np.zeros(3, bool), None])
 def test_a_mask_of_resets_has_a_truth_value_for_each_environment(mask: Any) -> None:
-    with pytest.raises(ConfigurationError, match="accepted: 3 truth values"):
+    with pytest.raises(ConfigurationError, match="expected 3 booleans"):
         ArithmeticVectorEnv(3).reset(seed=0, options={"reset_mask": mask})
 
 
-@pytest.mark.parametrize("action", [-1, VOCAB_SIZE, 1000, 3.0])
-def test_an_action_outside_its_space_is_refused(action: float) -> None:
+@pytest.mark.parametrize("action", [-1, VOCAB_SIZE, 1000, 3.0, np.float32(3), np.array([3]), "3", None])
+def test_an_action_outside_its_space_is_refused(action: Any) -> None:
     env = ArithmeticEnv()
     env.reset(seed=0)
-    with pytest.raises(ActionError, match=f"accepted: 1 integers from 0 to {VOCAB_SIZE - 1}"):
-        env.step(np.float32(action) if isinstance(action, float) else np.int64(action))
+    with pytest.raises(ActionError, match=f"expected one integer from 0 to {VOCAB_SIZE - 1}$"):
+        env.step(action)
+    with pytest.raises(ActionError, match=r"expected one integer from 0 to 1$"):
+        OneHotWrapper(env, actions=["1", "<eos>"]).step(action)
+
+
+def test_the_shape_of_an_action_is_named() -> None:
+    env = ArithmeticEnv()
+    env.reset(seed=0)
+    with pytest.raises(ActionError, match=r"an action of shape \(1,\); expected one integer"):
+        env.step(np.array([3]))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("make_env", [ArithmeticEnv, ArithmeticVectorEnv])
+def test_an_unknown_keyword_is_named_with_the_accepted_ones(make_env: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"keyword argument 'digit'; expected one of .*digits"):
+        make_env(digit=3)
+    with pytest.raises(ConfigurationError, match="keyword argument 'digit'"):
+        gym.make("o1nano/Arithmetic-v0", digit=3)
+
+
+def test_a_set_of_operations_poses_the_same_problems_in_every_process() -> None:
+    names = ["subtraction", "multiplication", "addition", "division"]
+    for order in (names, names[::-1]):
+        config = EnvConfig(operations=frozenset(order))
+        assert config.operations == ("addition", "division", "multiplication", "subtraction")
+    assert EnvConfig(operations=names).operations == tuple(names)  # of a sequence the order is kept
+    assert EnvConfig(operations=iter(names)).operations == tuple(names)
+
+
+@pytest.mark.parametrize("operations", [None, 5, "addition", [], [["addition"]], [5]])
+def test_operations_that_are_not_families_are_refused(operations: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"operation.*expected"):
+        ArithmeticEnv(operations=operations)
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
+def test_an_environment_with_hundreds_of_operands_is_copied(again: Callable[[ArithmeticEnv], ArithmeticEnv]) -> None:
+    env = ArithmeticEnv(frame_length=1024)
+    env.reset(seed=0, options={"problem": "+".join("1" * 250)})
+    copied = again(env)
+    for token in ids("2 5 0 <eos>"):
+        results = [one.step(np.int64(token))[1:] for one in (env, copied)]
+        assert results[0] == results[1]
+    assert results[0][0] == 1.0
+
+
+def test_every_action_is_legal_where_none_counts() -> None:
+    env = ArithmeticEnv()
+    assert env.action_masks().all()
+    env.reset(seed=0)
+    assert not env.action_masks().all()
+    env.step(np.int64(ids("<eos>")[0]))  # illegal here
+    assert env.action_masks().all()
+    env.reset()
+    assert env.action_masks().any() and not env.action_masks().all()
 
 
 def test_the_environments_need_neither_torch_nor_stable_baselines3() -> None:

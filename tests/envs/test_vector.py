@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -14,8 +16,9 @@ from gymnasium.wrappers import TimeLimit
 from o1nano.envs.arithmetic import ArithmeticEnv
 from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.core.grammar import Grammar
-from o1nano.envs.errors import ActionError, ConfigurationError
+from o1nano.envs.errors import ActionError, ConfigurationError, RenderModeError
 from o1nano.envs.language.vocab import THINK, VOCAB_SIZE
+from o1nano.envs.one_hot import VectorOneHotWrapper
 from o1nano.envs.vector import ArithmeticVectorEnv
 from tests.helpers.play import ids
 
@@ -189,22 +192,21 @@ def test_what_is_returned_does_not_change_later(mode: AutoresetMode) -> None:
         result = native.step(np.array(ids(" ".join([token] * N))))
         kept += result[:4]
         copies += [part.copy() for part in result[:4]]
-    for mine, copy in zip(kept, copies, strict=True):
-        np.testing.assert_array_equal(mine, copy)
+    for mine, before in zip(kept, copies, strict=True):
+        np.testing.assert_array_equal(mine, before)
 
 
 @pytest.mark.parametrize(
     ("kwargs", "named"),
     [
         ({"num_envs": 0}, "num_envs=0"),
-        ({"autoreset_mode": AutoresetMode.DISABLED}, "Disabled"),
         ({"autoreset_mode": "bogus"}, "autoreset_mode='bogus'"),
         ({"digits": 0}, "digits=0"),
         ({"obs_dtype": "bool"}, "obs_dtype='bool'"),
     ],
 )
 def test_senseless_arguments_are_refused_by_name(kwargs: dict[str, Any], named: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"{named}.*accepted"):
+    with pytest.raises(ConfigurationError, match=f"{named}.*(accepted|expected)"):
         ArithmeticVectorEnv(**kwargs)
 
 
@@ -216,3 +218,122 @@ def test_there_is_one_seed_and_one_action_for_each_environment() -> None:
     for actions in (np.array([1]), np.array([1, 2, 3, VOCAB_SIZE]), np.array([1, 2, 3, -1])):
         with pytest.raises(ActionError, match=f"4 integers from 0 to {VOCAB_SIZE - 1}"):
             native.step(actions)
+
+
+@pytest.mark.parametrize("actions", [[1.0] * 4, [[1]] * 4, 3, [1, 2, 3, None], ["1"] * 4])
+def test_actions_that_are_not_integers_are_refused(actions: Any) -> None:
+    native, _ = pair(AutoresetMode.SAME_STEP)
+    envs = VectorOneHotWrapper(native, actions=["1", "<eos>"])
+    envs.reset(seed=0)
+    for one in (native, envs):
+        with pytest.raises(ActionError, match="expected 4 integers from 0 to"):
+            one.step(np.array(actions))
+    for outside in (-1, 2):
+        with pytest.raises(ActionError, match=f"action {outside}; expected 4 integers from 0 to 1"):
+            envs.step(np.array([0, 1, 0, outside]))
+
+
+def test_disabled_automatic_resets_are_as_gymnasiums() -> None:
+    native, reference = pair(AutoresetMode.DISABLED, steps=9)
+    (observations, infos), expected = native.reset(seed=5), reference.reset(seed=5)
+    assert_same(observations, expected[0])
+    act, ends = half_expert(0), 0
+    for _ in range(60):
+        actions = act(observations, native.action_masks(), np.zeros(N, dtype=bool))
+        (*results, infos), (*expected_results, expected_infos) = native.step(actions), reference.step(actions)
+        expected_results[3] &= ~expected_results[2]  # TimeLimit also marks what has just terminated
+        for mine, other in zip(results, expected_results, strict=True):
+            assert_same(mine, other)
+        assert_same(infos, expected_infos)
+        observations, ended = results[0], results[2] | results[3]
+        if ended.any():
+            ends += 1
+            assert native.action_masks()[ended].all()
+            with pytest.raises(ActionError, match="has ended; expected a reset_mask"):
+                native.step(actions)
+            again = native.reset(options={"reset_mask": ended})
+            expected = reference.reset(options={"reset_mask": ended.copy()})
+            assert_same(again[0], expected[0])
+            assert_same(again[1], expected[1])
+            observations = again[0]
+    assert ends > 5
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_the_autoreset_mode_is_an_attribute_as_gymnasiums(mode: AutoresetMode) -> None:
+    native, reference = pair(mode)
+    assert native.autoreset_mode == reference.autoreset_mode == native.metadata["autoreset_mode"] == mode
+    assert ArithmeticVectorEnv(1, autoreset_mode=mode.value).autoreset_mode == mode
+
+
+@pytest.mark.parametrize("mode", [None, "ansi", "rgb_array"])
+def test_a_vector_renders_as_gymnasiums(mode: str | None) -> None:
+    for autoreset in MODES:
+        kwargs = {"render_mode": mode}
+        native = gym.make_vec("o1nano/Direct-v0", 2, autoreset_mode=autoreset, **kwargs)
+        vector_kwargs = {"autoreset_mode": autoreset}
+        reference = gym.make_vec("o1nano/Direct-v0", 2, "sync", vector_kwargs, **kwargs)
+        assert native.render_mode == reference.render_mode == mode
+        assert native.metadata["render_fps"] == reference.metadata["render_fps"]
+        native.reset(seed=0), reference.reset(seed=0)
+        for tokens in ("1 <eos>", "2 1", "<eos> <eos>"):
+            native.step(np.array(ids(tokens))), reference.step(np.array(ids(tokens)))
+            pictures, expected = native.render(), reference.render()
+            assert isinstance(pictures, tuple) and len(pictures) == len(expected) == 2
+            for mine, other in zip(pictures, expected, strict=True):
+                np.testing.assert_array_equal(mine, other)
+
+
+def test_a_live_display_of_a_vector_is_refused() -> None:
+    with pytest.raises(RenderModeError, match="render_mode='human'; expected None, 'ansi' or 'rgb_array'"):
+        gym.make_vec("o1nano/Direct-v0", 2, render_mode="human")
+
+
+def test_attributes_and_methods_are_reached_as_gymnasiums() -> None:
+    native, reference = pair(AutoresetMode.SAME_STEP)
+    native.reset(seed=[3, 1, 4, 1]), reference.reset(seed=[3, 1, 4, 1])
+    assert native.np_random_seed == reference.np_random_seed == native.get_attr("np_random_seed") == (3, 1, 4, 1)
+    for name in ("render_mode", "config", "action_space", "observation_space"):
+        assert native.get_attr(name) == reference.get_attr(name) == native.call(name)
+    draws = [generator.random() for generator in native.np_random]
+    assert draws == [generator.random() for generator in reference.np_random]
+    for mine, other in zip(native.call("action_masks"), reference.call("action_masks"), strict=True):
+        np.testing.assert_array_equal(mine, other)
+    for name in ("get_attr", "call"):
+        with pytest.raises(AttributeError, match="bogus"):
+            getattr(native, name)("bogus")
+    for envs in (native, reference):
+        envs.set_attr("render_mode", "ansi")
+        assert envs.get_attr("render_mode") == ("ansi",) * N
+        envs.set_attr("render_mode", ["rgb_array"] * N)
+        with pytest.raises(ValueError, match=r"3 values|`3` values"):
+            envs.set_attr("render_mode", [None] * 3)
+    assert native.call("render")[0].shape == reference.call("render")[0].shape
+    with pytest.raises(ConfigurationError, match="expected the same for every environment"):
+        native.set_attr("render_mode", ["ansi", None, None, None])
+
+
+def test_a_limit_of_minus_one_is_none_as_in_gymnasium() -> None:
+    assert ArithmeticVectorEnv(1, max_episode_steps=-1).max_episode_steps is None
+    for limit in (0, 1.5, "9"):
+        with pytest.raises(ConfigurationError, match="max_episode_steps="):
+            ArithmeticVectorEnv(1, max_episode_steps=limit)  # type: ignore[arg-type]
+
+
+def test_a_step_before_the_first_reset_of_a_row_is_refused() -> None:
+    for mode in AutoresetMode:
+        native, _ = pair(mode)
+        with pytest.raises(ActionError, match="before the first reset of environment 0"):
+            native.step(np.zeros(N, dtype=np.int64))
+        native.reset(options={"reset_mask": np.array([True, True, False, True])})
+        with pytest.raises(ActionError, match="before the first reset of environment 2"):
+            native.step(np.zeros(N, dtype=np.int64))
+
+
+def test_infos_that_were_returned_do_not_change_later() -> None:
+    native, _ = pair(AutoresetMode.SAME_STEP)
+    _, first = native.reset(seed=0)
+    kept = copy.deepcopy(first)
+    for _ in range(5):
+        native.step(np.array(ids("<think> <eos> 1 <pad>")))
+    assert_same(first, kept)

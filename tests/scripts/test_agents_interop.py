@@ -118,7 +118,40 @@ def test_the_page_names_every_library_and_every_group_has_its_requirements() -> 
         "RLlib",
     ):
         assert name in said
-    assert PAGE.read_text().count("```") == 2 * len(BLOCKS) + 2  # all but the command of the runner itself
+    assert (
+        PAGE.read_text().count("```") == 2 * len(BLOCKS) + 4
+    )  # and the command of the runner, and the lines for CleanRL
+
+
+@pytest.mark.parametrize("mode", ["SameStep", "NextStep"])
+def test_the_lines_for_cleanrl_find_every_return(mode: str) -> None:
+    lines = PAGE.read_text().split("```python\n")[1].split("```")[0]
+    single = [lambda: gym.wrappers.RecordEpisodeStatistics(gym.make(DIRECT))] * 3
+    envs, rng, found, ends = gym.vector.SyncVectorEnv(single, autoreset_mode=mode), np.random.default_rng(0), 0, 0
+    envs.reset(seed=0)
+    for _ in range(20):
+        _, _, terminated, truncated, infos = envs.step(rng.choice([ID["1"], ID["<eos>"]], 3))
+        names: dict[str, Any] = {"infos": infos}
+        exec(lines, names)
+        found += len(names["returns"])
+        ends += (terminated | truncated).sum()
+    assert found == ends > 10
+
+
+@pytest.mark.parametrize("mode", ["SameStep", "NextStep"])
+def test_masked_agents_have_a_legal_action_at_every_step(mode: str) -> None:
+    kwargs = {"autoreset_mode": mode}
+    vectors = [gym.make_vec(DIRECT, 2, **kwargs), gym.make_vec(DIRECT, 2, "sync", kwargs)]
+    alone = gym.wrappers.Autoreset(gym.make(DIRECT))
+    for envs in vectors:
+        envs.reset(seed=0)
+    alone.reset(seed=0)
+    for token in [ID["1"], ID["<eos>"], ID["1"], ID["<eos>"], ID["<eos>"]]:
+        for envs in vectors:
+            envs.step(np.full(2, token))
+            assert np.stack(envs.call("action_masks")).any(1).all()  # type: ignore[attr-defined]
+        alone.step(np.int64(token))
+        assert alone.get_wrapper_attr("action_masks")().any()
 
 
 def test_only_blocks_with_a_group_are_run() -> None:

@@ -175,7 +175,7 @@ def test_only_a_frame_of_the_same_prompt_is_a_self_call(script: str) -> None:
 
 
 def test_a_problem_that_leaves_no_room_is_refused_with_its_length() -> None:
-    with pytest.raises(ConfigurationError, match="a problem of 8 tokens; accepted: fewer than frame_length=8"):
+    with pytest.raises(ConfigurationError, match="a problem of 8 tokens; expected fewer than frame_length=8"):
         stacks_of("<problem> 9 9 9 + 4 5 =", limits=Limits(frame_length=8))
 
 
