@@ -24,9 +24,8 @@ from o1nano.agents.evaluation.reports import check_writable, read_problems, reco
 from o1nano.agents.evaluation.transcripts import tree
 from o1nano.agents.run.cli import guarded, parse
 from o1nano.agents.run.progress import Display
-from o1nano.envs.core.levels import read_level
 from o1nano.envs.errors import CheckpointError, ConfigurationError, O1NanoError
-from o1nano.envs.problems.problem import Level, Problem
+from o1nano.envs.problems.problem import Level, Problem, read_level
 from o1nano.policies.device import find_device
 from o1nano.policies.search.answers import Answer
 from o1nano.policies.search.options import SearchOptions

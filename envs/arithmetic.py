@@ -13,7 +13,8 @@ from gymnasium.utils import seeding
 
 from o1nano.envs.core.actions import check_actions
 from o1nano.envs.core.call_stack import RUNNING
-from o1nano.envs.core.episodes import EnvConfig, Episodes
+from o1nano.envs.core.config import EnvConfig
+from o1nano.envs.core.episodes import Episodes
 from o1nano.envs.errors import ActionError, ConfigurationError, RenderModeError
 from o1nano.envs.language.vocab import VOCAB_SIZE
 from o1nano.envs.render import Window, draw

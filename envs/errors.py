@@ -1,5 +1,9 @@
 """Typed errors. Each message names the bad value and what is accepted."""
 
+from __future__ import annotations
+
+from typing import get_args
+
 
 class O1NanoError(ValueError):
     """Base of every error that a wrong input can cause."""
@@ -35,3 +39,9 @@ class StorageError(O1NanoError):
 
 class TeamError(O1NanoError):
     """Of several processes that work together, one has ended."""
+
+
+def require_choice(name: str, value: str, kind: object) -> None:
+    """Raises ``ConfigurationError`` unless a value is one of a Literal's."""
+    if value not in get_args(kind):
+        raise ConfigurationError(f"{name}={value!r}; accepted: {', '.join(map(repr, get_args(kind)))}")

@@ -15,9 +15,9 @@ from gymnasium.vector.utils import batch_space
 
 from o1nano.envs.arithmetic import ArithmeticEnv, observation_space
 from o1nano.envs.core.actions import check_actions
-from o1nano.envs.core.call_stack import RUNNING
-from o1nano.envs.core.episodes import EnvConfig, Episodes, check_whole
-from o1nano.envs.core.stacks import Ints
+from o1nano.envs.core.call_stack import RUNNING, Ints
+from o1nano.envs.core.config import EnvConfig, require_whole
+from o1nano.envs.core.episodes import Episodes
 from o1nano.envs.errors import ActionError, ConfigurationError, RenderModeError
 from o1nano.envs.language.vocab import VOCAB_SIZE
 from o1nano.envs.render import draw
@@ -64,11 +64,11 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
         group_size: int = 1,
         **config: Any,
     ) -> None:
-        self.num_envs = check_whole("num_envs", num_envs, 1)
+        self.num_envs = require_whole("num_envs", num_envs, 1)
         if max_episode_steps in (None, -1):
             self.max_episode_steps = None
         else:
-            self.max_episode_steps = check_whole("max_episode_steps", max_episode_steps, 1)
+            self.max_episode_steps = require_whole("max_episode_steps", max_episode_steps, 1)
         self.autoreset_mode = _read_mode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         if render_mode not in (None, *self.metadata["render_modes"]):
@@ -76,7 +76,7 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
         self.render_mode = render_mode
 
         self.config = EnvConfig.of(type(self), config)
-        self.episodes = Episodes(num_envs, self.config, check_whole("group_size", group_size, 1))
+        self.episodes = Episodes(num_envs, self.config, require_whole("group_size", group_size, 1))
         self.single_observation_space = observation_space(self.config, obs_dtype)
         self.single_action_space = spaces.Discrete(VOCAB_SIZE)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -280,7 +280,7 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
             raise ActionError(f"a step before the first reset of environment {unposed[0]}; expected reset() first")
         if self.autoreset_mode == AutoresetMode.DISABLED:
             raise ActionError(f"the episode of environment {rows[0]} has ended; expected a reset_mask with it first")
-        self.episodes.stacks.park(rows)
+        self.episodes.stacks.close(rows)
 
     def _start(self, rows: Ints) -> None:
         """Begins the next episodes of some environments."""

@@ -10,7 +10,7 @@ from typing import Any
 import torch as th
 
 import o1nano
-from o1nano.envs.core.episodes import EnvConfig
+from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.errors import CheckpointError
 from o1nano.envs.language.vocab import TOKENS
 from o1nano.policies.network.model import ReasoningNetwork

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
-from o1nano.envs.core.levels import sizes
 from o1nano.envs.language.expression import canonical
 from o1nano.envs.problems import PRODUCTS, SUMS
-from o1nano.envs.problems.problem import Level, Phrasing, Problem, draw, stream
+from o1nano.envs.problems.problem import Level, Phrasing, Problem, draw, sizes
+from o1nano.envs.seeding import stream
 from o1nano.policies.search.answers import Answer
 
 # A problem that one in M draws finds stays hidden from 50 * M draws with a probability of e**-50.

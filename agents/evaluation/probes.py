@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from o1nano.envs.language.vocab import CALL, END_THINK, EQUALS, NOTHING, QUOTIENT_DIGIT, THINK, ZERO
-from o1nano.envs.problems.problem import Problem, frame_accepts, frame_answer, stream
+from o1nano.envs.problems.problem import Problem
+from o1nano.envs.problems.verifier import frame_accepts, frame_answer
+from o1nano.envs.seeding import stream
 from o1nano.policies.search.branches import Attempt, Branch
 from o1nano.policies.search.engine import Engine
 from o1nano.policies.search.options import SearchOptions

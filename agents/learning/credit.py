@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from o1nano.envs.language.vocab import END_THINK, EOS, EQUALS, GOTO, SUBTASK
-from o1nano.envs.problems.problem import frame_accepts, is_reduction
+from o1nano.envs.problems.verifier import frame_accepts, is_reduction
 
 Credit = Literal["blame", "frame", "episode"]
 Verdict = Literal["right", "wrong", "malformed"]

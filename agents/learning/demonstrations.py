@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from o1nano.envs.core.levels import LevelSource
+from o1nano.envs.core.curriculum import LevelSampler
 from o1nano.envs.language.vocab import NINE, ZERO
 from o1nano.envs.problems.expert import Frame, demonstrate
 from o1nano.envs.problems.problem import draw
@@ -51,7 +51,7 @@ class DemonstrationStream:
 
     def __init__(
         self,
-        levels: LevelSource,
+        levels: LevelSampler,
         rng: np.random.Generator,
         batch_tokens: int,
         slip_rate: float = 0.4,

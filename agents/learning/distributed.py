@@ -22,7 +22,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from o1nano.envs.core.curriculum import Curriculum
 from o1nano.envs.errors import ConfigurationError, TeamError
-from o1nano.envs.problems.problem import Level, stream
+from o1nano.envs.problems.problem import Level
+from o1nano.envs.seeding import stream
 
 T = TypeVar("T")
 _met = False  # whether this process has been one of several

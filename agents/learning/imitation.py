@@ -13,7 +13,7 @@ import torch as th
 from o1nano.agents.learning.demonstrations import Demonstration
 from o1nano.agents.learning.distributed import Team
 from o1nano.agents.learning.packing import cut, pack
-from o1nano.envs.problems.problem import stream
+from o1nano.envs.seeding import stream
 from o1nano.policies.network.model import ReasoningNetwork
 
 

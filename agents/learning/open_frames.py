@@ -19,7 +19,7 @@ from o1nano.agents.learning.credit import Credit, judge
 from o1nano.agents.learning.packing import ClosedFrame, Floats
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import CALL, END_CALL, EOS, EQUALS, PAD, SUBTASK
-from o1nano.envs.problems.problem import is_sensible
+from o1nano.envs.problems.verifier import is_useful_subtask
 
 # What is known of the frames of an environment, and of an environment.
 _OF_FRAMES = ("_tokens", "_value", "_log_prob", "_reward", "_time", "_acted", "_misled")
@@ -176,7 +176,7 @@ class OpenFrames:
         asker = self._tokens[env, depth].tobytes().rstrip(b"\0")
         # Its own words: the frame above may have handed the question on by tail calls, and show another one.
         question = bytes([SUBTASK, *asker[asker.rindex(CALL) + 1 :], EQUALS])
-        return is_sensible(asker[: asker.index(EQUALS) + 1], question)
+        return is_useful_subtask(asker[: asker.index(EQUALS) + 1], question)
 
     def _take(self, env: int, depth: int) -> ClosedFrame:
         positions = np.flatnonzero(self._acted[env, depth])

@@ -20,11 +20,11 @@ from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 from o1nano.agents.learning.credit import Advantage, Credit
 from o1nano.agents.learning.distributed import JointThreshold, Team
 from o1nano.agents.learning.rollout_buffer import FrameRolloutBuffer
-from o1nano.envs.core.episodes import EnvConfig
+from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.core.grammar import Grammar
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import VOCAB_SIZE
-from o1nano.envs.problems.problem import stream
+from o1nano.envs.seeding import stream
 from o1nano.policies.actor_critic import PackedFrames, ReasoningPolicy
 from o1nano.policies.network.model import ReasoningNetwork
 

@@ -25,7 +25,7 @@ from o1nano.agents.learning.distributed import Team
 from o1nano.agents.learning.open_frames import OpenFrames
 from o1nano.agents.learning.packing import ClosedFrame, Floats, pack_closed
 from o1nano.envs.core.grammar import Grammar
-from o1nano.envs.problems.problem import check_choice
+from o1nano.envs.errors import require_choice
 
 
 class FrameRolloutBuffer(RolloutBuffer):
@@ -72,8 +72,8 @@ class FrameRolloutBuffer(RolloutBuffer):
         seed: int | None = None,
         team: Team | None = None,
     ) -> None:
-        check_choice("credit", credit, Credit)
-        check_choice("advantage", advantage, Advantage)
+        require_choice("credit", credit, Credit)
+        require_choice("advantage", advantage, Advantage)
         self.team, self.share, self.normalise = team or Team(), 1.0, False
         self.grammar, self.credit, self.advantage = grammar or Grammar(), credit, advantage
         self._rng = np.random.default_rng(seed)

@@ -12,13 +12,12 @@ from o1nano.agents.learning.distributed import Team
 from o1nano.agents.learning.ppo import FramePPO
 from o1nano.agents.learning.vec_env import GymnasiumVecEnv, Monitor
 from o1nano.agents.run.config import TrainConfig
-from o1nano.envs.core.curricula import UniformCurriculum
-from o1nano.envs.core.curriculum import AdaptiveCurriculum, Curriculum
-from o1nano.envs.core.episodes import EnvConfig
-from o1nano.envs.core.levels import LevelSource, UniformLevels, read_level
+from o1nano.envs.core.config import EnvConfig
+from o1nano.envs.core.curriculum import AdaptiveCurriculum, Curriculum, LevelSampler, UniformCurriculum, UniformLevels
 from o1nano.envs.problems import FOUR_OPERATIONS, PRODUCTS, SUMS
 from o1nano.envs.problems.expert import demands
-from o1nano.envs.problems.problem import Level, Problem, draw, stream
+from o1nano.envs.problems.problem import Level, Problem, draw, read_level
+from o1nano.envs.seeding import stream
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.policies.actor_critic import ReasoningPolicy
 
@@ -108,7 +107,7 @@ def build_demonstrations(config: TrainConfig, team: Team) -> DemonstrationStream
     )
 
 
-def build_model(config: TrainConfig, env_config: EnvConfig, source: LevelSource, team: Team) -> FramePPO:
+def build_model(config: TrainConfig, env_config: EnvConfig, source: LevelSampler, team: Team) -> FramePPO:
     """Returns PPO with its policy and the process's share of the environments."""
     ppo, own = config.ppo, team.part("ppo.n_envs", config.ppo.n_envs)
     env = ArithmeticVectorEnv(

@@ -16,11 +16,12 @@ from o1nano.agents.learning.distributed import Team
 from o1nano.agents.learning.ppo import FramePPO
 from o1nano.agents.learning.vec_env import Monitor
 from o1nano.agents.run.tensorboard import NOT_TEXT
+from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.core.curriculum import Curriculum
-from o1nano.envs.core.episodes import EnvConfig
 from o1nano.envs.core.grammar import Channel
 from o1nano.envs.core.rewards import hack_rate
-from o1nano.envs.problems.problem import Level, draw, stream
+from o1nano.envs.problems.problem import Level, draw
+from o1nano.envs.seeding import stream
 from o1nano.policies.search.answers import solve
 
 USAGE = ("reasoning_tokens", "completion_tokens", "subtask_tokens", "subtasks", "depth", "revisions")

@@ -9,11 +9,10 @@ from typing import Any, Literal, TypeVar
 
 from o1nano.agents.learning.credit import Advantage, Credit
 from o1nano.agents.learning.imitation import WarmStartConfig
-from o1nano.envs.core.levels import read_level
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.problems import PRODUCTS, SUMS
 from o1nano.envs.problems.expert import check_demonstrable
-from o1nano.envs.problems.problem import Level
+from o1nano.envs.problems.problem import Level, read_level
 from o1nano.policies.device import find_device
 from o1nano.policies.network.transformer import TransformerConfig
 

@@ -16,7 +16,7 @@ from torch import nn
 from torch.distributions import Categorical
 
 import o1nano
-from o1nano.envs.one_hot import VectorOneHotWrapper
+from o1nano.envs.wrappers import VectorOneHotWrapper
 
 
 @dataclass(frozen=True)

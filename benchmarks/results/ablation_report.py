@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from o1nano.envs.problems.problem import stream
+from o1nano.envs.seeding import stream
 
 FAMILIES = ("addition", "subtraction", "multiplication", "division")
 SOLVED = 0.9

@@ -27,9 +27,9 @@ from o1nano.agents.evaluation.held_out import wilson
 from o1nano.agents.evaluation.reports import check_writable
 from o1nano.agents.run.cli import check_least, guarded, parse
 from o1nano.agents.run.progress import Display
-from o1nano.envs.errors import ConfigurationError
+from o1nano.envs.errors import ConfigurationError, require_choice
 from o1nano.envs.problems.countdown_solver import solvable, steps_from
-from o1nano.envs.problems.problem import Problem, Split, check_choice, read, split_of
+from o1nano.envs.problems.problem import Problem, Split, read, split_of
 from o1nano.policies.search.answers import Answer, explore
 from o1nano.policies.search.options import MAX_TEMPERATURE, SearchOptions
 from o1nano.policies.search.selection import pass_at_k
@@ -66,7 +66,7 @@ class Options:
         check_least(self, paths=1, n=0, seed=0, batch=1, processes=0)
         if not 0 <= self.temperature <= MAX_TEMPERATURE:
             raise ConfigurationError(f"--temperature {self.temperature}; expected 0 to {MAX_TEMPERATURE}")
-        check_choice("split", self.split, Split)
+        require_choice("split", self.split, Split)
         if self.json is not None:
             check_writable("--json", self.json)
 

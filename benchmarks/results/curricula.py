@@ -13,9 +13,9 @@ import numpy as np
 
 from o1nano.agents.run.cli import guarded, parse
 from o1nano.envs.core.curricula import FrontierCurriculum, LearningProgressCurriculum
-from o1nano.envs.core.curriculum import AdaptiveCurriculum
-from o1nano.envs.core.levels import LevelSource, UniformLevels, sizes
-from o1nano.envs.problems.problem import Level, stream
+from o1nano.envs.core.curriculum import AdaptiveCurriculum, LevelSampler, UniformLevels
+from o1nano.envs.problems.problem import Level, sizes
+from o1nano.envs.seeding import stream
 
 FAMILIES = ("addition", "multiplication")
 
@@ -61,7 +61,7 @@ class Options:
     """Episodes after which a simulation is given up."""
 
 
-def sources(largest: int) -> dict[str, Callable[[], LevelSource]]:
+def sources(largest: int) -> dict[str, Callable[[], LevelSampler]]:
     """Returns how to begin each strategy, with its default settings."""
     first, last = dict.fromkeys(FAMILIES, 1), dict.fromkeys(FAMILIES, largest)
     return {
@@ -72,7 +72,7 @@ def sources(largest: int) -> dict[str, Callable[[], LevelSource]]:
     }
 
 
-def episodes_needed(source: LevelSource, options: Options, seed: int) -> int:
+def episodes_needed(source: LevelSampler, options: Options, seed: int) -> int:
     """Returns the number of episodes until a learner that begins at size 1 has arrived, at most ``options.most``."""
     rng = stream("curricula", seed)
     learner = Learner(dict.fromkeys(FAMILIES, 1.0), dict(zip(FAMILIES, options.rates, strict=True)))

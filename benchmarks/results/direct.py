@@ -27,8 +27,7 @@ from stable_baselines3.common.vec_env import VecMonitor
 import o1nano
 from o1nano.agents.learning.vec_env import GymnasiumVecEnv
 from o1nano.agents.run.cli import check_least, guarded, parse
-from o1nano.envs.one_hot import OneHotWrapper, VectorOneHotWrapper
-from o1nano.envs.wrappers import VectorRewardWrapper
+from o1nano.envs.wrappers import OneHotWrapper, VectorOneHotWrapper, VectorRewardWrapper
 
 ID = "o1nano/Direct-v0"
 PROBLEMS = [f"{a}{sign}{b}" for sign, a, b in product("+-", range(10), range(10))]

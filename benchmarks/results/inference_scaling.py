@@ -21,8 +21,8 @@ import tyro
 from o1nano.agents.evaluation.held_out import held_out
 from o1nano.agents.evaluation.probes import revise
 from o1nano.agents.run.cli import check_least, guarded, parse
-from o1nano.envs.core.levels import read_level
-from o1nano.envs.problems.problem import Problem, stream
+from o1nano.envs.problems.problem import Problem, read_level
+from o1nano.envs.seeding import stream
 from o1nano.policies.search.answers import Answer, explore
 from o1nano.policies.search.options import SearchOptions, Select
 from o1nano.policies.search.search import check_claims

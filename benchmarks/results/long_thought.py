@@ -23,10 +23,12 @@ from o1nano.agents.evaluation.held_out import wilson
 from o1nano.agents.learning.credit import judge
 from o1nano.agents.run.cli import check_least, guarded, parse
 from o1nano.envs.core.call_stack import Outcome
-from o1nano.envs.core.episodes import EnvConfig, Episodes
+from o1nano.envs.core.config import EnvConfig
+from o1nano.envs.core.episodes import Episodes
 from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.problems.expert import demonstrate
-from o1nano.envs.problems.problem import Level, Problem, draw, stream
+from o1nano.envs.problems.problem import Level, Problem, draw
+from o1nano.envs.seeding import stream
 from o1nano.policies.model_file import load
 from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.network.transformer import TransformerConfig

@@ -14,7 +14,8 @@ from math import prod
 
 import numpy as np
 
-from o1nano.envs.problems.problem import Problem, read, split_of, stream
+from o1nano.envs.problems.problem import Problem, read, split_of
+from o1nano.envs.seeding import stream
 
 ENUMERABLE = 10**5  # combinations up to which their order is drawn at once
 

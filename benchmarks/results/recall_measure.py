@@ -19,11 +19,12 @@ import tyro
 from benchmarks.recipes.recall import SIZE, ask
 from o1nano.agents.evaluation.held_out import wilson
 from o1nano.agents.run.cli import check_least, guarded, parse
-from o1nano.envs.core.episodes import EnvConfig
+from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.language.expression import Function
 from o1nano.envs.language.vocab import NOTHING, STEP, THINK, digits_of
 from o1nano.envs.problems import FAMILIES
-from o1nano.envs.problems.problem import Problem, stream
+from o1nano.envs.problems.problem import Problem
+from o1nano.envs.seeding import stream
 from o1nano.policies.model_file import load
 from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.search.answers import Answer, solve

@@ -27,7 +27,8 @@ from torch.nn import functional as F
 from o1nano.agents.run.cli import check_least, guarded, parse
 from o1nano.envs.core.grammar import Grammar
 from o1nano.envs.language.vocab import PROBLEM, STEP, THINK
-from o1nano.envs.problems.problem import Level, draw, stream
+from o1nano.envs.problems.problem import Level, draw
+from o1nano.envs.seeding import stream
 from o1nano.policies.decoding.long_decoder import LongDecoder
 from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.network.transformer import TransformerConfig

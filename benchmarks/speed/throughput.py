@@ -33,7 +33,7 @@ from o1nano.agents.run.build import build_curriculum, build_demonstrations, buil
 from o1nano.agents.run.cli import guarded
 from o1nano.agents.run.config import TrainConfig
 from o1nano.agents.run.hardware import versions
-from o1nano.envs.core.episodes import EnvConfig
+from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.core.grammar import Grammar
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.policies.actor_critic import ReasoningPolicy

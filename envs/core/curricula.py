@@ -116,22 +116,3 @@ class FrontierCurriculum(ThresholdCurriculum):
         super()._update(level)
         if measured:  # wherever the frontier is now, it is measured anew
             self._results.pop(Level(level.family, self.frontier[level.family]), None)
-
-
-class UniformCurriculum(Curriculum):
-    """No curriculum: every size is open from the beginning, and all sizes of a family are drawn alike.
-
-    Args:
-        last: For each family, the largest size there is.
-        window: See ``Curriculum``.
-        priority: See ``Curriculum``.
-    """
-
-    def __init__(self, last: Mapping[str, int], window: int = 64, priority: Mapping[str, float] | None = None) -> None:
-        super().__init__(last, last, window, priority)
-
-    def _raw(self) -> dict[Level, float]:
-        return dict.fromkeys(self.open_levels, 1.0)
-
-    def _update(self, level: Level) -> None:
-        """Nothing moves."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
 from o1nano.envs.errors import ConfigurationError
+from o1nano.envs.problems.family import below
 from o1nano.envs.problems.problem import Level, check_family
 
 
@@ -211,3 +212,50 @@ class AdaptiveCurriculum(ThresholdCurriculum):
         failures = 1 - self.success(level)
         unmeasured = level.size == self.frontier[level.family] and len(self._results.get(level, ())) < self.window
         return max(failures, 0.5) if unmeasured else failures
+
+
+class LevelSampler(Protocol):
+    """Chooses the level of the next problem and hears how the last one went."""
+
+    def draw(self, rng: np.random.Generator) -> Level:
+        """Returns the level of the next problem."""
+
+    def record(self, level: Level, success: bool) -> None:
+        """Notes the result of a finished problem."""
+
+
+class UniformLevels:
+    """Every level with the same probability; results are ignored.
+
+    Args:
+        levels: What to draw from.
+    """
+
+    def __init__(self, levels: Sequence[Level]) -> None:
+        self.levels = list(levels)
+
+    def draw(self, rng: np.random.Generator) -> Level:
+        """Returns one of the levels."""
+        return self.levels[below(rng, len(self.levels))]
+
+    def record(self, level: Level, success: bool) -> None:
+        """Does nothing."""
+
+
+class UniformCurriculum(Curriculum):
+    """No curriculum: every size is open from the beginning, and all sizes of a family are drawn alike.
+
+    Args:
+        last: For each family, the largest size there is.
+        window: See ``Curriculum``.
+        priority: See ``Curriculum``.
+    """
+
+    def __init__(self, last: Mapping[str, int], window: int = 64, priority: Mapping[str, float] | None = None) -> None:
+        super().__init__(last, last, window, priority)
+
+    def _raw(self) -> dict[Level, float]:
+        return dict.fromkeys(self.open_levels, 1.0)
+
+    def _update(self, level: Level) -> None:
+        """Nothing moves."""

@@ -2,160 +2,33 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from o1nano.envs.core.call_stack import ANSWERED, RUNNING, CallStacks, Outcome
-from o1nano.envs.core.grammar import Grammar
-from o1nano.envs.core.levels import LevelSource, UniformLevels, read_level, sizes
+from o1nano.envs.core.call_stack import ANSWERED, RUNNING, CallStacks, Ints, Outcome
+from o1nano.envs.core.config import EnvConfig
+from o1nano.envs.core.curriculum import LevelSampler, UniformLevels
 from o1nano.envs.core.rewards import RewardSum, Transition
-from o1nano.envs.core.stacks import Ints, Limits
 from o1nano.envs.errors import ConfigurationError, ProblemError
 from o1nano.envs.language.expression import Function
 from o1nano.envs.language.vocab import answer_text
-from o1nano.envs.problems import FAMILIES, FOUR_OPERATIONS
-from o1nano.envs.problems.family import FunctionFamily
-from o1nano.envs.problems.problem import Level, Phrasing, Problem, Split, check_choice, check_family, draw, posed, read
+from o1nano.envs.problems.problem import (
+    Level,
+    Problem,
+    draw,
+    posed,
+    read,
+    read_level,
+)
 
 # Until the environment ends an episode, only a time limit can, which may be a wrapper that the environment never hears
 # of: an episode that is cut then already says so.
 UNFINISHED = "truncated"
 _ENDS = [UNFINISHED if outcome == Outcome.RUNNING else outcome.name.lower() for outcome in Outcome]
-MOST_DIGITS = 1000  # keeps numbers below Python's limit for converting text
-
-
-def _families(operations: Any) -> tuple[str, ...]:
-    """Returns families in an order that does not depend on the process: that of a set does."""
-    if isinstance(operations, str) or not isinstance(operations, Iterable):
-        raise ConfigurationError(f"operations={operations!r}; expected a list of families, such as ('addition',)")
-    names = tuple(operations)
-    if not names:
-        raise ConfigurationError(f"operations={operations!r}; expected at least one family")
-    for name in names:
-        if not isinstance(name, str):
-            raise ConfigurationError(f"operation {name!r}; expected the name of a family, such as 'addition'")
-        check_family(name)
-    return tuple(sorted(names)) if isinstance(operations, (set, frozenset)) else names
-
-
-def _is_whole(value: Any, least: int) -> bool:
-    return isinstance(value, (int, np.integer)) and int(value) >= least
-
-
-def check_whole(name: str, value: Any, least: int) -> int:
-    """Returns an integer argument.
-
-    Args:
-        name: The argument, for the error.
-        value: What was given.
-        least: The smallest value that is accepted.
-
-    Raises:
-        ConfigurationError: If it is not an integer, or less.
-    """
-    if not _is_whole(value, least):
-        raise ConfigurationError(f"{name}={value!r}; expected an integer of at least {least}")
-    return int(value)
-
-
-@dataclass(frozen=True)
-class EnvConfig:
-    """Keyword arguments of the environments.
-
-    Attributes:
-        operations: Families of problems, drawn uniformly. A set is sorted, so that the same seed poses the same
-            problems in every process.
-        digits: One size, or the smallest and the largest; a size is the number of digits of the longer operand.
-        other_digits: Digits of the second operand (for expressions and lists: how many there are); None draws them.
-            Long problems: the length of the frame that they fill; None: ``frame_length``.
-        phrasing: ``"symbolic"`` (``98+45``), ``"words"`` (``What is 98 plus 45?``) or ``"mixed"``.
-        thinking: Whether hidden reasoning is legal.
-        call_stack: Whether calls and tail calls open frames; without it one frame holds everything: see ``Grammar``.
-        frame_length: See ``Limits``.
-        depth: See ``Limits``.
-        max_tokens: ``Limits.tokens``.
-        split: ``"train"``, ``"test"`` or ``"all"``, by a hash of the problem's content.
-    """
-
-    operations: Sequence[str] = FOUR_OPERATIONS
-    digits: int | tuple[int, int] = (1, 3)
-    other_digits: int | None = None
-    phrasing: Phrasing = "mixed"
-    thinking: bool = True
-    call_stack: bool = True
-    frame_length: int = 128
-    depth: int = 32
-    max_tokens: int = 4096
-    split: Split = "train"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "operations", _families(self.operations))
-        pair = self.digits if isinstance(self.digits, Sequence) else (self.digits, self.digits)
-        if len(pair) != 2 or not (_is_whole(pair[0], 1) and _is_whole(pair[1], pair[0]) and pair[1] <= MOST_DIGITS):
-            raise ConfigurationError(
-                f"digits={self.digits!r}; accepted: an integer, or (low, high) with 1 <= low <= high <= {MOST_DIGITS}"
-            )
-        if self.other_digits is not None:
-            check_whole("other_digits", self.other_digits, 1)
-        for name, least in (("frame_length", 8), ("depth", 1), ("max_tokens", 1)):
-            check_whole(name, getattr(self, name), least)
-        check_choice("phrasing", self.phrasing, Phrasing)
-        check_choice("split", self.split, Split)
-        if self.call_stack and not self.thinking:
-            raise ConfigurationError(
-                "call_stack=True with thinking=False; accepted: calls only where there is thinking"
-            )
-
-    @classmethod
-    def of(cls, env: type, arguments: Mapping[str, Any]) -> EnvConfig:
-        """Returns the configuration that keyword arguments of an environment make.
-
-        Args:
-            env: The class of the environment, whose own arguments an error names as well.
-            arguments: The keyword arguments that are not the environment's own.
-
-        Raises:
-            ConfigurationError: If there is no such argument, or a value makes no sense.
-        """
-        names = [field.name for field in fields(cls)]
-        for name in arguments:
-            if name not in names:
-                parameters = list(inspect.signature(env).parameters.values())
-                own = [parameter.name for parameter in parameters if parameter.kind != parameter.VAR_KEYWORD]
-                raise ConfigurationError(f"keyword argument {name!r}; expected one of {', '.join([*own, *names])}")
-        return cls(**arguments)
-
-    @property
-    def digit_range(self) -> tuple[int, int]:
-        """Smallest and largest size."""
-        low, high = self.digits if isinstance(self.digits, Sequence) else (self.digits, self.digits)
-        return int(low), int(high)
-
-    @property
-    def levels(self) -> list[Level]:
-        """The kinds of problems that are drawn."""
-        levels: list[Level] = []
-        for name in self.operations:
-            filled = self.frame_length if FAMILIES[name].long else None
-            other = filled if self.other_digits is None else self.other_digits
-            levels += sizes((name,), self.digit_range, other)
-        return levels
-
-    @property
-    def grammar(self) -> Grammar:
-        """The grammar of these environments."""
-        functions = any(isinstance(FAMILIES[name], FunctionFamily) for name in self.operations)
-        return Grammar(self.thinking, self.call_stack, functions)
-
-    @property
-    def limits(self) -> Limits:
-        """The limits of these environments."""
-        return Limits(self.frame_length, self.depth, self.max_tokens)
 
 
 class Episodes:
@@ -182,7 +55,7 @@ class Episodes:
         self._group = _Group(None, 0)
         self.stacks = CallStacks(num_episodes, config.limits, config.grammar)
         self.problems: list[Problem | None] = [None] * num_episodes
-        self.levels: LevelSource = UniformLevels(config.levels)
+        self.levels: LevelSampler = UniformLevels(config.levels)
         self.rewards = RewardSum(num_episodes)
         self.success = np.zeros(num_episodes, dtype=bool)
         self.over = np.ones(num_episodes, dtype=bool)

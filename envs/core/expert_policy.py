@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from o1nano.envs.core.episodes import EnvConfig
+from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.core.grammar import Grammar
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import EOS, EQUALS

@@ -16,7 +16,8 @@ from o1nano.envs.core.rewards import AnswerTerm, Floats, RewardTerm, Transition
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import CALL, END_CALL, END_THINK, EQUALS, REMAINDER, SUBTASK, answer_text
 from o1nano.envs.problems.expert import demonstrate
-from o1nano.envs.problems.problem import Problem, frame_accepts
+from o1nano.envs.problems.problem import Problem
+from o1nano.envs.problems.verifier import frame_accepts
 
 _NEEDLESS = re.compile(r"\b0\d|^-0\b|R 0$")
 

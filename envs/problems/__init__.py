@@ -18,12 +18,11 @@ from o1nano.envs.problems.family import Family, FunctionFamily
 from o1nano.envs.problems.gcd import GreatestCommonDivisor
 from o1nano.envs.problems.ledger import Ledger
 from o1nano.envs.problems.linear import LinearEquation
-from o1nano.envs.problems.maximum import Maximum
+from o1nano.envs.problems.lists import ListSum, Maximum
 from o1nano.envs.problems.modular import Modular
 from o1nano.envs.problems.multiplication import Multiplication
 from o1nano.envs.problems.recall import Recall
 from o1nano.envs.problems.subtraction import Subtraction
-from o1nano.envs.problems.total import ListSum
 
 FAMILIES: dict[str, Family[Any]] = {}
 SUMS, PRODUCTS = ("addition", "subtraction"), ("multiplication", "division")

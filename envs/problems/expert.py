@@ -14,7 +14,8 @@ from o1nano.envs.language.parser import parse
 from o1nano.envs.language.vocab import CALL, END_CALL, END_THINK, EOS, EQUALS, GOTO, SUBTASK, THINK, spell
 from o1nano.envs.problems import family_of
 from o1nano.envs.problems.family import Script
-from o1nano.envs.problems.problem import Level, Problem, draw, stream
+from o1nano.envs.problems.problem import Level, Problem, draw
+from o1nano.envs.seeding import stream
 
 
 @dataclass(frozen=True, slots=True)

@@ -222,3 +222,21 @@ def draw_number(rng: np.random.Generator, digits: int) -> int:
 def digits_least_first(value: int) -> list[int]:
     """Returns the digits of a non-negative integer as numbers, units first."""
     return [int(digit) for digit in reversed(str(value))]
+
+
+DEFAULT_FRAME_LENGTH = 128
+"""Tokens of the frame that a problem fills unless a level says otherwise."""
+
+
+class LongFamily(FunctionFamily):
+    """A function of very many numbers. ``other`` of a level is the length of the frame that a problem fills."""
+
+    long = True
+
+    def think(self, expr: Function, script: Script) -> Iterable[int] | None:
+        """Calls every argument that is no number yet, then takes the family's steps: a root cannot tail-call."""
+        for arg in expr.args:
+            if isinstance(arg, Binary):
+                script.call(arg)
+                script.step()
+        return self.steps(tuple(map(evaluate, expr.args)), script)

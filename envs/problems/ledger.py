@@ -6,8 +6,7 @@ import numpy as np
 
 from o1nano.envs.language.expression import Binary, Function, render
 from o1nano.envs.language.vocab import ID, MINUS, PLUS
-from o1nano.envs.problems.family import Script, below, draw_number
-from o1nano.envs.problems.long import SHORT, LongFamily
+from o1nano.envs.problems.family import DEFAULT_FRAME_LENGTH, LongFamily, Script, below, draw_number
 
 _OVERHEAD = 24  # tokens of the longest wording and the answer, without numbers
 
@@ -32,7 +31,7 @@ class Ledger(LongFamily):
 
     def sample(self, rng: np.random.Generator, size: int, other: int | None = None) -> Function:
         """Draws entries until a frame of ``other`` tokens is full with their balances; a balance is never negative."""
-        room = (SHORT if other is None else other) - _OVERHEAD
+        room = (DEFAULT_FRAME_LENGTH if other is None else other) - _OVERHEAD
         balance = draw_number(rng, size)
         entries, used = [balance], 2 * size
         while True:

@@ -6,7 +6,8 @@ from abc import abstractmethod
 
 import numpy as np
 
-from o1nano.envs.language.expression import Function, Task, render
+from o1nano.envs.language.expression import Binary, Function, Task, render
+from o1nano.envs.language.vocab import ID, PLUS
 from o1nano.envs.problems.family import FunctionFamily, Script, below, draw_number
 
 
@@ -43,3 +44,41 @@ class ListFamily(FunctionFamily):
         script.step()
         script.tail_call(self.of(self.fold(*numbers[:2]), *numbers[2:]))
         return None
+
+
+class Maximum(ListFamily):
+    """``max(3, 14, 15)``."""
+
+    name, op = "maximum", ID["max"]
+    phrasings = (
+        "what is the largest of the numbers {list} ?",
+        "find the maximum of {list}",
+        "which is larger , {a} or {b} ?",
+    )
+
+    def fold(self, *numbers: int) -> int:
+        """Returns the largest number."""
+        return max(numbers)
+
+    def pair(self, left: int, right: int) -> Function:
+        """Two numbers are compared."""
+        return Function(ID["compare"], (left, right))
+
+
+class ListSum(ListFamily):
+    """``total(3, 14, 15)``."""
+
+    name, op = "list_sum", ID["total"]
+    phrasings = (
+        "what is the sum of all numbers in the list {list} ?",
+        "calculate the sum of the numbers {list}",
+        "find the total of {list}",
+    )
+
+    def fold(self, *numbers: int) -> int:
+        """Returns the sum."""
+        return sum(numbers)
+
+    def pair(self, left: int, right: int) -> Binary:
+        """Two numbers are added."""
+        return Binary(PLUS, left, right)

@@ -7,20 +7,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 
-from o1nano.envs.caching import bounded_cache
 from o1nano.envs.errors import ConfigurationError, ProblemError, TokenizationError
-from o1nano.envs.language.expression import Binary, Function, Task, accepts, answer, canonical, evaluate
+from o1nano.envs.language.expression import Binary, Function, Task, accepts, answer, canonical
 from o1nano.envs.language.parser import parse
 from o1nano.envs.language.templates import fitting, say
 from o1nano.envs.language.vocab import (
     ACCEPTED,
     EQUALS,
     PROBLEM,
-    SUBTASK,
     answer_text,
     problem_text,
     tokenize,
@@ -186,80 +184,6 @@ def split_of(expr: Task) -> Split:
     return "test" if int.from_bytes(digest, "big") % TEST_SHARE == 0 else "train"
 
 
-def stream(*key: object) -> np.random.Generator:
-    """Returns a generator derived by hashing a key such as (split, family, size, seed), never by adding to a seed."""
-    digest = hashlib.blake2b("/".join(map(str, key)).encode(), digest_size=16).digest()
-    return np.random.default_rng(int.from_bytes(digest, "big"))
-
-
-@bounded_cache()
-def frame_task(prompt: bytes) -> Task | None:
-    """Returns what any frame's own prompt asks, or None if that is nothing to compute."""
-    try:
-        task = parse(prompt[1:-1], least_first=prompt[0] == SUBTASK)
-    except ProblemError:
-        return None
-    return None if isinstance(task, int) else task
-
-
-@bounded_cache()
-def frame_answer(prompt: bytes) -> bytes | None:
-    """Returns an exact answer to any frame's own prompt, or None if the prompt asks nothing that has one.
-
-    It is the only right one unless the family of the problem accepts several: ``frame_accepts`` judges.
-    """
-    task = frame_task(prompt)
-    try:
-        return None if task is None else bytes(answer(task, least_first=prompt[0] == SUBTASK))
-    except ProblemError:
-        return None
-
-
-@bounded_cache()
-def frame_accepts(prompt: bytes, given: bytes) -> bool | None:
-    """Tells whether an answer to a frame's own prompt is exactly right; None if the prompt asks nothing that has one.
-
-    This is the verifier of subtasks: a child frame is a problem of its own.
-    """
-    task = frame_task(prompt)
-    try:
-        return None if task is None else accepts(task, given, least_first=prompt[0] == SUBTASK)
-    except ProblemError:
-        return None
-
-
-@bounded_cache()
-def is_sensible(asker: bytes, question: bytes) -> bool:
-    """Tells whether a question is of a kind that the frame which asks it has a use for.
-
-    A root hands on its own problem, or one with the same answer. Others, and roots that work on a long problem, ask
-    problems of the families that their own names in ``asks``.
-    """
-    own, asked = frame_task(asker), frame_task(question)
-    if own is None or asked is None:
-        return own is None  # who was asked nonsense cannot be told from sense
-    family = family_of(own)
-    if asker[0] == PROBLEM and not family.long:
-        return frame_answer(question) == bytes(answer(own, least_first=True))
-    asks = family.asks
-    return asks is None or family_of(asked).name in asks
-
-
-def is_reduction(prompt: bytes, handed_on: bytes) -> bool:
-    """Tells whether a problem that a frame hands on is smaller than its own and has the same answer.
-
-    Smaller means fewer tokens; of two functions also as many tokens and a smaller last number, as in Euclid's
-    algorithm. Without an order that ends, handing a problem to and fro would be a right solution for ever.
-    """
-    expected = frame_answer(prompt)
-    if expected is None or frame_answer(handed_on) != expected or len(handed_on) > len(prompt):
-        return False
-    old, new = frame_task(prompt), frame_task(handed_on)
-    if len(handed_on) == len(prompt) and isinstance(old, Function) and isinstance(new, Function):
-        return evaluate(new.args[-1]) < evaluate(old.args[-1])
-    return len(handed_on) < len(prompt)
-
-
 def check_family(name: str) -> str:
     """Returns a family's name.
 
@@ -269,12 +193,6 @@ def check_family(name: str) -> str:
     if name not in FAMILIES:
         raise ConfigurationError(f"operation {name!r}; accepted: {', '.join(FAMILIES)}")
     return name
-
-
-def check_choice(name: str, value: str, kind: object) -> None:
-    """Raises ``ConfigurationError`` unless a value is one of a Literal's."""
-    if value not in get_args(kind):
-        raise ConfigurationError(f"{name}={value!r}; accepted: {', '.join(map(repr, get_args(kind)))}")
 
 
 def fits_frame(problem: Problem, frame_length: int) -> Problem:
@@ -296,3 +214,14 @@ def from_expression(expr: Binary) -> Problem:
     """
     tokens = say(family_of(expr).symbolic, expr)
     return Problem((PROBLEM, *tokens, EQUALS), expr, bytes(answer(expr, least_first=False)))
+
+
+def sizes(families: Sequence[str], digits: tuple[int, int], other: int | None = None) -> list[Level]:
+    """Returns the levels of some families from the smallest to the largest size, both included.
+
+    Args:
+        families: Keys of ``FAMILIES``.
+        digits: Smallest and largest size.
+        other: See ``Level.other``.
+    """
+    return [Level(family, size, other) for family in families for size in range(digits[0], digits[1] + 1)]

@@ -9,8 +9,7 @@ import numpy as np
 from o1nano.envs.errors import ProblemError
 from o1nano.envs.language.expression import Binary, Function, render
 from o1nano.envs.language.vocab import ID, MINUS, NOTHING, PLUS, digits_of
-from o1nano.envs.problems.family import Script, draw_number
-from o1nano.envs.problems.long import SHORT, LongFamily
+from o1nano.envs.problems.family import DEFAULT_FRAME_LENGTH, LongFamily, Script, draw_number
 
 KEY_DIGITS = 5  # the same at every length, so that a longer context differs in nothing but its length
 _SAME = 0.25  # share of questions that ask for one number twice
@@ -44,7 +43,7 @@ class Recall(LongFamily):
 
     def sample(self, rng: np.random.Generator, size: int, other: int | None = None) -> Function:
         """Draws as many lines as a frame of ``other`` tokens has room for, at least two, and a question."""
-        lines = max((SHORT if other is None else other) - self._room(size), 0) // (KEY_DIGITS + size + 2)
+        lines = max((DEFAULT_FRAME_LENGTH if other is None else other) - self._room(size), 0) // (KEY_DIGITS + size + 2)
         keys = rng.choice(9 * 10 ** (KEY_DIGITS - 1), max(lines, 2), replace=False) + 10 ** (KEY_DIGITS - 1)
         pairs = [number for key in keys.tolist() for number in (key, draw_number(rng, size))]
         return self.question(rng, pairs)

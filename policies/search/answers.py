@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from o1nano.envs.core.call_stack import Ended, Outcome
-from o1nano.envs.core.episodes import EnvConfig
+from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.core.usage import Usage
 from o1nano.envs.language.vocab import answer_text
 from o1nano.envs.problems.problem import Problem
+from o1nano.envs.seeding import stream_seed
 from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.search.branches import Attempt, Branch
 from o1nano.policies.search.engine import Engine
 from o1nano.policies.search.options import SearchOptions
-from o1nano.policies.search.sampling import stream_seed
 
 Progress = Callable[[int], None]
 

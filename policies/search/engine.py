@@ -10,16 +10,17 @@ import numpy.typing as npt
 import torch as th
 
 from o1nano.envs.core.call_stack import CallStacks, Outcome
-from o1nano.envs.core.episodes import EnvConfig
+from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.core.grammar import Grammar, State
 from o1nano.envs.core.usage import Usage
 from o1nano.envs.language.vocab import END_CALL, END_THINK, EQUALS, THINK
+from o1nano.envs.seeding import stream_seed
 from o1nano.policies.decoding.decoder import Decoder
 from o1nano.policies.decoding.long_decoder import LongDecoder
 from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.search.branches import Branch, Vote, commuted
 from o1nano.policies.search.options import SearchOptions
-from o1nano.policies.search.sampling import sample_tokens, stream_seed, uniforms
+from o1nano.policies.search.sampling import sample_tokens, uniforms
 
 LONG_FRAME = 4096
 """Frames that may be longer are decoded one attempt at a time, in bounded memory."""
@@ -140,7 +141,7 @@ class Engine:
             if running is not None and running.cancelled:
                 self._release_row(row)
             if self.running[row] is None:
-                stacks.park(row)
+                stacks.close(row)
 
     def _end(self, branch: Branch, outcome: int, answer: bytes) -> None:
         branch.outcome = Outcome(outcome)

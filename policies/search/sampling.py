@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import numpy.typing as npt
 import torch as th
@@ -12,12 +10,6 @@ import torch as th
 _INCREMENT = np.uint64(0x9E3779B97F4A7C15)
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND = np.uint64(0x94D049BB133111EB)
-
-
-def stream_seed(*place: object) -> int:
-    """Returns the 64-bit seed of a stream of random numbers by hashing its place, such as (seed, problem, path)."""
-    digest = hashlib.blake2b("/".join(map(str, place)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big")
 
 
 def uniforms(seeds: npt.NDArray[np.uint64], counts: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from operator import add
 
-from o1nano.envs.core.episodes import EnvConfig
+from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.core.usage import Usage
 from o1nano.envs.errors import ProblemError
 from o1nano.envs.language.expression import Binary
 from o1nano.envs.problems.problem import Problem, from_expression
+from o1nano.envs.seeding import stream_seed
 from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.search import self_checks
 from o1nano.policies.search.answers import Answer, Progress, Request, attempt_all, explore, no_progress, solve
 from o1nano.policies.search.options import SearchOptions
-from o1nano.policies.search.sampling import stream_seed
 from o1nano.policies.search.selection import select_answer
 
 NUM_CHECKS = 2

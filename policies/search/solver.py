@@ -7,12 +7,13 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from o1nano.envs.core.episodes import EnvConfig
+from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.expression import Binary, Expr, Function, Task
 from o1nano.envs.problems import FAMILIES, family_of
 from o1nano.envs.problems.expert import demands
-from o1nano.envs.problems.problem import Level, Problem, draw, fits_frame, read, stream
+from o1nano.envs.problems.problem import Level, Problem, draw, fits_frame, read
+from o1nano.envs.seeding import stream
 from o1nano.policies.device import find_device
 from o1nano.policies.model_file import load
 from o1nano.policies.network.model import ReasoningNetwork

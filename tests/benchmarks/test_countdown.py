@@ -12,10 +12,10 @@ import torch as th
 
 from benchmarks.results import countdown
 from benchmarks.results.countdown import chance, chosen, pose, powers, puzzles, table
-from o1nano.envs.core.episodes import EnvConfig
-from o1nano.envs.core.levels import read_level
+from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.language.vocab import tokenize
-from o1nano.envs.problems.problem import draw, split_of, stream
+from o1nano.envs.problems.problem import draw, read_level, split_of
+from o1nano.envs.seeding import stream
 from o1nano.policies import model_file as checkpoint
 from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.network.transformer import TransformerConfig

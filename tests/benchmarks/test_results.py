@@ -18,7 +18,7 @@ import torch as th
 from benchmarks.results import shipped_model as results
 from benchmarks.results.questions import Question, arithmetic_tasks, products, quotients
 from benchmarks.results.workers import Progress, Workers
-from o1nano.envs.core.episodes import EnvConfig
+from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.errors import TeamError
 from o1nano.envs.problems.problem import Problem, read, split_of
 from o1nano.policies import model_file as checkpoint

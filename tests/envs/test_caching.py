@@ -6,7 +6,7 @@ import tracemalloc
 
 from o1nano.envs.caching import LONG_ENTRIES, SHORT, bounded_cache
 from o1nano.envs.language.vocab import EQUALS, ID, SUBTASK
-from o1nano.envs.problems.problem import frame_accepts, frame_answer, frame_task, is_sensible
+from o1nano.envs.problems.verifier import frame_accepts, frame_answer, frame_task, is_useful_subtask
 
 SEVEN = bytes([ID["7"]])
 
@@ -39,7 +39,7 @@ def test_many_long_prompts_take_no_more_memory_than_a_few() -> None:
         frame_task(prompt)
         frame_answer(prompt)
         frame_accepts(prompt, SEVEN)
-        is_sensible(prompt, bytes([SUBTASK, ID["1"], ID["+"], ID["1"], EQUALS]))
+        is_useful_subtask(prompt, bytes([SUBTASK, ID["1"], ID["+"], ID["1"], EQUALS]))
     kept = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert kept < length * count / 2

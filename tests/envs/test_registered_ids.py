@@ -19,14 +19,14 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import o1nano
 from o1nano.envs.arithmetic import ArithmeticEnv
-from o1nano.envs.core.episodes import EnvConfig
+from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.errors import ActionError, ConfigurationError, ProblemError
 from o1nano.envs.language.vocab import EOS, VOCAB_SIZE, is_digit
-from o1nano.envs.one_hot import OneHotWrapper
 from o1nano.envs.problems.problem import Level, split_of
 from o1nano.envs.registration import IDS
 from o1nano.envs.vector import ArithmeticVectorEnv
+from o1nano.envs.wrappers import OneHotWrapper
 from tests.helpers.play import ids
 
 assert o1nano.__version__  # importing the package registers the ids

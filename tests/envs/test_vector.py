@@ -18,8 +18,8 @@ from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.core.grammar import Grammar
 from o1nano.envs.errors import ActionError, ConfigurationError, RenderModeError
 from o1nano.envs.language.vocab import THINK, VOCAB_SIZE
-from o1nano.envs.one_hot import VectorOneHotWrapper
 from o1nano.envs.vector import ArithmeticVectorEnv
+from o1nano.envs.wrappers import VectorOneHotWrapper
 from tests.helpers.play import ids
 
 MODES = [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP]

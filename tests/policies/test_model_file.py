@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch as th
 
-from o1nano.envs.core.episodes import EnvConfig
+from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.errors import CheckpointError
 from o1nano.envs.language.vocab import TOKENS
 from o1nano.policies.model_file import load, save

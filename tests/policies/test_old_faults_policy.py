@@ -13,10 +13,11 @@ from o1nano.agents.learning.demonstrations import DemonstrationStream
 from o1nano.agents.learning.imitation import WarmStart, WarmStartConfig
 from o1nano.agents.learning.ppo import FramePPO
 from o1nano.envs.arithmetic import ArithmeticEnv
-from o1nano.envs.core.episodes import EnvConfig
-from o1nano.envs.core.levels import UniformLevels, sizes
+from o1nano.envs.core.config import EnvConfig
+from o1nano.envs.core.curriculum import UniformLevels
 from o1nano.envs.language.vocab import END_THINK, EQUALS, ID, NINE, PAD, REVISE, VOCAB_SIZE, ZERO
-from o1nano.envs.problems.problem import frame_answer, read
+from o1nano.envs.problems.problem import read, sizes
+from o1nano.envs.problems.verifier import frame_answer
 from o1nano.policies.actor_critic import ReasoningPolicy
 from o1nano.policies.network.model import FrameBatch
 from o1nano.policies.search.answers import solve

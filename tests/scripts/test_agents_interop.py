@@ -23,7 +23,7 @@ from benchmarks.agents.run import HERE, PAGE, Block, blocks
 from o1nano.agents.learning.vec_env import GymnasiumVecEnv
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import ID, TOKENS
-from o1nano.envs.one_hot import Alphabet, OneHotWrapper, VectorOneHotWrapper
+from o1nano.envs.wrappers import Alphabet, OneHotWrapper, VectorOneHotWrapper
 
 DIRECT = "o1nano/Direct-v0"
 BLOCKS = blocks(PAGE.read_text())

@@ -20,7 +20,7 @@ import train_rl
 from o1nano.agents.learning.distributed import Team
 from o1nano.agents.run.cli import _one_line
 from o1nano.agents.run.config import PPOConfig, TrainConfig
-from o1nano.envs.core.episodes import EnvConfig
+from o1nano.envs.core.config import EnvConfig
 from o1nano.policies import model_file as checkpoint
 from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.network.transformer import TransformerConfig

@@ -15,7 +15,7 @@ import evaluate
 import train_rl
 from o1nano.agents.evaluation.reports import read_problems, records
 from o1nano.agents.run.config import PPOConfig, TrainConfig
-from o1nano.envs.core.episodes import EnvConfig
+from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.problems.problem import Problem
 from o1nano.policies import model_file as checkpoint
 from o1nano.policies.network.model import ReasoningNetwork

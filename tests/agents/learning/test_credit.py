@@ -11,7 +11,8 @@ from o1nano.agents.learning.credit import advantages, judge
 from o1nano.envs.language.vocab import EOS, NINE, SUBTASK, ZERO
 from o1nano.envs.problems import FAMILIES
 from o1nano.envs.problems.expert import demonstrate
-from o1nano.envs.problems.problem import Level, draw, is_sensible
+from o1nano.envs.problems.problem import Level, draw
+from o1nano.envs.problems.verifier import is_useful_subtask
 from tests.helpers.tiny import ids
 
 SUM = "<subtask> 8 9 + 5 4 = "
@@ -117,4 +118,4 @@ def test_no_chains_no_advantages() -> None:
     ],
 )
 def test_what_a_frame_has_a_use_for(asker: str, question: str, sensible: bool) -> None:
-    assert is_sensible(bytes(ids(asker)), bytes(ids(question))) == sensible
+    assert is_useful_subtask(bytes(ids(asker)), bytes(ids(question))) == sensible

@@ -10,10 +10,11 @@ import pytest
 
 from o1nano.agents.evaluation.held_out import levels
 from o1nano.agents.learning.demonstrations import Demonstration, DemonstrationStream
-from o1nano.envs.core.levels import UniformLevels, sizes
+from o1nano.envs.core.curriculum import UniformLevels
 from o1nano.envs.language.vocab import END_CALL, END_THINK, EOS, EQUALS, NINE, REVISE, THINK, WRONG, ZERO, spell
 from o1nano.envs.problems.expert import write_frame
-from o1nano.envs.problems.problem import frame_answer
+from o1nano.envs.problems.problem import sizes
+from o1nano.envs.problems.verifier import frame_answer
 from tests.helpers.tiny import ids
 
 

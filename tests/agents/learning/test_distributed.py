@@ -24,10 +24,10 @@ from o1nano.agents.learning.rollout_buffer import FrameRolloutBuffer
 from o1nano.agents.run.callbacks import USAGE, EpisodeStatistics
 from o1nano.agents.run.progress import Display
 from o1nano.agents.run.run import Run, prepare
-from o1nano.envs.core.curriculum import AdaptiveCurriculum
-from o1nano.envs.core.levels import UniformLevels, sizes
+from o1nano.envs.core.curriculum import AdaptiveCurriculum, UniformLevels
 from o1nano.envs.errors import CheckpointError, ConfigurationError, TeamError
-from o1nano.envs.problems.problem import stream
+from o1nano.envs.problems.problem import sizes
+from o1nano.envs.seeding import stream
 from o1nano.policies.actor_critic import ReasoningPolicy
 from tests.agents.learning.test_rollout_buffer import like_structure
 from tests.agents.run.test_resume import scalars

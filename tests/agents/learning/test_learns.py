@@ -19,9 +19,10 @@ from o1nano.agents.learning.demonstrations import DemonstrationStream
 from o1nano.agents.learning.imitation import WarmStart, WarmStartConfig
 from o1nano.agents.learning.ppo import FramePPO
 from o1nano.agents.learning.vec_env import GymnasiumVecEnv
-from o1nano.envs.core.episodes import EnvConfig
-from o1nano.envs.core.levels import UniformLevels, sizes
-from o1nano.envs.problems.problem import Level, Problem, draw, stream
+from o1nano.envs.core.config import EnvConfig
+from o1nano.envs.core.curriculum import UniformLevels
+from o1nano.envs.problems.problem import Level, Problem, draw, sizes
+from o1nano.envs.seeding import stream
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.policies.actor_critic import ReasoningPolicy
 from o1nano.policies.network.model import ReasoningNetwork

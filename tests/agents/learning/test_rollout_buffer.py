@@ -21,8 +21,8 @@ from o1nano.agents.learning.vec_env import GymnasiumVecEnv
 from o1nano.agents.run.build import warm_up_and_decay
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import EQUALS, GOTO, spell
-from o1nano.envs.one_hot import VectorOneHotWrapper
 from o1nano.envs.vector import ArithmeticVectorEnv
+from o1nano.envs.wrappers import VectorOneHotWrapper
 from o1nano.policies.actor_critic import ReasoningPolicy
 from tests.helpers.tiny import TINY, ids, padded, shake, vec_env
 

@@ -11,10 +11,10 @@ import torch as th
 
 from o1nano.agents.learning.demonstrations import DemonstrationStream
 from o1nano.agents.learning.vec_env import GymnasiumVecEnv, Monitor
-from o1nano.envs.core.curriculum import AdaptiveCurriculum
-from o1nano.envs.core.levels import UniformLevels, sizes
+from o1nano.envs.core.curriculum import AdaptiveCurriculum, UniformLevels
 from o1nano.envs.problems import FAMILIES
-from o1nano.envs.problems.problem import Level, draw, posed, stream
+from o1nano.envs.problems.problem import Level, draw, posed, sizes
+from o1nano.envs.seeding import stream
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.envs.wrappers import VectorCurriculumWrapper, VectorRewardWrapper
 from o1nano.policies.serialization import as_plain

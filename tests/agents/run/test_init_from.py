@@ -10,7 +10,7 @@ import torch as th
 
 from o1nano.agents.run.progress import Display
 from o1nano.agents.run.run import Run, prepare
-from o1nano.envs.core.episodes import EnvConfig
+from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.errors import CheckpointError, ConfigurationError
 from o1nano.policies import model_file as checkpoint
 from o1nano.policies.network.transformer import TransformerConfig

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from o1nano.envs.core.call_stack import CallStacks, Ended, Outcome
+from o1nano.envs.core.call_stack import CallStacks, Ended, Outcome, ragged_ranges
+from o1nano.envs.core.config import Limits
 from o1nano.envs.core.grammar import Channel, Grammar, State
-from o1nano.envs.core.stacks import Limits, spans
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import spell
 from tests.helpers.play import ids
@@ -118,7 +118,7 @@ def test_an_observation_is_a_copy() -> None:
 
 def test_a_parked_stack_waits_for_a_problem() -> None:
     stacks = stacks_of(count=2)
-    stacks.park(0)
+    stacks.close(0)
     assert not stacks.masks()[0].any()
     assert drawn(stacks) == [""]
     stacks.step(np.array(ids("3 3")))
@@ -248,7 +248,7 @@ def test_ended_frames_name_their_stack() -> None:
 
 
 def test_spans_stand_one_behind_the_other() -> None:
-    first, second = spans(np.array([2, 0, 3]), np.array([5, 9, 20]), np.array([0, 0, 7]))
+    first, second = ragged_ranges(np.array([2, 0, 3]), np.array([5, 9, 20]), np.array([0, 0, 7]))
     assert first.tolist() == [5, 6, 20, 21, 22]
     assert second.tolist() == [0, 1, 7, 8, 9]
 

@@ -20,8 +20,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 from benchmarks.results.curricula import Learner, Options, episodes_needed, sources
 from o1nano.agents.learning.vec_env import GymnasiumVecEnv
 from o1nano.envs.arithmetic import ArithmeticEnv
-from o1nano.envs.core.curricula import FrontierCurriculum, LearningProgressCurriculum, UniformCurriculum
-from o1nano.envs.core.curriculum import AdaptiveCurriculum, Curriculum
+from o1nano.envs.core.curricula import FrontierCurriculum, LearningProgressCurriculum
+from o1nano.envs.core.curriculum import AdaptiveCurriculum, Curriculum, UniformCurriculum
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import ID
 from o1nano.envs.problems.problem import Level

@@ -12,10 +12,9 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 from o1nano.envs.arithmetic import ArithmeticEnv
-from o1nano.envs.core.curriculum import AdaptiveCurriculum
-from o1nano.envs.core.levels import UniformLevels, sizes
+from o1nano.envs.core.curriculum import AdaptiveCurriculum, UniformLevels
 from o1nano.envs.errors import ConfigurationError
-from o1nano.envs.problems.problem import Level
+from o1nano.envs.problems.problem import Level, sizes
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.envs.wrappers import CurriculumWrapper, VectorCurriculumWrapper
 from tests.helpers.play import emit

@@ -10,8 +10,14 @@ import pytest
 
 from o1nano.envs.core.curriculum import AdaptiveCurriculum
 from o1nano.envs.errors import O1NanoError
-from o1nano.envs.one_hot import OneHotWrapper, VectorOneHotWrapper
-from o1nano.envs.wrappers import CurriculumWrapper, RewardWrapper, VectorCurriculumWrapper, VectorRewardWrapper
+from o1nano.envs.wrappers import (
+    CurriculumWrapper,
+    OneHotWrapper,
+    RewardWrapper,
+    VectorCurriculumWrapper,
+    VectorOneHotWrapper,
+    VectorRewardWrapper,
+)
 from tests.helpers.play import ids
 
 DIRECT = "o1nano/Direct-v0"

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from o1nano.envs.core.episodes import EnvConfig, Episodes
+from o1nano.envs.core.config import EnvConfig
+from o1nano.envs.core.episodes import Episodes
 from o1nano.envs.core.reward_terms import DigitCredit, FormatReward, SubAnswers, TokenPrice
 from o1nano.envs.core.rewards import RewardTerm, Transition
 from o1nano.envs.problems.problem import read

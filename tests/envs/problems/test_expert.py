@@ -15,15 +15,16 @@ import o1nano  # noqa: F401  registers the ids
 from o1nano.agents.learning.vec_env import GymnasiumVecEnv
 from o1nano.envs.arithmetic import ArithmeticEnv
 from o1nano.envs.core.call_stack import CallStacks, Outcome
+from o1nano.envs.core.config import Limits
 from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.core.grammar import Grammar, State
-from o1nano.envs.core.stacks import Limits
 from o1nano.envs.errors import ConfigurationError, ProblemError
 from o1nano.envs.language.expression import answer
 from o1nano.envs.language.parser import parse
 from o1nano.envs.language.vocab import CALL, EOS, EQUALS, REVISE, SUBTASK, spell
 from o1nano.envs.problems.expert import Frame, demonstrate, flatten, write_frame
-from o1nano.envs.problems.problem import Problem, frame_answer, read
+from o1nano.envs.problems.problem import Problem, read
+from o1nano.envs.problems.verifier import frame_answer
 from o1nano.envs.vector import ArithmeticVectorEnv
 from tests.helpers.play import ids, problems
 

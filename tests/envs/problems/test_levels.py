@@ -20,16 +20,17 @@ from o1nano.agents.run.config import CurriculumConfig, EvaluationConfig, TrainCo
 from o1nano.agents.run.progress import Display
 from o1nano.agents.run.run import Run, prepare
 from o1nano.envs.arithmetic import ArithmeticEnv
-from o1nano.envs.core.episodes import EnvConfig
+from o1nano.envs.core.config import EnvConfig
+from o1nano.envs.core.curriculum import UniformLevels
 from o1nano.envs.core.expert_policy import ExpertPolicy
-from o1nano.envs.core.levels import UniformLevels, read_level
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.expression import Function
 from o1nano.envs.language.vocab import PROBLEM
 from o1nano.envs.problems import FOUR_OPERATIONS
 from o1nano.envs.problems.countdown import LARGEST
 from o1nano.envs.problems.expert import check_demonstrable, demands
-from o1nano.envs.problems.problem import Level, draw, stream
+from o1nano.envs.problems.problem import Level, draw, read_level
+from o1nano.envs.seeding import stream
 from o1nano.policies.search.solver import Solver
 from tests.helpers.runs import small_run
 from tests.helpers.tiny import tiny_network

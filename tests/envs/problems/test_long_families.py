@@ -18,8 +18,9 @@ from o1nano.envs.language.expression import Function, evaluate
 from o1nano.envs.language.vocab import COLON, spell
 from o1nano.envs.problems import FAMILIES
 from o1nano.envs.problems.expert import demonstrate
-from o1nano.envs.problems.problem import Level, Phrasing, Problem, draw, is_sensible, read, split_of
+from o1nano.envs.problems.problem import Level, Phrasing, Problem, draw, read, split_of
 from o1nano.envs.problems.recall import KEY_DIGITS, Recall
+from o1nano.envs.problems.verifier import is_useful_subtask
 from tests.helpers.play import ids
 
 LONG = sorted(name for name, family in FAMILIES.items() if family.long)
@@ -144,8 +145,8 @@ def test_roots_of_long_problems_may_ask_for_sums_and_differences() -> None:
     root = bytes(ids("<problem> recall ( 1 1 : 5 , 1 2 : 6 0 ) 1 1 + 1 2 ="))
     ledger = bytes(ids("<problem> balance ( 3 4 , - 1 2 , 5 ) ="))
     for question, sensible in (("5 + 0 6", True), ("3 - 4", True), ("5 * 0 6", False), ("gcd 5 , 6", False)):
-        assert is_sensible(root, bytes(ids(f"<subtask> {question} ="))) == sensible
-        assert is_sensible(ledger, bytes(ids(f"<subtask> {question} ="))) == sensible
+        assert is_useful_subtask(root, bytes(ids(f"<subtask> {question} ="))) == sensible
+        assert is_useful_subtask(ledger, bytes(ids(f"<subtask> {question} ="))) == sensible
 
 
 def solve(env: gym.Env, seed: int) -> tuple[int, float, dict[str, object]]:

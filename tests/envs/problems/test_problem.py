@@ -17,17 +17,9 @@ from o1nano.envs.language.expression import Binary, canonical
 from o1nano.envs.language.vocab import DIVIDE, MINUS, PLUS, TIMES, spell
 from o1nano.envs.problems import FAMILIES, FOUR_OPERATIONS
 from o1nano.envs.problems.family import below, draw_number
-from o1nano.envs.problems.problem import (
-    Level,
-    Problem,
-    draw,
-    frame_accepts,
-    frame_answer,
-    is_reduction,
-    read,
-    split_of,
-    stream,
-)
+from o1nano.envs.problems.problem import Level, Problem, draw, read, split_of
+from o1nano.envs.problems.verifier import frame_accepts, frame_answer, is_reduction
+from o1nano.envs.seeding import stream
 from tests.helpers.play import ids, problems
 
 

@@ -25,7 +25,8 @@ from o1nano.envs.problems.countdown_solver import exact_value, formula, leaves, 
 from o1nano.envs.problems.expert import demonstrate, write_frame
 from o1nano.envs.problems.family import FunctionFamily
 from o1nano.envs.problems.gcd import GreatestCommonDivisor
-from o1nano.envs.problems.problem import Level, Problem, draw, frame_accepts, frame_answer, read
+from o1nano.envs.problems.problem import Level, Problem, draw, read
+from o1nano.envs.problems.verifier import frame_accepts, frame_answer
 from o1nano.envs.registration import IDS
 from tests.helpers.play import ids
 

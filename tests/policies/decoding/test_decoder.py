@@ -10,9 +10,9 @@ import pytest
 import torch as th
 
 from o1nano.envs.core.call_stack import CallStacks, Outcome
+from o1nano.envs.core.config import Limits
 from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.core.grammar import Grammar
-from o1nano.envs.core.stacks import Limits
 from o1nano.envs.problems.expert import demonstrate
 from o1nano.envs.problems.problem import read
 from o1nano.envs.vector import ArithmeticVectorEnv

@@ -12,15 +12,15 @@ import torch as th
 from o1nano.agents.evaluation.transcripts import in_call_order, transcript, tree
 from o1nano.envs.arithmetic import ArithmeticEnv
 from o1nano.envs.core.call_stack import CallStacks, Ended
-from o1nano.envs.core.episodes import EnvConfig
+from o1nano.envs.core.config import EnvConfig, Limits
 from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.core.grammar import Grammar
-from o1nano.envs.core.stacks import Limits
 from o1nano.envs.core.usage import Usage
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import spell
 from o1nano.envs.problems.expert import demonstrate
-from o1nano.envs.problems.problem import Level, Problem, draw, read, stream
+from o1nano.envs.problems.problem import Level, Problem, draw, read
+from o1nano.envs.seeding import stream
 from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.search import engine
 from o1nano.policies.search.answers import Answer, solve

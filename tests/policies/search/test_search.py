@@ -12,17 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from o1nano.envs.core.call_stack import Outcome
-from o1nano.envs.core.episodes import EnvConfig
+from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.core.grammar import Grammar, State
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import DIVIDE, END_CALL, END_THINK, EOS, PLUS, PROBLEM, REMAINDER, THINK
 from o1nano.envs.problems.problem import Problem, read
+from o1nano.envs.seeding import stream_seed
 from o1nano.policies.search.answers import Answer, explore, solve
 from o1nano.policies.search.branches import Attempt, Branch, Vote, commuted
 from o1nano.policies.search.engine import _answer_now_mask
 from o1nano.policies.search.options import SearchOptions
-from o1nano.policies.search.sampling import sample_tokens, stream_seed, uniforms
+from o1nano.policies.search.sampling import sample_tokens, uniforms
 from o1nano.policies.search.search import check_claims, search
 from o1nano.policies.search.self_checks import Claim
 from tests.helpers.tiny import ids, tiny_network
