@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import pytest
 import torch as th
 from stable_baselines3.common.logger import Logger
 
+import train_rl
 from o1nano.agents.learning.demonstrations import DemonstrationStream
 from o1nano.agents.learning.distributed import JointThreshold, Team
 from o1nano.agents.learning.imitation import WarmStart, WarmStartConfig
@@ -256,6 +258,66 @@ def test_a_team_of_one_is_the_identity() -> None:
     assert ALONE.seed(7) == 7 and Team(1, 2).seed(7) != Team(2, 3).seed(7) != 7
     assert ALONE.share(5, [5]) == 1.0
     assert ALONE.part("ppo.n_envs", 7) == 7
+
+
+TORCHRUN = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"RANK": None}, "WORLD_SIZE=2 without RANK; expected either all variables that torchrun sets, or none"),
+        ({"MASTER_ADDR": None}, "WORLD_SIZE=2 without MASTER_ADDR; expected"),
+        ({"MASTER_PORT": None}, "WORLD_SIZE=2 without MASTER_PORT; expected"),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE='two' in the environment; expected 1 to"),
+        ({"WORLD_SIZE": ""}, "WORLD_SIZE='' in the environment"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE='0' in the environment"),
+        ({"WORLD_SIZE": "9" * 5000}, "WORLD_SIZE='9999"),
+        ({"RANK": "2"}, "RANK='2' in the environment; expected 0 to 1"),
+        ({"RANK": "-1"}, "RANK='-1' in the environment; expected 0 to 1"),
+        ({"LOCAL_RANK": "x"}, "LOCAL_RANK='x' in the environment"),
+        ({"LOCAL_WORLD_SIZE": "3"}, "LOCAL_WORLD_SIZE='3' in the environment; expected 1 to 2"),
+        ({"MASTER_PORT": "99999"}, "MASTER_PORT='99999' in the environment; expected 1 to 65535"),
+    ],
+)
+def test_a_wrong_variable_of_torchrun_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], changes: dict[str, str | None], said: str
+) -> None:
+    for name, value in {**TORCHRUN, **changes}.items():
+        monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["train_rl.py"])
+    assert train_rl.main() == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"train_rl.py: {said}")
+    assert err.count("\n") == 1 and len(err) < 200
+
+
+def test_one_process_of_torchrun_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert Team.join() == Team()
+
+
+@pytest.mark.slow
+def test_an_interface_that_does_not_exist_is_one_line(tmp_path: Path) -> None:
+    environment = {**os.environ, **TORCHRUN, "MASTER_PORT": "0", "GLOO_SOCKET_IFNAME": "nowhere"}
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        environment["MASTER_PORT"] = str(listener.getsockname()[1])
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(ROOT / "train_rl.py")],
+            env={**environment, "RANK": str(rank)},
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    for process in processes:
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 2
+        own = said.splitlines()[-1]
+        assert own.startswith("train_rl.py: cannot connect to the other processes (") and "GLOO_SOCKET_IFNAME" in own
 
 
 def test_what_has_no_equal_parts_is_refused() -> None:

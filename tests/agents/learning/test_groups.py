@@ -257,5 +257,5 @@ def test_groups_without_partners_are_refused_by_name() -> None:
     with pytest.raises(ConfigurationError, match=r"ppo.group_size=1 with ppo.advantage=group; accepted: at least 2"):
         TrainConfig(ppo=PPOConfig(advantage="group")).validate()
     TrainConfig(ppo=PPOConfig(advantage="group", group_size=2)).validate()
-    with pytest.raises(ConfigurationError, match="advantage='gae'; accepted: 'critic'"):
+    with pytest.raises(ConfigurationError, match="advantage='gae'; expected 'critic'"):
         frame_ppo(advantage="gae")
