@@ -63,9 +63,14 @@ def wilson(correct: int, n: int, z: float = 1.96) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def levels(sums: int, products: int) -> list[Level]:
-    """The cells of the standard table: sizes 1 to ``sums`` of sums and differences, 1 to ``products`` of the others."""
-    return sizes(SUMS, (1, sums)) + sizes(PRODUCTS, (1, products))
+def levels(sum_digits: int, product_digits: int) -> list[Level]:
+    """Returns the levels of the standard table.
+
+    Args:
+        sum_digits: Largest size of sums and differences; the smallest is 1.
+        product_digits: Largest size of products and quotients; the smallest is 1.
+    """
+    return sizes(SUMS, (1, sum_digits)) + sizes(PRODUCTS, (1, product_digits))
 
 
 def held_out(cells: Sequence[Level], n: int, seed: int = 0, phrasing: Phrasing = "mixed") -> list[Problem]:
@@ -132,8 +137,8 @@ def summarise(name: str, answers: Sequence[Answer]) -> Cell:
     )
 
 
-def demonstrated_average(cells: Sequence[Cell], sums: int, products: int) -> float:
+def demonstrated_average(cells: Sequence[Cell], sum_digits: int, product_digits: int) -> float:
     """Mean accuracy over the cells of the standard table up to the demonstrated sizes, as ``levels`` takes them."""
-    standard = set(map(str, levels(sums, products)))
+    standard = set(map(str, levels(sum_digits, product_digits)))
     inside = [cell.accuracy for cell in cells if cell.name in standard]
     return sum(inside) / len(inside)

@@ -38,7 +38,7 @@ SCALARS = {
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A small run from start to end."""
-    run = small_run(tmp_path_factory.mktemp("tensorboard") / "run", epochs=5)
+    run = small_run(tmp_path_factory.mktemp("tensorboard") / "run", iterations=5)
     run.execute()
     return run
 

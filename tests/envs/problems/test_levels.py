@@ -55,7 +55,7 @@ def test_what_is_no_level_is_named(text: str) -> None:
 
 
 def test_other_levels_come_behind_the_four_operations_and_are_drawn_as_often() -> None:
-    config = TrainConfig(digits=6, product_digits=9, frame_length=256, also=EXPRESSIONS, seed=3)
+    config = TrainConfig(sum_digits=6, product_digits=9, frame_length=256, extra_levels=EXPRESSIONS, seed=3)
     config.validate()
     expected = [*levels(6, 9), Level("expression", 1, 3), Level("expression", 1, 4)]
     assert demonstrated(config) == expected
@@ -89,14 +89,14 @@ def test_other_levels_stay_out_of_the_average() -> None:
 
 
 def test_a_run_with_other_levels_measures_them_and_goes_on_from_its_files(tmp_path: Path) -> None:
-    run = small_run(tmp_path / "run", also=("expression/1x3", "game_of_24/1"), frame_length=192, epochs=1)
+    run = small_run(tmp_path / "run", extra_levels=("expression/1x3", "game_of_24/1"), frame_length=192, iterations=1)
     assert run.network.grammar.functions
     run.execute()
     names = [row["name"] for row in run.results["after"]]
     assert names == [*map(str, levels(2, 1)), "expression/1x3", "game_of_24/1"]
     assert {level.family for level in run.curriculum.open_levels} == {*FOUR_OPERATIONS, "game_of_24"}
     config, _ = Snapshots(run.folder).newest()
-    assert config == run.config and config.also == ("expression/1x3", "game_of_24/1")
+    assert config == run.config and config.extra_levels == ("expression/1x3", "game_of_24/1")
     again = Run.resume(run.folder, Display(quiet=True))
     assert again.results == run.results
 
@@ -104,8 +104,8 @@ def test_a_run_with_other_levels_measures_them_and_goes_on_from_its_files(tmp_pa
 @pytest.mark.parametrize("strategy", ["adaptive", "uniform"])
 def test_further_families_are_practised_up_to_the_size_that_is_named(strategy: str) -> None:
     config = TrainConfig(
-        also=("countdown/3", "game_of_24/1", "expression/1x3", "addition/7"),
-        curriculum=CurriculumConfig(strategy=strategy, sums_weight=4.0),  # type: ignore[arg-type]
+        extra_levels=("countdown/3", "game_of_24/1", "expression/1x3", "addition/7"),
+        curriculum=CurriculumConfig(strategy=strategy, sum_weight=4.0),  # type: ignore[arg-type]
     )
     curriculum = build_curriculum(config)
     further = {"countdown": 3, "game_of_24": 1}  # a shape of its own has no place in a curriculum
@@ -124,7 +124,7 @@ def test_demonstrations_must_fit_in_a_frame() -> None:
 
 
 def test_a_run_without_a_call_stack_has_one_frame_a_problem(tmp_path: Path) -> None:
-    run = small_run(tmp_path / "run", call_stack=False, frame_length=192, epochs=1)
+    run = small_run(tmp_path / "run", call_stack=False, frame_length=192, iterations=1)
     frames = next(iter(build_demonstrations(run.config, Team())))
     assert {int(frame.tokens[0]) for frame in frames} == {PROBLEM}
     run.execute()
@@ -134,25 +134,23 @@ def test_a_run_without_a_call_stack_has_one_frame_a_problem(tmp_path: Path) -> N
 
 
 def test_sums_can_be_drawn_more_often() -> None:
-    weights = [
-        build_curriculum(TrainConfig(curriculum=CurriculumConfig(sums_weight=by))).weights() for by in (1.0, 8.0)
-    ]
+    weights = [build_curriculum(TrainConfig(curriculum=CurriculumConfig(sum_weight=by))).weights() for by in (1.0, 8.0)]
     plain, more = weights
     sums, product = Level("addition", 2), Level("multiplication", 2)
     assert more[sums] / more[product] == pytest.approx(8 * plain[sums] / plain[product])
 
 
 def test_expressions_leave_the_grammar_as_it_is(tmp_path: Path) -> None:
-    plain, other = small_run(tmp_path / "plain"), small_run(tmp_path / "other", also=EXPRESSIONS)
+    plain, other = small_run(tmp_path / "plain"), small_run(tmp_path / "other", extra_levels=EXPRESSIONS)
     assert plain.env_config.grammar == other.env_config.grammar
     assert replace(other.env_config, operations=plain.env_config.operations) == plain.env_config
 
 
 def test_a_curriculum_must_be_solvable_in_a_frame() -> None:
     with pytest.raises(ConfigurationError, match="level multiplication/12 with frame_length=144"):
-        TrainConfig(curriculum=CurriculumConfig(products=12)).validate()
-    TrainConfig(curriculum=CurriculumConfig(products=12), epochs=0).validate()
-    TrainConfig(curriculum=CurriculumConfig(products=12), frame_length=256).validate()
+        TrainConfig(curriculum=CurriculumConfig(product_digits=12)).validate()
+    TrainConfig(curriculum=CurriculumConfig(product_digits=12), iterations=0).validate()
+    TrainConfig(curriculum=CurriculumConfig(product_digits=12), frame_length=256).validate()
 
 
 def test_thresholds_are_checked_before_anything_starts() -> None:
@@ -176,10 +174,10 @@ def test_demands_are_what_the_expert_takes(level: str) -> None:
 
 
 def test_limits_leave_room_for_what_is_demonstrated_practised_and_measured() -> None:
-    deep = build_env_config(TrainConfig(frame_length=512, also=("multiplication/32x32",), epochs=0))
+    deep = build_env_config(TrainConfig(frame_length=512, extra_levels=("multiplication/32x32",), iterations=0))
     assert deep.depth >= 33 and deep.max_tokens > 14_000
-    measured = build_env_config(TrainConfig(frame_length=512, evaluation=EvaluationConfig(products=14)))
-    practised = build_env_config(TrainConfig(frame_length=512, curriculum=CurriculumConfig(products=14)))
+    measured = build_env_config(TrainConfig(frame_length=512, evaluation=EvaluationConfig(product_digits=14)))
+    practised = build_env_config(TrainConfig(frame_length=512, curriculum=CurriculumConfig(product_digits=14)))
     assert measured.max_tokens == practised.max_tokens > build_env_config(TrainConfig()).max_tokens == 2048
 
 
