@@ -63,7 +63,7 @@ def wilson(correct: int, n: int, z: float = 1.96) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def levels(sum_digits: int, product_digits: int) -> list[Level]:
+def standard_levels(sum_digits: int, product_digits: int) -> list[Level]:
     """Returns the levels of the standard table.
 
     Args:
@@ -138,7 +138,13 @@ def summarise(name: str, answers: Sequence[Answer]) -> Cell:
 
 
 def demonstrated_average(cells: Sequence[Cell], sum_digits: int, product_digits: int) -> float:
-    """Mean accuracy over the cells of the standard table up to the demonstrated sizes, as ``levels`` takes them."""
-    standard = set(map(str, levels(sum_digits, product_digits)))
-    inside = [cell.accuracy for cell in cells if cell.name in standard]
-    return sum(inside) / len(inside)
+    """Returns the mean accuracy over the demonstrated sizes of the four operations.
+
+    Args:
+        cells: Results, of other levels too.
+        sum_digits: Largest demonstrated size of sums and differences.
+        product_digits: Largest demonstrated size of products and quotients.
+    """
+    demonstrated = set(map(str, standard_levels(sum_digits, product_digits)))
+    accuracies = [cell.accuracy for cell in cells if cell.name in demonstrated]
+    return sum(accuracies) / len(accuracies)

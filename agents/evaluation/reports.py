@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from o1nano.agents.evaluation.held_out import Cell, summarise, wilson
 from o1nano.envs.errors import ConfigurationError, O1NanoError, ProblemError
 from o1nano.envs.problems.problem import Problem, fits_frame, read
 from o1nano.policies.search.answers import Answer
+
+_FAILED_CHECKS = "  (did not pass its own checks)"
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def read_problems(path: Path, frame_length: int) -> list[Line]:
         content = path.read_text(encoding="utf-8-sig")  # Windows writes a byte-order mark
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise ProblemError(f"cannot read {str(path)!r} ({reason}); accepted: a file of one problem a line") from error
+        raise ProblemError(f"cannot read {str(path)!r} ({reason}); expected a file of one problem a line") from error
     lines = [
         replace(_read_line(line.strip(), frame_length), number=number)
         for number, line in enumerate(content.split("\n"), start=1)  # str.splitlines also cuts inside JSON strings
@@ -60,7 +63,7 @@ def read_problems(path: Path, frame_length: int) -> list[Line]:
     ]
     if not any(line.problem for line in lines):
         why = f" (line {lines[0].number}: {lines[0].error})" if lines else ""
-        raise ProblemError(f"no problem in {str(path)!r}{why}; accepted: one problem a line, as text or JSON")
+        raise ProblemError(f"no problem in {str(path)!r}{why}; expected one problem a line, as text or JSON")
     return lines
 
 
@@ -73,8 +76,8 @@ def _read_line(line: str, frame_length: int) -> Line:
             if not isinstance(text, str):
                 raise TypeError(f"problem is {text!r}")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            accepted = '{"problem": "98+45", "answer": "143"}'
-            return Line(line, None, None, f"{line[:60]!r} is no record ({error!s:.60}); accepted: {accepted}")
+            example = '{"problem": "98+45", "answer": "143"}'
+            return Line(line, None, None, f"{line[:60]!r} is no record ({error!s:.60}); expected {example}")
         expected = None if expected in (None, "") else str(expected)
     try:
         problem = fits_frame(read(text), frame_length)
@@ -103,7 +106,7 @@ def check_writable(flag: str, path: Path) -> None:
     """Raises ``ConfigurationError`` if a file cannot be written, before anything is computed for it."""
     folder = path.parent
     if path.is_dir() or not folder.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
-        raise ConfigurationError(f"{flag} {path}; accepted: a file in a folder that can be written")
+        raise ConfigurationError(f"{flag} {path}; expected a file in a folder that can be written")
 
 
 def records(lines: Sequence[Line], answers: Sequence[Answer]) -> dict[str, Any]:
@@ -112,20 +115,43 @@ def records(lines: Sequence[Line], answers: Sequence[Answer]) -> dict[str, Any]:
     The environment's verifier decides whether an answer is correct: a problem can have several right answers, of which
     the file gives one.
     """
+    problems = []
     waiting = iter(answers)
-    problems = [_record(line, next(waiting) if line.problem else None) for line in lines]
+    for line in lines:
+        answer = next(waiting) if line.problem else None
+        problems.append(_record(line, answer))
+
+    # A line that cannot be answered counts as wrong.
     correct = sum(record["correct"] for record in problems)
     low, high = wilson(correct, len(problems))
+    figures = {
+        "accuracy": correct / len(problems),
+        "low": low,
+        "high": high,
+        "valid": sum(record["answer"] is not None for record in problems),
+        "n": len(problems),
+        "average_reward": correct / len(problems),
+        **_check_counts(answers),
+    }
+    return {"summary": figures, "problems": problems}
+
+
+def summary(answers: Sequence[Answer]) -> dict[str, Any]:
+    """Returns the figures over all answers of a measurement, for JSON."""
+    correct = sum(answer.correct for answer in answers)
     return {
-        "summary": {
-            "accuracy": correct / len(problems),
-            "low": low,
-            "high": high,
-            "valid": sum(record["answer"] is not None for record in problems),
-            "n": len(problems),
-            "average_reward": correct / len(problems),
-        },
-        "problems": problems,
+        "accuracy": correct / len(answers),
+        "valid": sum(answer.outcome == "answered" for answer in answers),
+        "n": len(answers),
+        "average_reward": correct / len(answers),
+        **_check_counts(answers),
+    }
+
+
+def _check_counts(answers: Sequence[Answer]) -> dict[str, int]:
+    return {
+        "checked": sum(answer.passed_checks is not None for answer in answers),
+        "passed_checks": sum(answer.passed_checks is True for answer in answers),
     }
 
 
@@ -138,9 +164,61 @@ def _record(line: Line, answer: Answer | None) -> dict[str, Any]:
         "expected": answer.problem.answer_text if line.expected is None else line.expected,
         "correct": answer.correct,
         "outcome": answer.outcome,
+        "passed_checks": answer.passed_checks,
         **asdict(answer.usage),
         "hidden_tokens": answer.usage.hidden_tokens,
     }
+
+
+def record_line(record: Mapping[str, Any]) -> str:
+    """Returns one record of ``records`` as a line of text."""
+    line = f"{record['problem']}  ->  {record['answer'] or '(no answer)'}"
+    if not record["correct"]:
+        line += "  (wrong)"
+    if record.get("passed_checks") is False:
+        line += _FAILED_CHECKS
+    return line
+
+
+def checks_note(answer: Answer) -> str:
+    """Returns a note to print after an answer that did not pass the model's own checks; otherwise nothing."""
+    return _FAILED_CHECKS if answer.passed_checks is False else ""
+
+
+def checks_line(answers: Sequence[Answer]) -> str:
+    """Returns how many answers did not pass the model's own checks, as one line; empty if none was checked."""
+    counts = _check_counts(answers)
+    if not counts["checked"]:
+        return ""
+    failed = [answer for answer in answers if answer.passed_checks is False]
+    right = sum(answer.correct for answer in failed)
+    return f"{len(failed)} of {counts['checked']} answers did not pass their own checks, {right} of these are right"
+
+
+def unanswered(answers: Sequence[Answer]) -> str:
+    """Returns how the problems without an answer ended, as one line; empty if there are none."""
+    outcomes = Counter(answer.outcome for answer in answers if answer.outcome != "answered")
+    if not outcomes:
+        return ""
+    return "no answer: " + ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
+
+
+def write_report(path: Path | None, content: Mapping[str, Any]) -> None:
+    """Writes JSON where ``--json`` says.
+
+    Args:
+        path: The file; None writes nothing.
+        content: Plain values.
+
+    Raises:
+        ConfigurationError: If the file cannot be written.
+    """
+    if path is None:
+        return
+    try:
+        path.write_text(json.dumps(content, indent=2) + "\n")
+    except OSError as error:
+        raise ConfigurationError(f"--json {path}: {error.strerror}; expected a file that can be written") from error
 
 
 def usage_line(answer: Answer) -> str:

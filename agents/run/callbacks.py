@@ -41,7 +41,7 @@ class RolloutCallback(BaseCallback):
         return True
 
 
-class EpisodeStatistics(RolloutCallback):
+class EpisodeStatisticsCallback(RolloutCallback):
     """Success by task and size, what answers cost, every term of the reward and the curriculum, of every rollout.
 
     Args:
@@ -125,7 +125,7 @@ def _joined(parts: Sequence[Mapping[str, list[Any]]]) -> dict[str, list[Any]]:
     return joined
 
 
-class FrameStatistics(RolloutCallback):
+class FrameStatisticsCallback(RolloutCallback):
     """What the learner sees of a rollout: the rewards of frames, how well the critic foresees them, and the groups."""
 
     def _on_rollout_end(self) -> None:
@@ -143,7 +143,7 @@ class FrameStatistics(RolloutCallback):
                 self.logger.record(f"critic/explained_variance_{channel.name.lower()}", float(explained))
 
 
-class Times(RolloutCallback):
+class TimingCallback(RolloutCallback):
     """Seconds of each part of an iteration."""
 
     def _on_training_start(self) -> None:
@@ -162,7 +162,7 @@ class Times(RolloutCallback):
             self.training_env.seconds = 0.0
 
 
-class Transcripts(RolloutCallback):
+class TranscriptCallback(RolloutCallback):
     """Writes greedy transcripts of fresh training problems: easy ones, ones of the largest open sizes, failed ones.
 
     Args:
@@ -196,7 +196,7 @@ class Transcripts(RolloutCallback):
         self.show(transcript(shown["frontier"][self.iterations // self.every % len(frontier)]))
 
 
-class Pauses(RolloutCallback):
+class CheckpointCallback(RolloutCallback):
     """Calls a function before every rollout, where a run can be cut: with the number of iterations and their success.
 
     Args:

@@ -16,13 +16,12 @@ from o1nano.agents.run.config import TrainConfig
 from o1nano.envs.errors import CheckpointError
 from o1nano.envs.language.vocab import TOKENS
 from o1nano.policies.model_file import check_tokens
-from o1nano.policies.plain import restore
-from o1nano.policies.serialization import UNREADABLE, read_sealed, reason, write_sealed
+from o1nano.policies.serialization import UNREADABLE, dataclass_from_dict, read_sealed, short_reason, write_sealed
 
 KIND, FORMAT = "o1nano run", 2
 
 
-class Snapshots:
+class Checkpoints:
     """``runs/NAME/checkpoints/000001.pt`` and so on, the newest few.
 
     Args:
@@ -71,7 +70,7 @@ class Snapshots:
             return found
         if problems:
             raise problems[0]
-        raise CheckpointError(f"no checkpoint in {str(self.folder)!r}; accepted: a folder of a run, such as runs/NAME")
+        raise CheckpointError(f"no checkpoint in {str(self.folder)!r}; expected a folder of a run, such as runs/NAME")
 
     def _files(self) -> list[Path]:
         # By number: as text, 1000000 comes before 999999.
@@ -85,16 +84,16 @@ class Snapshots:
                 raise ValueError("it has no checksum")
             for key, value in own.items():
                 if content[key] != value:
-                    raise ValueError(f"{key} {content[key]!r}; accepted: {value!r}")
+                    raise ValueError(f"{key} {content[key]!r}; expected {value!r}")
             check_tokens(path, content)
             if not isinstance(content["state"], dict):
                 raise TypeError(f"state {content['state']!r}")
-            return restore(TrainConfig, content["config"]), content["state"]
+            return dataclass_from_dict(TrainConfig, content["config"]), content["state"]
         except CheckpointError:
             raise
         except UNREADABLE as error:
             raise CheckpointError(
-                f"{str(path)!r} is no checkpoint of this version ({reason(error)}); expected one of "
+                f"{str(path)!r} is no checkpoint of this version ({short_reason(error)}); expected one of "
                 f"o1nano {o1nano.__version__}"
             ) from error
 

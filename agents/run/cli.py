@@ -47,7 +47,7 @@ def check_least(options: object, **least: int) -> None:
         values = given if isinstance(given, tuple) else (given,)
         if not values or not all(low <= value <= _MOST for value in values):
             flag = f"--{name.replace('_', '-')} {' '.join(map(str, values))}".rstrip()
-            raise ConfigurationError(f"{flag}; accepted: {low} to {_MOST}")
+            raise ConfigurationError(f"{flag}; expected {low} to {_MOST}")
 
 
 def guarded(program: str, main: Callable[[], int | None], needs_output: bool = True) -> int:
@@ -140,7 +140,7 @@ def _no_room(error: Exception) -> str:
     """Says what the machine lacks; nothing if the error is another one."""
     if isinstance(error, OSError):
         place = f" at {error.filename}" if error.filename else ""
-        return f"{error.strerror or type(error).__name__}{place}; accepted: a place that can be read and written"
+        return f"{error.strerror or type(error).__name__}{place}; expected a place that can be read and written"
     if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
-        return "not enough memory; accepted: a smaller network, batch or frame_length"
+        return "not enough memory; expected a smaller network, batch or frame_length"
     return ""

@@ -143,18 +143,18 @@ class TrainConfig:
         check_ranges(self)
         if self.name and not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,99}", self.name, re.ASCII):
             raise ConfigurationError(
-                f"name={self.name[:40]!r}; accepted: letters, digits, '_', '-' and '.', at most 100"
+                f"name={self.name[:40]!r}; expected letters, digits, '_', '-' and '.', at most 100"
             )
         if self.ppo.advantage != "critic" and self.ppo.group_size < 2:
-            raise ConfigurationError(f"ppo.group_size=1 with ppo.advantage={self.ppo.advantage}; accepted: at least 2")
+            raise ConfigurationError(f"ppo.group_size=1 with ppo.advantage={self.ppo.advantage}; expected at least 2")
         if self.ppo.n_envs * self.ppo.n_steps < 2:
-            raise ConfigurationError("ppo.n_envs=1 with ppo.n_steps=1; accepted: at least 2 actions in an iteration")
+            raise ConfigurationError("ppo.n_envs=1 with ppo.n_steps=1; expected at least 2 actions in an iteration")
         most = (self.frame_length - _WORDS) // 2
         for name in _SIZES:
             if attrgetter(name)(self) > most:
                 size = attrgetter(name)(self)
                 raise ConfigurationError(
-                    f"{name}={size} with frame_length={self.frame_length}; accepted: at most {most}"
+                    f"{name}={size} with frame_length={self.frame_length}; expected at most {most}"
                 )
         largest = [
             f"{family}/{size}"

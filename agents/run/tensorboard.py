@@ -130,6 +130,9 @@ class SilentLogger(Logger):
     def describe(self, config: Mapping[str, Any]) -> None:
         """Writes nothing."""
 
+    def finish(self, *args: Any) -> None:
+        """Writes nothing."""
+
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Returns a nested configuration with names such as ``ppo.n_envs``."""

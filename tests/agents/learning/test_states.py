@@ -17,14 +17,14 @@ from o1nano.envs.problems.problem import Level, draw, posed, sizes
 from o1nano.envs.seeding import stream
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.envs.wrappers import VectorCurriculumWrapper, VectorRewardWrapper
-from o1nano.policies.serialization import as_plain
+from o1nano.policies.serialization import to_plain
 from tests.helpers.tiny import SMALL_ENV, random_legal
 
 
 def through_a_file(state: Any) -> Any:
     """What a checkpoint makes of a state."""
     buffer = io.BytesIO()
-    th.save(as_plain(state), buffer)
+    th.save(to_plain(state), buffer)
     buffer.seek(0)
     return th.load(buffer, weights_only=True)
 
