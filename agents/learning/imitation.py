@@ -34,9 +34,9 @@ class WarmStartConfig:
     something to do."""
     check_every: int = 100
     """Steps between such checks."""
-    slip_rate: float = 0.4
+    mistake_rate: float = 0.4
     """Share of quotient digits that the expert first guesses wrong and then revises; it is imitated in the latter."""
-    spoil_rate: float = 0.1
+    corruption_rate: float = 0.1
     """Share of frames with a planted error, for the critic only."""
     value_coef: float = 0.1
     """Weight of the critic's squared error."""

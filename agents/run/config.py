@@ -162,7 +162,7 @@ class TrainConfig:
         if self.epochs:  # beyond what is demonstrated, PPO must at least be able to solve it
             for families, size in ((SUMS, self.curriculum.sums), (PRODUCTS, self.curriculum.products)):
                 for family in families:
-                    check_demonstrable(Level(family, size), self.frame_length, self.call_stack, slip_rate=0)
+                    check_demonstrable(Level(family, size), self.frame_length, self.call_stack, mistake_rate=0)
         find_device(self.device)
 
     def _check_ranges(self) -> None:
@@ -210,8 +210,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "warm_start.matrix_learning_rate": (0, 10),
     "warm_start.stop_at": (0, 2),
     "warm_start.check_every": (1, 10**9),
-    "warm_start.slip_rate": (0, 1),
-    "warm_start.spoil_rate": (0, 1),
+    "warm_start.mistake_rate": (0, 1),
+    "warm_start.corruption_rate": (0, 1),
     "warm_start.value_coef": (0, 1000),
     "ppo.n_envs": (1, 2**16),
     "ppo.n_steps": (1, 10**6),

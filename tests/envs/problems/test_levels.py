@@ -27,8 +27,8 @@ from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.expression import Function
 from o1nano.envs.language.vocab import PROBLEM
 from o1nano.envs.problems import FOUR_OPERATIONS
-from o1nano.envs.problems.countdown import LARGEST
-from o1nano.envs.problems.expert import check_demonstrable, demands
+from o1nano.envs.problems.countdown import MAX_NUMBER
+from o1nano.envs.problems.expert import check_demonstrable, expert_requirements
 from o1nano.envs.problems.problem import Level, draw, read_level
 from o1nano.envs.seeding import stream
 from o1nano.policies.search.solver import Solver
@@ -50,7 +50,7 @@ def test_a_level_is_read_as_it_is_written(level: Level) -> None:
     ["", "addition", "addition/", "addition/0", "addition/1x", "addition/1x0", "/1", "x/1", "addition/1/2", "é/1"],
 )
 def test_what_is_no_level_is_named(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="accepted"):
+    with pytest.raises(ConfigurationError, match="expected"):
         read_level(text)
 
 
@@ -61,7 +61,9 @@ def test_other_levels_come_behind_the_four_operations_and_are_drawn_as_often() -
     assert demonstrated(config) == expected
     given = config.warm_start
     rng = stream("demonstrations", config.seed)
-    plain = DemonstrationStream(UniformLevels(expected), rng, given.batch_tokens, given.slip_rate, given.spoil_rate)
+    plain = DemonstrationStream(
+        UniformLevels(expected), rng, given.batch_tokens, given.mistake_rate, given.corruption_rate
+    )
     for one, other in zip(islice(plain, 3), build_demonstrations(config, Team()), strict=False):
         assert all(map(np.array_equal, (frame.tokens for frame in one), (frame.tokens for frame in other)))
 
@@ -162,7 +164,7 @@ def test_thresholds_are_checked_before_anything_starts() -> None:
 
 @pytest.mark.parametrize("level", ["multiplication/32x32", "addition/3", "subtraction/5", "chain/1x10", "division/4x2"])
 def test_demands_are_what_the_expert_takes(level: str) -> None:
-    needed = demands(read_level(level), 512, slip_rate=0, problems=1)
+    needed = expert_requirements(read_level(level), 512, mistake_rate=0, problems=1)
     config = EnvConfig(operations=(read_level(level).family,), frame_length=512, depth=64, max_tokens=10**6)
     env = ArithmeticEnv(**vars(config))
     problem = draw(read_level(level), stream("demonstrable", read_level(level)))
@@ -193,7 +195,7 @@ def test_a_solver_makes_room_for_levels_beyond_its_training() -> None:
 
 
 def test_numbers_of_countdown_that_are_larger_than_accepted_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match="numbers of 7 digits in Countdown; accepted: at most 6"):
+    with pytest.raises(ConfigurationError, match="numbers of 7 digits in Countdown; expected at most 6"):
         draw(read_level("countdown/2x7"), np.random.default_rng(0))
 
 
@@ -201,4 +203,4 @@ def test_numbers_of_countdown_that_are_larger_than_accepted_are_refused() -> Non
 def test_targets_of_countdown_are_never_larger_than_accepted(level: str) -> None:
     for seed in range(60):
         problem = draw(read_level(level), np.random.default_rng(seed))
-        assert isinstance(problem.expr, Function) and problem.expr.args[0] in range(1, LARGEST + 1)
+        assert isinstance(problem.expr, Function) and problem.expr.args[0] in range(1, MAX_NUMBER + 1)
