@@ -44,4 +44,4 @@ class TeamError(O1NanoError):
 def require_choice(name: str, value: str, kind: object) -> None:
     """Raises ``ConfigurationError`` unless a value is one of a Literal's."""
     if value not in get_args(kind):
-        raise ConfigurationError(f"{name}={value!r}; accepted: {', '.join(map(repr, get_args(kind)))}")
+        raise ConfigurationError(f"{name}={value!r}; expected {', '.join(map(repr, get_args(kind)))}")
