@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -15,23 +15,13 @@ from o1nano.envs.problems import FAMILIES, FOUR_OPERATIONS
 from o1nano.envs.problems.family import Family, FunctionFamily
 from o1nano.envs.problems.problem import Level, Phrasing, Split
 from o1nano.envs.problems.registry import check_family
+from o1nano.envs.ranges import Range, check_ranges
 
 MAX_DIGITS = 1000
 """Keeps numbers below Python's limit for converting text."""
 
 _PARAMETERS = ("digits", "second_digits", "operands", "numbers", "number_digits", "tokens")
 """Fields of ``EnvConfig`` that set a parameter of the levels of some families."""
-
-
-@dataclass(frozen=True)
-class AtLeast:
-    """The smallest value of an integer field, written in its annotation.
-
-    Attributes:
-        low: The smallest value.
-    """
-
-    low: int
 
 
 def require_whole(name: str, value: Any, low: int) -> int:
@@ -54,23 +44,9 @@ def _is_whole(value: Any, low: int) -> bool:
     return isinstance(value, (int, np.integer)) and int(value) >= low
 
 
-def check_integers(config: Any) -> None:
-    """Checks the fields of a dataclass that are annotated with ``AtLeast``.
-
-    Args:
-        config: The dataclass.
-
-    Raises:
-        ConfigurationError: If a field is not an integer, or is less than its smallest value.
-    """
-    for name, hint in get_type_hints(type(config), include_extras=True).items():
-        for bound in get_args(hint)[1:]:
-            if isinstance(bound, AtLeast):
-                require_whole(name, getattr(config, name), bound.low)
-
-
-FrameLength = Annotated[int, AtLeast(8)]
-Positive = Annotated[int, AtLeast(1)]
+FrameLength = Annotated[int, Range(8, 2**24)]
+Depth = Annotated[int, Range(1, 2**16)]
+MaxTokens = Annotated[int, Range(1, 2**40)]
 
 
 @dataclass(frozen=True)
@@ -84,11 +60,11 @@ class Limits:
     """
 
     frame_length: FrameLength = 128
-    depth: Positive = 32
-    max_tokens: Positive = 4096
+    depth: Depth = 32
+    max_tokens: MaxTokens = 4096
 
     def __post_init__(self) -> None:
-        check_integers(self)
+        check_ranges(self)
 
 
 @dataclass(frozen=True)
@@ -127,14 +103,14 @@ class EnvConfig:
     thinking: bool = True
     call_stack: bool = True
     frame_length: FrameLength = 128
-    depth: Positive = 32
-    max_tokens: Positive = 4096
+    depth: Depth = 32
+    max_tokens: MaxTokens = 4096
     split: Split = "train"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "operations", _families(self.operations))
         self._set_parameters()
-        check_integers(self)
+        check_ranges(self)
         require_choice("phrasing", self.phrasing, Phrasing)
         require_choice("split", self.split, Split)
         if self.call_stack and not self.thinking:
