@@ -113,10 +113,13 @@ def apply(op: int, left: int, right: int) -> int | tuple[int, int]:
     if op == TIMES:
         return left * right
 
+    # Only divisions are left.
     if right == 0:
         raise ProblemError(f"{left}/{right} divides by zero; expected a divisor other than 0")
     if left >= 0 and right > 0:
         return divmod(left, right)
+
+    # Quotient and remainder of negative numbers are a matter of convention, so only exact divisions are problems.
     if left % right:
         raise ProblemError(f"{left}/{right} has a remainder; expected an exact division, since a number is negative")
     return left // right, 0
@@ -139,6 +142,8 @@ def evaluate(expr: Expr) -> int:
     value = apply(expr.op, left, right)
     if isinstance(value, int):
         return value
+
+    # A division: its value is the quotient, provided that nothing is left over.
     quotient, remainder = value
     if remainder:
         raise inexact(left, right)
@@ -159,6 +164,7 @@ def divide(expr: Binary) -> tuple[int, int]:
     value = apply(expr.op, left, right)
     assert isinstance(value, tuple)
 
+    # "17/5" is answered by 3 R 2, but "17/5+1" and "(10+7)/5" are not problems.
     of_numbers = isinstance(expr.left, int) and isinstance(expr.right, int)
     if value[1] and not of_numbers:
         raise inexact(left, right)
@@ -200,11 +206,13 @@ def _unsigned_key(expr: Expr) -> tuple[str, bool]:
 
     operands, operators = _flatten(expr)
     signed = MINUS in operators
+
     keys = []
     for operand in operands:
         key, negative = _unsigned_key(operand)
         keys.append(key)
         signed = signed or negative
+    # The order of operands makes no difference.
     keys.sort()
 
     op = expr.op
@@ -225,6 +233,8 @@ def _flatten(expr: Binary) -> tuple[list[Expr], set[int]]:
     precedence = PRECEDENCE[expr.op]
     operators = {expr.op}
     operands: list[Expr] = []
+
+    # A stack of parts instead of recursion: a chain of hundreds of operands is as deep as it is long.
     waiting = [expr.left, expr.right]
     while waiting:
         part = waiting.pop()

@@ -38,6 +38,7 @@ def parse(tokens: Sequence[int], least_first: bool, functions: Readings) -> Expr
     if not least_first:
         return _parse_root(tokens, functions)
 
+    # Subtasks have one form: no words, and functions only as "gcd 8 4 , 6 3".
     reader = Reader(tokens, least_first)
     if tokens and tokens[0] in functions:
         return read_function(_IN_SUBTASKS, tokens[0], reader)
@@ -62,6 +63,7 @@ def _longest_part(tokens: list[int]) -> int:
     """Returns the length of the longest part between commas."""
     longest = 0
     start = 0
+    # The comma that is added at the end closes the last part.
     for index, token in enumerate([*tokens, COMMA]):
         if token == COMMA:
             longest = max(longest, index - start)
@@ -77,12 +79,14 @@ def _parse_root(tokens: list[int], functions: Readings) -> Expr | Task:
     except ProblemError as error:
         reason = error
 
+    # A template does not fit as soon as one word differs, so most attempts end after a token or two.
     for op, templates in functions.items():
         for template in templates:
             reader = Reader(tokens, least_first=False)
             try:
                 return read_function(template, op, reader)
             except ProblemError as error:
+                # What got furthest is most likely what was meant.
                 if reader.position > best.position:
                     best = reader
                     reason = error

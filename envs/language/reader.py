@@ -69,6 +69,7 @@ class Reader:
             op = self._operator()
             if op is None or PRECEDENCE[op] <= floor:
                 return left
+
             # "divided by" has two tokens.
             self.position += 2 if self.peek() == ID["divided"] else 1
             left = Binary(op, left, self.expression(PRECEDENCE[op]))
@@ -167,6 +168,8 @@ class Reader:
         if op is None:
             raise self.error()
         self.position += 1
+
+        # People say "the sum of" and "the difference between"; either is read after every noun.
         if not (self.skip("of") or self.skip("between")):
             raise self.error()
 
@@ -178,6 +181,7 @@ class Reader:
         """Returns the operator that comes next, in symbols or in words, without moving."""
         token = self.peek()
         if token == ID["divided"]:
+            # Without "by" it is not an operator.
             following = self.tokens[self.position + 1 : self.position + 2]
             if following != [ID["by"]]:
                 raise self.error()
@@ -190,8 +194,10 @@ class Reader:
             self.position += 1
             inner = self.expression()
             self.expect(CLOSE)
+            # Parentheses around a number are dropped: "((7))" is 7.
             return inner if isinstance(inner, int) else replace(inner, parens=True)
 
+        # A sign belongs to a number only: "-(1+2)" is not a problem.
         if self.peek() == MINUS:
             self.position += 1
             return -self.number()

@@ -235,6 +235,7 @@ def say(template: str, task: Task) -> list[int]:
         template: One of the family's templates that fits the problem: see ``fitting``.
         task: The problem.
     """
+    # "{a}" and "{b}" are the operands of arithmetic.
     args = task.args if isinstance(task, Function) else (task.left, task.right)
     singles = _count_singles(template)
     tokens: list[int] = []

@@ -134,8 +134,11 @@ def tokenize_answer(text: str) -> list[int]:
         TokenizationError: If a word or sign has no token. The message names the first one.
     """
     plain = text.strip().lower()
+    # Signs that word processors write.
     plain = plain.replace("×", "*").replace("÷", "/").replace("−", "-")
     shown = repr(text.strip()[:80])
+
+    # "12 34" would become the number 1234, because spaces are dropped.
     if re.search(r"\d[\s]+\d", plain):
         raise TokenizationError(f"two numbers with nothing between them in {shown}; expected, for example, {EXAMPLES}")
 

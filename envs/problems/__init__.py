@@ -24,6 +24,7 @@ SUMS = ("addition", "subtraction")
 PRODUCTS = ("multiplication", "division")
 FOUR_OPERATIONS = (*SUMS, *PRODUCTS)
 
+# The order matters: a token belongs to the first family that has it, as "make" to Countdown and not to GameOf24.
 _ARITHMETIC = (Addition(), Subtraction(), Multiplication(), Division(), Expressions(), Chains())
 _FUNCTIONS = (GreatestCommonDivisor(), Modular(), ListSum(), Comparison(), Maximum(), LinearEquation())
 _SEARCHES = (Countdown(), GameOf24())

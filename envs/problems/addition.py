@@ -17,6 +17,7 @@ class Addition(TwoOperands):
 
     name = "addition"
     op = PLUS
+    # A column is a lookup, so no frame of a sum has a use for calls.
     asks = ()
     phrasings = (
         "calculate the sum of {a} and {b}",
@@ -34,8 +35,10 @@ class Addition(TwoOperands):
         """
         assert isinstance(task.left, int) and isinstance(task.right, int)
         carry = 0
+        # Columns from the units: (8, 5) and (9, 4) for 98 + 45. Missing digits are 0.
         columns = zip_longest(digits_least_first(task.left), digits_least_first(task.right), fillvalue=0)
         for left, right in columns:
+            # Two digits and a carry are at most 19.
             carry, digit = divmod(left + right + carry, 10)
             script.write(ZERO + digit, ZERO + carry)
         return expected_answer(task, least_first=True)

@@ -31,6 +31,7 @@ class Chains(Expressions):
         Raises:
             ConfigurationError: If there are fewer than 2 operands.
         """
+        # The number of operands that are still to be drawn.
         missing = 2 + below(rng, 11) if operands is None else operands
         if missing < 2:
             raise ConfigurationError(f"operands={operands} of a chain; expected at least 2")
@@ -38,8 +39,10 @@ class Chains(Expressions):
         chain: Expr = draw_number(rng, 1 + below(rng, size))
         missing -= 1
         while missing:
+            # A term takes one to three of them.
             count = 1 + below(rng, min(missing, 3))
             numbers = [draw_number(rng, 1 + below(rng, size)) for _ in range(count)]
+
             op = (PLUS, MINUS)[below(rng, 2)]
             chain = Binary(op, chain, _term(numbers))
             missing -= count

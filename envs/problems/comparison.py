@@ -12,8 +12,8 @@ from o1nano.envs.problems.draws import below, digits_least_first, draw_number
 from o1nano.envs.problems.family import FunctionFamily
 from o1nano.envs.problems.script import Script
 
+# Most values that the end of a number is drawn from: ``below`` draws up to 53 bits.
 _MAX_DRAWN = 10**15
-"""Most values that the end of a number is drawn from: ``below`` draws up to 53 bits."""
 
 
 class Comparison(FunctionFamily):
@@ -48,6 +48,8 @@ class Comparison(FunctionFamily):
             right = left - left % ends + below(rng, min(ends, _MAX_DRAWN))
         else:
             right = draw_number(rng, 1 + below(rng, size) if second_digits is None else second_digits)
+
+        # Otherwise the longer number would always come first.
         return self.of(left, right) if rng.random() < 0.5 else self.of(right, left)
 
     def answer(self, numbers: tuple[int, ...], least_first: bool) -> list[int]:
@@ -67,6 +69,7 @@ class Comparison(FunctionFamily):
             script: Receives the thinking: ``== == >`` for 123 and 23.
         """
         left, right = numbers
+        # -9 > -10 because 10 > 9. Different signs decide without any step.
         if left < 0 and right < 0:
             script.call(self.of(-right, -left))
         elif left >= 0 and right >= 0:
@@ -77,8 +80,10 @@ class Comparison(FunctionFamily):
     def _write_columns(left: int, right: int, script: Script) -> None:
         """Writes a verdict for each column, units first."""
         verdict = SAME
+        # Columns from the units: (3, 3), (2, 2) and (1, 0) for 123 and 23.
         columns = zip_longest(digits_least_first(left), digits_least_first(right), fillvalue=0)
         for upper, lower in columns:
+            # A later column counts more, so it overrules the verdict so far; equal digits leave it.
             if upper != lower:
                 verdict = compare(upper, lower)
             script.write(verdict)

@@ -64,6 +64,7 @@ class Countdown(FunctionFamily):
         Raises:
             ConfigurationError: If there are more than 6 numbers, or if they have more than 6 digits.
         """
+        # An operation makes one number of two.
         count = size + 1
         max_digits = len(str(MAX_NUMBER))
         if count > MAX_NUMBERS:
@@ -75,6 +76,7 @@ class Countdown(FunctionFamily):
             numbers = _draw_show_numbers(rng, count)
             largest = 999
         else:
+            # Without 0, which makes 0 of everything.
             numbers = [max(draw_number(rng, 1 + below(rng, number_digits)), 1) for _ in range(count)]
             largest = min(10 ** (number_digits + 2) - 1, MAX_NUMBER)
         return self.of(_random_target(numbers, rng, largest), *numbers)
@@ -120,6 +122,8 @@ class Countdown(FunctionFamily):
         target = numbers[0]
         if given == bytes([NOTHING]):
             return not solvable(target, numbers[1:])
+
+        # Without functions: a formula is arithmetic.
         try:
             found = parse(list(given), least_first, functions={})
         except ProblemError:
@@ -177,15 +181,18 @@ class Countdown(FunctionFamily):
         if len(given) == 2:
             return _up_to_value(steps, target)
 
+        # A step of whole numbers is tried or none at all: fractions cannot be asked for.
         right = first_step(target, given)
         if right is None and solvable(target, given):
             return []
+
         patience = PATIENCE if len(given) == 3 else 2 * PATIENCE
         mistakes = 0 if right else patience
         if right and script.draw_mistake():
             assert script.rng is not None
             mistakes = below(script.rng, patience)
 
+        # The order is drawn even if no mistake is made, so that what follows does not depend on it.
         order = range(len(steps)) if script.rng is None else script.rng.permutation(len(steps))
         dead_ends = (steps[index] for index in order if not solvable(target, steps[index].left_over))
         tried = list(islice(dead_ends, mistakes))
@@ -209,6 +216,7 @@ class GameOf24(Countdown):
             size: Makes no difference.
             extra: Makes no difference.
         """
+        # Some hands cannot be solved, or only with fractions.
         while True:
             cards = tuple(int(card) for card in rng.integers(1, 14, 4))
             if first_step(24, cards):
@@ -226,6 +234,8 @@ def _draw_show_numbers(rng: np.random.Generator, count: int) -> list[int]:
 
 def _random_target(numbers: Sequence[int], rng: np.random.Generator, largest: int) -> int:
     """Returns what a random calculation in whole numbers from 1 to ``largest`` makes of all the numbers."""
+    # Numbers that are not used yet. At least one step always stays in the range: of two numbers, their difference or a
+    # quotient of 1.
     left: tuple[Number, ...] = tuple(numbers)
     while len(left) > 1:
         steps = [step for step in steps_from(left) if 0 < step.value <= largest]

@@ -54,6 +54,7 @@ def steps_from(numbers: tuple[Number, ...]) -> Iterator[Step]:
     Args:
         numbers: Whole numbers.
     """
+    # By index, since numbers may be equal.
     for first, second in combinations(range(len(numbers)), 2):
         rest = tuple(number for index, number in enumerate(numbers) if index not in (first, second))
         for left, op, right, value in _results(numbers[first], numbers[second], fractions=False):
@@ -67,6 +68,7 @@ def formula(target: int, numbers: tuple[int, ...]) -> Expr | None:
         target: The value of the formula.
         numbers: The numbers, each of which it uses exactly once.
     """
+    # A frame can follow a search in whole numbers, so that one is preferred.
     whole = plan(target, numbers)
     return plan(target, numbers, fractions=True) if whole is None else whole
 
@@ -83,6 +85,7 @@ def plan(target: int, numbers: tuple[Number, ...], fractions: bool = False) -> E
     step = first_step(target, numbers, fractions)
     if step is None:
         return target if numbers == (target,) else None
+    # The last operation has no parentheses.
     if not step.rest:
         return step.binary
 
@@ -99,6 +102,7 @@ def first_step(target: int, numbers: tuple[Number, ...], fractions: bool = False
         numbers: The numbers.
         fractions: Whether values on the way may be fractions.
     """
+    # Sorted, so that the caches serve every order of the numbers.
     found = _search(target, tuple(sorted(numbers)), fractions)
     if not isinstance(found, Binary):
         return None
@@ -106,6 +110,7 @@ def first_step(target: int, numbers: tuple[Number, ...], fractions: bool = False
     while isinstance(found.left, Binary) or isinstance(found.right, Binary):
         found = found.left if isinstance(found.left, Binary) else cast(Binary, found.right)
 
+    # Equal numbers are removed one by one.
     rest = list(numbers)
     rest.remove(found.left)
     rest.remove(found.right)
@@ -121,6 +126,7 @@ def _substitute(expr: Expr, leaf: Number, by: Binary) -> Expr | None:
     token by token. Leaving out needless parentheses was the most frequent mistake of a trained model.
     """
     if isinstance(expr, Binary):
+        # The left side first: only one leaf is replaced.
         left = _substitute(expr.left, leaf, by)
         if left is not None:
             return replace(expr, left=left)
@@ -182,6 +188,8 @@ def _with_operand(
     if value == target == 0:
         # 0 times anything: here, times the sum of the other numbers.
         return Binary(TIMES, made, reduce(partial(Binary, PLUS), cast(tuple[Expr, ...], rest)))
+
+    # Backwards: target = value + needed, needed - value, value * needed, ...
     for needed, op, swapped in _needed(target, value):
         if fractions or isinstance(needed, int):
             other = _backwards(needed, rest, fractions, table)
@@ -200,6 +208,8 @@ def _needed(target: Number, value: Number) -> Iterator[tuple[Number, int, bool]]
     else:
         yield value - target, MINUS, False
     yield target + value, MINUS, True
+
+    # Nothing is divided by 0.
     if value:
         yield _quotient(target, value), TIMES, False
         yield target * value, DIVIDE, True
@@ -217,6 +227,8 @@ def _values(numbers: tuple[Number, ...], fractions: bool) -> dict[Number, Expr]:
     """
     if len(numbers) == 1:
         return {numbers[0]: cast(int, numbers[0])}
+
+    # Every formula is an operation on a formula of some of the numbers and one of the others.
     found: dict[Number, Expr] = {}
     for part, rest in _splits(numbers):
         for one, first in _values(part, fractions).items():
@@ -245,11 +257,14 @@ def _add_results(
 
 def _results(one: Number, other: Number, fractions: bool) -> Iterator[tuple[Number, int, Number, Number]]:
     """Yields the operations on two numbers whose values are not negative: left, operator, right, value."""
+    # Subtracting the smaller number keeps values from 0.
     high = max(one, other)
     low = min(one, other)
     yield high, PLUS, low, high + low
     yield high, MINUS, low, high - low
     yield high, TIMES, low, high * low
+
+    # In whole numbers, only exact divisions.
     if low and (fractions or high % low == 0):
         yield high, DIVIDE, low, _quotient(high, low)
     if high and fractions:
@@ -274,6 +289,7 @@ def _splits(numbers: tuple[Number, ...]) -> Iterable[tuple[tuple[Number, ...], t
 
 def _quotient(left: Number, right: Number) -> Number:
     """Returns an exact quotient, as an integer if it is one."""
+    # Equal values must be equal keys of the tables: 4 and 8/2.
     exact = Fraction(left, right)
     return exact.numerator if exact.denominator == 1 else exact
 
@@ -297,6 +313,8 @@ def exact_value(expr: Expr) -> Fraction | None:
         return Fraction(expr)
     left = exact_value(expr.left)
     right = exact_value(expr.right)
+
+    # An operand that divides by 0 leaves the whole without a value.
     if left is None or right is None:
         return None
     if expr.op == DIVIDE and right == 0:

@@ -13,10 +13,10 @@ from o1nano.envs.problems.registry import expected_answer
 from o1nano.envs.problems.script import Script
 from o1nano.envs.problems.subtraction import write_columns
 
+# Of one quotient digit.
 _MAX_WRONG_GUESSES = 3
-"""Of one quotient digit."""
+# Share of wrong guesses that are off by one, as most of a model's own wrong guesses are.
 _NEAR_MISSES = 0.8
-"""Share of wrong guesses that are off by one, as most of a model's own wrong guesses are."""
 
 
 class Division(TwoOperands):
@@ -24,6 +24,7 @@ class Division(TwoOperands):
 
     name = "division"
     op = DIVIDE
+    # The quotient of the other digits; for one digit of the quotient, its product with the divisor and the remainder.
     asks = ("division", "multiplication", "subtraction")
     phrasings = (
         "calculate the quotient of {a} and {b}",
@@ -57,6 +58,7 @@ class Division(TwoOperands):
             right: Digits of the divisor.
         """
         dividend = draw_number(rng, left)
+        # Of one digit, 0 is left out.
         divisor = draw_number(rng, right) if right > 1 else 1 + below(rng, 9)
         return Binary(DIVIDE, dividend, divisor)
 
@@ -71,6 +73,7 @@ class Division(TwoOperands):
         right = task.right
         assert isinstance(left, int) and isinstance(right, int)
 
+        # "/" reduces the dividend by its last digit; "\\" finds one digit of the quotient.
         if task.op == QUOTIENT_DIGIT:
             self._quotient_digit(left, right, script)
         elif left < 10:
@@ -89,9 +92,12 @@ class Division(TwoOperands):
         Every guess may be wrong, not only the first one: a model that has seen right second guesses only accepts them
         unread.
         """
+        # A number with fewer digits is smaller, which can be seen without a subtraction.
         if len(str(left)) < len(str(right)):
             script.write(ZERO, OK)
             return
+
+        # An agent may ask for a quotient of several digits: the grammar allows it.
         digit = left // right
         if digit > 9:
             raise ProblemError(f"{left}\\{right} is not a digit; expected a quotient from 0 to 9")
@@ -102,14 +108,17 @@ class Division(TwoOperands):
         for _ in range(_MAX_WRONG_GUESSES):
             if low == high or not script.draw_mistake():
                 break
+            # The guess is the next token.
             script.mistakes.append(len(script.tokens))
             wrong = self._wrong_digit(digit, low, high, script)
             self._try_digit(wrong, left, right, script)
             script.write(WRONG, REVISE)
+
             if wrong < digit:
                 low = wrong + 1
             else:
                 high = wrong - 1
+
         self._try_digit(digit, left, right, script)
         script.write(OK)
 
@@ -133,6 +142,7 @@ class Division(TwoOperands):
     def _wrong_digit(digit: int, low: int, high: int, script: Script) -> int:
         """Draws a wrong digit among those that earlier guesses have left."""
         assert script.rng is not None
+        # There is one: a guess is only wrong if more than one digit is left.
         left = [other for other in range(low, high + 1) if other != digit]
         near = [other for other in left if abs(other - digit) == 1]
         among = near if script.rng.random() < _NEAR_MISSES else left

@@ -46,6 +46,8 @@ def draw_number(rng: np.random.Generator, digits: int) -> int:
     most = limit // 2 - 5
     if limit and digits > most:
         raise ConfigurationError(f"numbers of {digits} digits; expected at most {most} (PYTHONINTMAXSTRDIGITS={limit})")
+
+    # Digit by digit, since the number has more bits than a float.
     first = 1 + below(rng, 9)
     others = rng.integers(0, 10, digits - 1)
     return int("".join(map(str, (first, *others))))

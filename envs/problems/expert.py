@@ -62,6 +62,8 @@ def write_frame(
     """
     prompt = subtask_prompt(task) if root is None else root
     script = Script(prompt, rng, mistake_rate)
+
+    # Roots answer with the most significant digit first, subtasks with the least significant.
     if not thinking:
         script.write(*expected_answer(task, least_first=root is None), EOS)
     elif root is None:
@@ -124,6 +126,7 @@ def write_solution(
     """
     script = write_frame(task, root, rng, mistake_rate)
     frames = [Frame(script.tokens, script.emitted, script.mistakes)]
+
     # A stack of subtasks, the next one last: depth first, as the environment runs them.
     waiting = script.children[::-1]
     while waiting:
@@ -140,6 +143,7 @@ def depth_of(frames: Sequence[Frame]) -> int:
         frames: The frames, root first.
     """
     deepest = 0
+
     # The depths of the frames that follow, the next one last. A tail call replaces its frame, so it is no deeper.
     waiting = [1]
     for frame in frames:
@@ -177,6 +181,7 @@ def _flatten_next(frames: Iterator[Frame], tokens: list[int], mistakes: list[int
     """
     frame = next(frames)
     for index, token in enumerate(frame.tokens):
+        # What a call asks is answered by the next frame, whose thinking comes before "</call>".
         if token == END_CALL:
             _flatten_child(frames, tokens, mistakes)
         elif token == EQUALS and GOTO in frame.tokens[:index]:
@@ -185,6 +190,8 @@ def _flatten_next(frames: Iterator[Frame], tokens: list[int], mistakes: list[int
             answer = _flatten_child(frames, tokens, mistakes)
             tokens += [END_CALL, *answer, END_THINK, *answer, EOS]
             return
+
+        # Mistakes move with their tokens.
         if index in frame.mistakes:
             mistakes.append(len(tokens))
         tokens.append(CALL if token == GOTO else token)
@@ -250,11 +257,13 @@ def expert_requirements(
         problems: How many problems are solved.
     """
     rng = stream("demonstrable", level)
+
     # No frame of a level is shorter than its size, nor than the frame that a long problem fills.
     most = Requirements(max(level.size, level.extra or 0), 0, 0)
     for _ in range(problems):
         if most.frame > frame_length:
             break
+
         frames = demonstrate(draw(level, rng), rng, mistake_rate, call_stack)
         longest = max(len(frame.tokens) for frame in frames)
         emitted = sum(sum(frame.emitted) for frame in frames)

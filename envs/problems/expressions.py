@@ -15,8 +15,8 @@ from o1nano.envs.problems.registry import expected_answer
 from o1nano.envs.problems.script import Script
 
 _OPERATORS = (PLUS, MINUS, TIMES, DIVIDE)
+# Share of operands in parentheses among those that need none: people write both.
 _NEEDLESS_PARENTHESES = 0.25
-"""Share of operands in parentheses among those that need none: people write both."""
 
 
 class Expressions(Family[Binary]):
@@ -41,17 +41,21 @@ class Expressions(Family[Binary]):
         expr = self._tree(rng, size, count)
         if isinstance(expr, int):
             raise ConfigurationError(f"operands={operands} of an expression; expected at least 2")
+        # Nothing is in parentheses as a whole.
         return replace(expr, parens=False)
 
     def _tree(self, rng: np.random.Generator, size: int, operands: int) -> Expr:
         """Draws a tree of operations: a number of operands for the left side, both sides, and the operator."""
         if operands == 1:
             return draw_number(rng, 1 + below(rng, size))
+
+        # Either side has at least one operand.
         first = 1 + below(rng, operands - 1)
         left = self._tree(rng, size, first)
         right = self._tree(rng, size, operands - first)
 
         op = _OPERATORS[below(rng, len(_OPERATORS))]
+        # Values decide whether the operator may stay.
         low = evaluate(left)
         high = evaluate(right)
         # Only exact divisions are problems.
@@ -61,6 +65,7 @@ class Expressions(Family[Binary]):
         if op == TIMES and abs(low * high) >= 10 ** (2 * size + 1):
             op = PLUS
 
+        # The operator is settled, so it is known which operands need parentheses.
         left = self._wrap(rng, left, op, 0)
         right = self._wrap(rng, right, op, 1)
         return Binary(op, left, right)
@@ -92,6 +97,7 @@ class Expressions(Family[Binary]):
             script.call(_without_signs(task.op, task.left, task.right))
             return expected_answer(task, least_first=True)
 
+        # The frame that replaces this one has one operation less, so a long expression takes no deeper stack.
         reduced, operation = _reduce(task)
         script.call(operation)
         script.step()
@@ -114,10 +120,13 @@ def _without_signs(op: int, left: int, right: int) -> Binary:
 
     # The problem is left + summand.
     summand = right if op == PLUS else -right
+    # -3 + 5 is 5 - 3.
     if left < 0 <= summand:
         return Binary(MINUS, high, low)
+    # 3 + -5 is 3 - 5.
     if left >= 0 > summand:
         return Binary(MINUS, low, high)
+    # -3 + -5 is -(3 + 5).
     return Binary(PLUS, low, high)
 
 
@@ -130,6 +139,7 @@ def _reduce(expr: Binary) -> tuple[Binary, Binary]:
     Returns:
         The new expression and the operation: ``19*5-8/2`` and ``12+7`` for ``(12+7)*5-8/2``.
     """
+    # The left side comes first, as long as it has an operation.
     if isinstance(expr.left, Binary):
         if _is_of_numbers(expr.left):
             return replace(expr, left=evaluate(expr.left)), replace(expr.left, parens=False)

@@ -107,6 +107,7 @@ class TwoOperands(Family[Binary]):
         if second_digits is not None:
             return self.of_digits(rng, size, second_digits)
 
+        # Half of the problems have operands of the same length: those are the hardest of a size.
         shorter = size if rng.random() < 0.5 else 1 + below(rng, size)
         if rng.random() < 0.5:
             return self.of_digits(rng, shorter, size)
@@ -183,6 +184,8 @@ class FunctionFamily(Family[Function]):
             ProblemError: If it has none.
         """
         name = TOKENS[self.op]
+
+        # Parsing does not count arguments: "gcd(4, 6, 8)" is refused here.
         if not self.has_arity(len(numbers)):
             low, high = self._arity_range
             expected = str(low) if low == high else f"{low} to {high}"
@@ -228,6 +231,7 @@ class FunctionFamily(Family[Function]):
             if isinstance(arg, Binary):
                 script.call(arg)
                 script.step()
+                # The same function, with the value in place of the expression.
                 reduced = (*task.args[:index], evaluate(arg), *task.args[index + 1 :])
                 script.tail_call(Function(task.op, reduced))
                 return None
@@ -261,6 +265,7 @@ class LongFamily(FunctionFamily):
         """
         for arg in task.args:
             if isinstance(arg, Binary):
+                # The value stays in the frame, after the call.
                 script.call(arg)
                 script.step()
         return self.steps(tuple(map(evaluate, task.args)), script)

@@ -34,6 +34,7 @@ class GreatestCommonDivisor(FunctionFamily):
             size: Most digits of one number.
             second_digits: Most digits of the other one; by default 1 to ``size``.
         """
+        # Two random numbers mostly have the divisor 1 or 2.
         first = draw_number(rng, size)
         second = draw_number(rng, 1 + below(rng, size) if second_digits is None else second_digits)
         if rng.random() < 0.5:
@@ -42,6 +43,7 @@ class GreatestCommonDivisor(FunctionFamily):
             first = first - first % divisor or divisor
             second = second - second % divisor or divisor
 
+        # Euclid needs one step more if the smaller number comes first, and the model must know that case too.
         return self.of(first, second) if rng.random() < 0.5 else self.of(second, first)
 
     def answer(self, numbers: tuple[int, ...], least_first: bool) -> list[int]:
@@ -61,8 +63,11 @@ class GreatestCommonDivisor(FunctionFamily):
             script: Receives the thinking.
         """
         left, right = numbers
+        # gcd(a, 0) is a: here the algorithm ends.
         if right == 0:
             return self.answer(numbers, least_first=True)
+
+        # The quotient is not needed, but a division is what gives the remainder.
         script.call(Binary(DIVIDE, left, right))
         script.step()
         script.tail_call(self.of(right, left % right))

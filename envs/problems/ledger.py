@@ -10,10 +10,10 @@ from o1nano.envs.problems.draws import below, draw_number
 from o1nano.envs.problems.family import DEFAULT_FRAME_LENGTH, LongFamily
 from o1nano.envs.problems.script import Script
 
+# Tokens of the longest wording, the answer, and the marks around them, without numbers.
 _OVERHEAD = 24
-"""Tokens of the longest wording, the answer, and the marks around them, without numbers."""
+# Share of negative entries among those that the balance covers.
 _WITHDRAWALS = 0.4
-"""Share of negative entries among those that the balance covers."""
 
 
 class Ledger(LongFamily):
@@ -44,18 +44,23 @@ class Ledger(LongFamily):
         """
         length = DEFAULT_FRAME_LENGTH if tokens is None else tokens
         room = length - _OVERHEAD
+
+        # The first entry is the first balance. It stands in the prompt and in the first call.
         balance = draw_number(rng, size)
         entries = [balance]
         used = 2 * size
         while True:
             entry = draw_number(rng, 1 + below(rng, size))
+            # A withdrawal must be covered.
             if entry <= balance and rng.random() < _WITHDRAWALS:
                 entry = -entry
 
+            # The frame must have room for the answer after the last entry.
             answer_length = len(str(balance + entry))
             used += self._entry_length(balance, entry)
             if used + answer_length > room and len(entries) > 1:
                 return self.of(*entries)
+
             balance += entry
             entries.append(entry)
 
@@ -86,6 +91,7 @@ class Ledger(LongFamily):
         """
         balance = numbers[0]
         for entry in numbers[1:]:
+            # The sign of the entry becomes the operator: 34 - 12, not 34 + -12.
             op = MINUS if entry < 0 else PLUS
             script.call(Binary(op, balance, abs(entry)))
             script.step()

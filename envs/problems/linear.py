@@ -42,9 +42,11 @@ class LinearEquation(FunctionFamily):
             size: Digits of b and x.
             second_digits: Digits of a; by default ``size``.
         """
+        # Neither 0*x nor 1*x, and no "+ 0".
         factor = max(draw_number(rng, size if second_digits is None else second_digits), 2)
         shift = max(draw_number(rng, size), 1) * (1, -1)[below(rng, 2)]
         unknown = draw_number(rng, size) * (1, -1)[below(rng, 2)]
+        # c follows from x, so that x is an integer.
         return self.of(factor, shift, factor * unknown + shift)
 
     def check(self, numbers: tuple[int, ...]) -> None:
@@ -55,6 +57,7 @@ class LinearEquation(FunctionFamily):
         """
         super().check(numbers)
         factor, shift, value = numbers
+        # 0*x+4=4 has every solution, 3*x+4=20 has none among integers.
         if factor == 0 or (value - shift) % factor:
             equation = f"{factor}*x{shift:+}={value}"
             raise ProblemError(f"{equation} does not have exactly one integer solution")
@@ -67,6 +70,8 @@ class LinearEquation(FunctionFamily):
         """
         if not self.has_arity(len(keys)) or not all(key.lstrip("-").isdecimal() for key in keys):
             return list(keys)
+
+        # -3*x-4=-19 is 3*x+4=19.
         factor, shift, value = map(int, keys)
         if factor < 0:
             factor = -factor
@@ -96,6 +101,7 @@ class LinearEquation(FunctionFamily):
             script: Receives the thinking.
         """
         factor, shift, value = numbers
+        # A negative b makes "11 - -4", which is an expression.
         script.call(Binary(MINUS, value, shift))
         script.step()
         script.call(Binary(DIVIDE, value - shift, factor))

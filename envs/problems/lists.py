@@ -29,6 +29,7 @@ class ListFamily(FunctionFamily):
             numbers: How many numbers; by default 2 to 5.
         """
         count = 2 + below(rng, 4) if numbers is None else numbers
+        # The first number has the full size; the permutation moves it to a random place.
         digits = [size, *rng.integers(1, size + 1, count - 1)]
         drawn = [draw_number(rng, int(digits[index])) for index in rng.permutation(count)]
         return self.of(*drawn)
@@ -66,11 +67,13 @@ class ListFamily(FunctionFamily):
             numbers: The list.
             script: Receives the thinking.
         """
+        # A list of one number is its own value.
         if len(numbers) > 1:
             script.call(self.pair(*numbers[:2]))
         if len(numbers) <= 2:
             return self.answer(numbers, least_first=True)
 
+        # The list with the value of the first two in their place.
         script.step()
         script.tail_call(self.of(self.fold(*numbers[:2]), *numbers[2:]))
         return None

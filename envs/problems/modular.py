@@ -38,9 +38,11 @@ class Modular(FunctionFamily):
             second_digits: Digits of the modulus; by default 1 or 2, and not more than ``size``.
         """
         op = _OPERATORS[below(rng, len(_OPERATORS))]
+        # Larger moduli would make every problem a long division.
         modulus = draw_number(rng, 1 + below(rng, min(size, 2)) if second_digits is None else second_digits)
         left = draw_number(rng, size)
         right = draw_number(rng, size)
+        # Modulo 1 everything is 0.
         return Function(self.op, (Binary(op, left, right), max(modulus, 2)))
 
     def check(self, numbers: tuple[int, ...]) -> None:

@@ -15,6 +15,7 @@ class Multiplication(TwoOperands):
 
     name = "multiplication"
     op = TIMES
+    # Two products with parts of the second factor, and the sum of both.
     asks = ("multiplication", "addition")
     phrasings = (
         "calculate the product of {a} and {b}",
@@ -33,6 +34,7 @@ class Multiplication(TwoOperands):
         left = task.left
         right = task.right
         assert isinstance(left, int) and isinstance(right, int)
+
         if right < 10:
             self._write_columns(left, right, script)
         else:
@@ -42,6 +44,7 @@ class Multiplication(TwoOperands):
     @staticmethod
     def _write_columns(left: int, digit: int, script: Script) -> None:
         """Writes digit and carry of each column: ``2 4 8 2`` for 47 * 6, since 7 * 6 = 42 and 4 * 6 + 4 = 28."""
+        # The last carry is the first digit of the product, and may be 0.
         carry = 0
         for factor in digits_least_first(left):
             carry, unit = divmod(factor * digit + carry, 10)

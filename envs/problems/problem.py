@@ -40,8 +40,8 @@ Phrasing = Literal["symbolic", "words", "mixed"]
 
 TEST_SHARE = 5
 """One canonical problem in this number belongs to the test split."""
+# Draws after which a level is taken to have no problem on a side of the split.
 _MAX_DRAWS = 10_000
-"""Draws after which a level is taken to have no problem on a side of the split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,7 @@ class Problem:
                 given = bytes(tokenize_answer(given))
             except TokenizationError:
                 return False
+        # A list of token ids would be compared with bytes, and would always be wrong.
         elif not isinstance(given, bytes):
             raise ProblemError(f"an answer of type {type(given).__name__}; expected token bytes, or a text as '143'")
 
@@ -159,6 +160,7 @@ def read_level(text: str) -> Level:
     Raises:
         ConfigurationError: If it is not a level, or if there is no such family.
     """
+    # Sizes have up to 3 digits, second parameters up to 6: a frame may have 128,000 tokens.
     found = re.fullmatch(r"(\w{1,40})/([1-9]\d{0,2})(?:x([1-9]\d{0,5}))?", text, re.ASCII)
     if found is None:
         raise ConfigurationError(f"level {text[:40]!r}; expected FAMILY/SIZE or FAMILY/SIZExEXTRA, as expression/1x3")
@@ -181,8 +183,10 @@ def draw(level: Level | str, rng: np.random.Generator, split: Split = "train", p
     if not isinstance(level, Level):
         level = read_level(str(level))
     family = FAMILIES[check_family(level.family)]
+
     task = _draw_task(level, rng, split)
 
+    # Of the phrasings, only those with a place for every argument: "which is larger, {a} or {b}?" has two.
     template = family.symbolic
     if phrasing == "words" or (phrasing == "mixed" and rng.random() < 0.5):
         arguments = len(task.args) if isinstance(task, Function) else 2
@@ -214,6 +218,7 @@ def split_of(task: Task) -> Split:
     Args:
         task: The problem.
     """
+    # Four bytes of a hash are uniform enough for one part in five, and the same on every machine.
     digest = hashlib.blake2b(canonical(task).encode(), digest_size=4).digest()
     return "test" if int.from_bytes(digest, "big") % TEST_SHARE == 0 else "train"
 

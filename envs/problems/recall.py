@@ -15,8 +15,8 @@ from o1nano.envs.problems.script import Script
 
 KEY_DIGITS = 5
 """The same at every length, so that a longer context differs in nothing but its length."""
+# Share of questions that ask for one number twice.
 _SAME_KEY = 0.25
-"""Share of questions that ask for one number twice."""
 
 
 class Recall(LongFamily):
@@ -59,8 +59,10 @@ class Recall(LongFamily):
         room = max(length - self._question_room(size), 0)
         lines = max(room // (KEY_DIGITS + size + 2), 2)
 
+        # Different keys with KEY_DIGITS digits, in random order.
         smallest_key = 10 ** (KEY_DIGITS - 1)
         keys = rng.choice(9 * smallest_key, lines, replace=False) + smallest_key
+
         pairs = []
         for key in keys.tolist():
             pairs += [key, draw_number(rng, size)]
@@ -74,6 +76,7 @@ class Recall(LongFamily):
             pairs: Keys and values in turn.
             line: Index of the line with the first key; by default it is drawn.
         """
+        # Keys have even indices in ``pairs``, values odd ones.
         lines = len(pairs) // 2
         first = int(rng.integers(lines)) if line is None else line
         second = first if rng.random() < _SAME_KEY else int(rng.integers(lines))
@@ -95,11 +98,15 @@ class Recall(LongFamily):
         super().check(numbers)
         if len(numbers) % 2:
             raise ProblemError(f"'recall' of {len(numbers)} arguments; expected an even number")
+
+        # Arguments 2, 4, 6, ... are the keys of the list.
         keys = numbers[2::2]
         if min(numbers[2:]) < 0 or min(keys) < 1:
             raise ProblemError("a negative number or a key below 1 in a list; expected keys from 1 and values from 0")
         if len(set(keys)) < len(keys):
             raise ProblemError("a key twice in one list; expected different keys")
+
+        # The second key of the question is negative in a difference.
         for key in (numbers[0], abs(numbers[1])):
             if key not in keys:
                 raise ProblemError(f"key {key} is not in the list; expected one of its keys")
@@ -111,6 +118,7 @@ class Recall(LongFamily):
             keys: The keys of all arguments.
         """
         is_difference = keys[1].startswith("-")
+        # a - b and b - a are different problems, a + b and b + a are not.
         ordered = list(keys[:2]) if is_difference else sorted(keys[:2])
         for key, value in sorted(zip(keys[2::2], keys[3::2], strict=True)):
             ordered += [key, value]
@@ -138,6 +146,7 @@ class Recall(LongFamily):
             script.write(*digits_of(key, least_first=False), NOTHING, *digits_of(value, least_first=False))
             script.step()
 
+        # Copying a number and computing with it are different skills: the call leaves only the copying to this frame.
         op = PLUS if numbers[1] > 0 else MINUS
         script.call(Binary(op, first, second))
         return self.answer(numbers, least_first=True)
@@ -145,5 +154,6 @@ class Recall(LongFamily):
     @staticmethod
     def _values(numbers: tuple[int, ...]) -> tuple[int, int]:
         """Returns the values of both keys of the question."""
+        # Arguments 2, 4, ... are keys, 3, 5, ... their values.
         table = dict(zip(numbers[2::2], numbers[3::2], strict=True))
         return table[numbers[0]], table[abs(numbers[1])]

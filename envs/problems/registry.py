@@ -39,6 +39,7 @@ def register_family(family: Family[Any]) -> None:
         ConfigurationError: If it is not a family, if its name is taken or is not a word, if a phrasing has a word
             without a token, or if its function token is not a function's or is taken.
     """
+    # The class instead of an object is the most likely mistake.
     if not isinstance(family, Family):
         raise ConfigurationError(f"family {family!r}; expected an object of a class derived from Family")
     if not re.fullmatch(r"[A-Za-z]\w*", family.name, re.ASCII):
@@ -56,6 +57,8 @@ def _check_phrasings(family: Family[Any]) -> None:
     """Raises ``ConfigurationError`` unless a family has phrasings, all of words in the vocabulary."""
     if not family.phrasings:
         raise ConfigurationError(f"family {family.name!r} has no phrasings; expected at least one")
+
+    # Slots are in braces; everything else must be a token.
     for template in (family.symbolic, *family.phrasings):
         for word in template.split():
             if word[0] != "{" and word not in ID:
@@ -66,6 +69,7 @@ def _check_phrasings(family: Family[Any]) -> None:
 
 def _check_function(family: FunctionFamily) -> None:
     """Raises ``ConfigurationError`` unless a family may have its function token."""
+    # A class that is derived from the owner's draws other problems of the same function, as GameOf24 does.
     owners = _owners()
     owner = owners.get(family.op, family)
     is_function = family.op in map(ID.get, FUNCTIONS)
@@ -99,10 +103,12 @@ def family_of(task: Task) -> Family[Any]:
     Raises:
         ProblemError: If a function belongs to no family.
     """
+    # Only numbers without a sign are operands of the four operations.
     if isinstance(task, Binary):
         for operand in (task.left, task.right):
             if not isinstance(operand, int) or operand < 0:
                 return FAMILIES["expression"]
+
     owner = _owners().get(task.op)
     if owner is None:
         raise ProblemError(f"no family has the function {TOKENS[task.op]!r}; expected one of {_known_functions()}")
@@ -172,12 +178,15 @@ def expected_answer(task: Expr | Task, least_first: bool) -> list[int]:
     if isinstance(task, Function):
         family, numbers = _function_of(task)
         return family.answer(numbers, least_first)
+
+    # "17/5" is answered by "3 R 2", "15/5" at the root by "3" and in a subtask by "3 R 0".
     if isinstance(task, Binary) and task.op in (DIVIDE, QUOTIENT_DIGIT):
         quotient, remainder = divide(task)
         tokens = render(quotient, least_first)
         if least_first or remainder:
             tokens += [REMAINDER, *digits_of(remainder, least_first)]
         return tokens
+
     return render(evaluate(task), least_first)
 
 
@@ -203,6 +212,7 @@ def _function_of(task: Function) -> tuple[FunctionFamily, tuple[int, ...]]:
     family = family_of(task)
     assert isinstance(family, FunctionFamily)
     numbers = tuple(map(evaluate, task.args))
+    # Raises the reason if there is no answer.
     family.check(numbers)
     return family, numbers
 
@@ -218,5 +228,6 @@ def canonical(task: Expr | Task) -> str:
         return canonical_arithmetic(task)
     family = family_of(task)
     assert isinstance(family, FunctionFamily)
+    # The arguments' keys are canonical themselves: gcd(1+2, 6) and gcd(6, 2+1) share a key.
     keys = family.canonical([canonical_arithmetic(arg) for arg in task.args])
     return f"{task.op}[{' '.join(keys)}]"

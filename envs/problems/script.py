@@ -57,6 +57,7 @@ class Script:
         self.write(CALL, *render(task, least_first=True), END_CALL)
         self.children.append(task)
 
+        # The environment writes the answer after "</call>", so it is not an action.
         answer = expected_answer(task, least_first=True)
         self.tokens += answer
         self.emitted += [False] * len(answer)

@@ -24,9 +24,11 @@ def write_columns(left: int, right: int, script: Script) -> bool:
         Whether a borrow is left over, so that ``left`` is less than ``right``.
     """
     borrow = 0
+    # Columns from the units: (3, 4) and (5, 3) for 53 - 34. Missing digits are 0.
     columns = zip_longest(digits_least_first(left), digits_least_first(right), fillvalue=0)
     for upper, lower in columns:
         digit = upper - lower - borrow
+        # A negative digit borrows 10 from the next column: -1 becomes 9.
         borrow = int(digit < 0)
         script.write(ZERO + digit % 10, ZERO + borrow)
     return bool(borrow)
@@ -37,6 +39,7 @@ class Subtraction(TwoOperands):
 
     name = "subtraction"
     op = MINUS
+    # The reverse difference, if the answer is negative.
     asks = ("subtraction",)
     phrasings = (
         "calculate the difference between {a} and {b}",

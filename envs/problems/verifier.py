@@ -79,9 +79,12 @@ def is_useful_subtask(asker: bytes, question: bytes) -> bool:
     if asked is None:
         return False
 
+    # A root reverses the numbers of its problem, and leaves all work to the subtask.
     family = family_of(own)
     if asker[0] == PROBLEM and not family.solved_in_place:
         return frame_answer(question) == bytes(expected_answer(own, least_first=True))
+
+    # Others call what their family needs.
     return family.asks is None or family_of(asked).name in family.asks
 
 
@@ -96,11 +99,13 @@ def is_reduction(prompt: bytes, handed_on: bytes) -> bool:
         handed_on: The prompt that the tail call makes of it, as token bytes.
     """
     expected = frame_answer(prompt)
+    # A problem without an answer cannot be reduced.
     if expected is None or frame_answer(handed_on) != expected:
         return False
     if len(handed_on) != len(prompt):
         return len(handed_on) < len(prompt)
 
+    # gcd(48, 36) and gcd(36, 12) have the same number of tokens.
     old = frame_task(prompt)
     new = frame_task(handed_on)
     if isinstance(old, Function) and isinstance(new, Function):
