@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from o1nano.envs.errors import O1NanoError, ProblemError
-from o1nano.envs.language.expression import Binary, Expr, Function, Task, render
+from o1nano.envs.language.expression import Binary, Expr, Function, render
 from o1nano.envs.language.templates import fitting, say
 from o1nano.envs.language.vocab import DIVIDE, ID, MINUS, PLUS, QUOTIENT_DIGIT, TIMES, spell, tokenize
 from o1nano.envs.problems import FAMILIES
@@ -169,23 +169,3 @@ TEMPLATES = [template for templates in function_readings().values() for template
 def test_all_words_of_the_templates_are_read_by_the_tokenizer(template: str) -> None:
     words = " ".join(word for word in template.split() if word[0] != "{")
     assert spell(tokenize(words)) == words
-
-
-def test_what_is_said_has_the_parentheses_that_it_needs() -> None:
-    def said(template: str, task: Task) -> str:
-        return spell(say(template, task))
-
-    total, product = Binary(PLUS, 1, 2), Binary(TIMES, 1, 2)
-    assert said("{a} mod {b}", function("mod", total, 7)) == "( 1 + 2 ) mod 7"
-    assert said("{a} mod {b}", function("mod", product, 7)) == "1 * 2 mod 7"
-    assert said("{a} mod {b}", function("mod", 7, product)) == "7 mod ( 1 * 2 )"
-    assert said("{op} ( {list} )", function("mod", total, 7)) == "mod ( 1 + 2 , 7 )"
-    assert said("{a} * x {+b} equals {c}", function("solve", total, -4, 11)) == "( 1 + 2 ) * x - 4 equals 1 1"
-    assert said("make {a} from {list}", function("make", 24, 3, 8)) == "make 2 4 from 3 , 8"
-
-
-def test_a_template_fits_the_number_of_arguments() -> None:
-    templates = ("which is larger , {a} or {b} ?", "make {a} from {list}", "what is {expr} ?")
-    assert fitting(templates, 1) == templates[2:]
-    assert fitting(templates, 2) == templates
-    assert fitting(templates, 3) == templates[1:]

@@ -54,7 +54,7 @@ def test_what_is_no_level_is_named(text: str) -> None:
         read_level(text)
 
 
-def test_other_levels_come_behind_the_four_operations_and_are_drawn_as_often() -> None:
+def test_other_levels_follow_the_four_operations() -> None:
     config = TrainConfig(digits=6, product_digits=9, frame_length=256, also=EXPRESSIONS, seed=3)
     config.validate()
     expected = [*levels(6, 9), Level("expression", 1, 3), Level("expression", 1, 4)]
@@ -90,7 +90,8 @@ def test_other_levels_stay_out_of_the_average() -> None:
     assert table.splitlines()[-1].split() == ["demonstrated", "sizes", "12.5%", "75.0%"]
 
 
-def test_a_run_with_other_levels_measures_them_and_goes_on_from_its_files(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_run_with_other_levels_measures_them_and_resumes(tmp_path: Path) -> None:
     run = small_run(tmp_path / "run", also=("expression/1x3", "game_of_24/1"), frame_length=192, epochs=1)
     assert run.network.grammar.functions
     run.execute()
@@ -125,6 +126,7 @@ def test_demonstrations_must_fit_in_a_frame() -> None:
         TrainConfig(call_stack=False).validate()
 
 
+@pytest.mark.slow
 def test_a_run_without_a_call_stack_has_one_frame_a_problem(tmp_path: Path) -> None:
     run = small_run(tmp_path / "run", call_stack=False, frame_length=192, epochs=1)
     frames = next(iter(build_demonstrations(run.config, Team())))
@@ -163,7 +165,7 @@ def test_thresholds_are_checked_before_anything_starts() -> None:
 
 
 @pytest.mark.parametrize("level", ["multiplication/32x32", "addition/3", "subtraction/5", "chain/1x10", "division/4x2"])
-def test_demands_are_what_the_expert_takes(level: str) -> None:
+def test_requirements_are_what_the_expert_takes(level: str) -> None:
     needed = expert_requirements(read_level(level), 512, mistake_rate=0, problems=1)
     config = EnvConfig(operations=(read_level(level).family,), frame_length=512, depth=64, max_tokens=10**6)
     env = ArithmeticEnv(**vars(config))
@@ -194,13 +196,13 @@ def test_a_solver_makes_room_for_levels_beyond_its_training() -> None:
     assert solver.config == before
 
 
-def test_numbers_of_countdown_that_are_larger_than_accepted_are_refused() -> None:
+def test_too_large_numbers_of_countdown_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="numbers of 7 digits in Countdown; expected at most 6"):
         draw(read_level("countdown/2x7"), np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("level", ["countdown/2x5", "countdown/3x6"])
-def test_targets_of_countdown_are_never_larger_than_accepted(level: str) -> None:
+def test_targets_of_countdown_are_never_too_large(level: str) -> None:
     for seed in range(60):
         problem = draw(read_level(level), np.random.default_rng(seed))
         assert isinstance(problem.expr, Function) and problem.expr.args[0] in range(1, MAX_NUMBER + 1)

@@ -52,10 +52,10 @@ def test_commuted_operands_are_on_the_same_side(left: int, right: int, op: int) 
     assert split_of(Binary(op, left, right)) == split_of(Binary(op, right, left))
 
 
-def test_phrasing_and_parentheses_do_not_change_the_side() -> None:
-    for number in range(50):
-        same = (f"{number}+45", f"What is {number} plus 45?", f"(45+{number})", f"the sum of {number} and 45")
-        assert len({split_of(read(text).expr) for text in same}) == 1
+@given(st.integers(0, 10**6))
+def test_phrasing_and_parentheses_do_not_change_the_side(number: int) -> None:
+    same = (f"{number}+45", f"What is {number} plus 45?", f"(45+{number})", f"the sum of {number} and 45")
+    assert len({split_of(read(text).expr) for text in same}) == 1
 
 
 def test_the_split_is_the_same_for_ever() -> None:
@@ -119,7 +119,7 @@ def test_an_expression_needs_two_operands(family: str) -> None:
         draws(Level(family, 2, 1), "all", 1)
 
 
-def test_chains_have_parentheses_around_nothing_but_a_difference_that_is_multiplied() -> None:
+def test_chains_have_parentheses_around_factors_only() -> None:
     rng = np.random.default_rng(0)
     texts = [draw(Level("chain", 2), rng, "all", "symbolic").text for _ in range(60)]
     assert any("(" in text for text in texts)

@@ -275,8 +275,8 @@ def test_countdown_can_be_solved_in_whole_numbers(size: int, seed: int) -> None:
         assert all(frame.split("=")[0].count(",") == 2 for frame in frames if spell([WRONG]) in frame)
 
 
-def test_the_search_tries_the_same_number_of_steps_where_there_is_no_right_one() -> None:
-    """What was tried must not tell whether there is a right step: see ``Countdown``."""
+def test_dead_ends_are_tried_as_often_as_right_steps() -> None:
+    """The number of tries must not show whether there is a right step: see ``Countdown``."""
     tried_in = {(kind, count): Counter[int]() for kind in ("dead end", "solved") for count in (3, 4)}
     for seed in range(60):
         rng = np.random.default_rng(seed)
@@ -300,8 +300,8 @@ def test_the_search_tries_the_same_number_of_steps_where_there_is_no_right_one()
         assert set(solved) == set(range(1, patience + 1))
 
 
-def test_a_formula_is_that_of_the_smaller_problem_with_a_number_replaced_by_what_made_it() -> None:
-    """In parentheses, needed or not: so a model learns to copy it. See ``formulas``."""
+def test_a_formula_contains_that_of_the_smaller_problem() -> None:
+    """A number of it is replaced by the step that made the number, in parentheses even if they are not needed."""
     solved = re.compile(r"<call> ([^<]*) </call> ([^<]*) <call> make [^<]* </call> ([^<]*) <ok> </think> (.*) <eos>")
     seen = 0
     for seed in range(40):
