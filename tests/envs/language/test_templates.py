@@ -55,9 +55,9 @@ def test_a_question_mark_may_be_left_out() -> None:
     assert read_function("what is {a} modulo {b} ?", ID["mod"], reader) == function("mod", 17, 5)
 
 
-def test_an_error_leaves_the_reader_where_the_template_ends() -> None:
+def test_an_error_leaves_the_reader_where_it_broke_off() -> None:
     reader = Reader(tokenize("what is 17 times 5"), least_first=False)
-    with pytest.raises(ProblemError, match="breaks off at '5'|breaks off at 'times'"):
+    with pytest.raises(ProblemError, match="breaks off at its end"):
         read_function("what is {a} modulo {b} ?", ID["mod"], reader)
     assert reader.position == len(tokenize("what is 17 times 5"))
 
