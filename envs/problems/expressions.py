@@ -77,7 +77,7 @@ class Expressions(Family[Binary]):
         Args:
             rng: Source of all randomness.
             expr: An operand.
-            op: The operator beside it.
+            op: The operator next to it.
             side: 0 for the left operand, 1 for the right one, which also needs parentheses at the same precedence:
                 ``1-(2-3)``.
         """

@@ -60,7 +60,7 @@ class LinearEquation(FunctionFamily):
         # 0*x+4=4 has every solution, 3*x+4=20 has none among integers.
         if factor == 0 or (value - shift) % factor:
             equation = f"{factor}*x{shift:+}={value}"
-            raise ProblemError(f"{equation} does not have exactly one integer solution")
+            raise ProblemError(f"{equation}; expected an equation with exactly one integer solution")
 
     def canonical(self, keys: Sequence[str]) -> list[str]:
         """Returns a, b and c in a form that is the same when all signs are turned, and when b and c change sides.
@@ -78,7 +78,7 @@ class LinearEquation(FunctionFamily):
             shift = -shift
             value = -value
 
-        # a*x+b=c is a*x-c=-b. Of b and -c, the smaller number stands beside x; of two of the same size, the positive.
+        # a*x+b=c is a*x-c=-b. Of b and -c, the smaller number is added to x; of two of the same size, the positive one.
         if (abs(value), shift) < (abs(shift), -value):
             shift, value = -value, -shift
         return [str(factor), str(shift), str(value)]
