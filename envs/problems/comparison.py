@@ -41,6 +41,7 @@ class Comparison(FunctionFamily):
             size: Digits of one number.
             second_digits: Digits of the other one; by default at most ``size``.
         """
+        # Pairs with the same beginning need every column.
         left = draw_number(rng, size)
         if second_digits is None and rng.random() < 0.5:
             # With 100 different ends, 4567 becomes 45 and two drawn digits.

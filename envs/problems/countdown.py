@@ -108,6 +108,7 @@ class Countdown(FunctionFamily):
             numbers: Target and numbers.
             least_first: Whether digits are written least significant first.
         """
+        # Reversed digits are the only difference between root and subtask.
         found = formula(numbers[0], numbers[1:])
         return [NOTHING] if found is None else render(found, least_first)
 
@@ -225,6 +226,7 @@ class GameOf24(Countdown):
 
 def _draw_show_numbers(rng: np.random.Generator, count: int) -> list[int]:
     """Draws numbers from 1 to 10; half of the time one of them is replaced by a large one."""
+    # Python's integers, since NumPy's overflow in products.
     numbers = [int(number) for number in rng.integers(1, 11, count)]
     if rng.random() < 0.5:
         large = _LARGE_NUMBERS[below(rng, len(_LARGE_NUMBERS))]

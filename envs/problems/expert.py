@@ -87,6 +87,7 @@ def _write_root(task: Task, script: Script) -> None:
     A problem that fills the frame is solved in place.
     """
     family = family_of(task)
+    # Handing on a problem that fills the frame would take the same length again.
     script.write(THINK)
     if family.solved_in_place:
         family.think(task, script)
@@ -166,6 +167,7 @@ def flatten(frames: Sequence[Frame]) -> Frame:
     tokens: list[int] = []
     mistakes: list[int] = []
     _flatten_next(iter(frames), tokens, mistakes)
+    # The prompt ends with the first "=".
     prompt = tokens.index(EQUALS) + 1
     emitted = [False] * prompt + [True] * (len(tokens) - prompt)
     return Frame(tokens, emitted, mistakes)

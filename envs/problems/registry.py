@@ -126,6 +126,7 @@ def _owners_among(families: tuple[Family[Any], ...]) -> dict[int, Family[Any]]:
     owners: dict[int, Family[Any]] = {}
     for family in families:
         for op in family.operators:
+            # A family that was registered earlier keeps its tokens.
             owners.setdefault(op, family)
     return owners
 
@@ -138,6 +139,7 @@ def function_readings() -> dict[int, tuple[str, ...]]:
 @lru_cache(maxsize=16)
 def _readings_among(families: tuple[Family[Any], ...]) -> dict[int, tuple[str, ...]]:
     readings = {}
+    # Operators are read by the grammar of arithmetic, without templates.
     for op, family in _owners_among(families).items():
         if isinstance(family, FunctionFamily):
             readings[op] = family.readings

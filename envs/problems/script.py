@@ -29,6 +29,7 @@ class Script:
     def __init__(
         self, prompt: Sequence[int], rng: np.random.Generator | None = None, mistake_rate: float = 0.0
     ) -> None:
+        # A prompt is the environment's: an agent emits none of it.
         self.tokens = list(prompt)
         self.emitted = [False] * len(prompt)
         self.mistakes: list[int] = []
