@@ -97,7 +97,7 @@ def launch(folder: Path, processes: int = 2, status: int = 0, seconds: int = 0) 
     flags_of_python = ["-O", "-X", "utf8", "-W", "ignore::FutureWarning"]
     return subprocess.Popen(
         [sys.executable, *flags_of_python, str(program), str(folder), str(processes), str(status), str(seconds)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder)},
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
