@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
-from o1nano.envs.language.expression import canonical
 from o1nano.envs.problems import PRODUCTS, SUMS
 from o1nano.envs.problems.problem import Level, Phrasing, Problem, draw, sizes
+from o1nano.envs.problems.registry import canonical
 from o1nano.envs.seeding import stream
 from o1nano.policies.search.answers import Answer
 
@@ -93,7 +93,7 @@ def held_out(cells: Sequence[Level], n: int, seed: int = 0, phrasing: Phrasing =
 
 def _distinct(level: Level, n: int, seed: int, phrasing: Phrasing) -> list[Problem]:
     """Draws until n different problems are found, or so many draws in a row were repeats that none can be left."""
-    rng = stream("test", level.family, level.size, level.other, seed)
+    rng = stream("test", level.family, level.size, level.extra, seed)
     found: dict[str, Problem] = {}
     repeats = 0
     while len(found) < n and repeats < _PATIENCE * (len(found) + 1):
