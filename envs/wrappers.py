@@ -68,7 +68,7 @@ class _UnderCurriculum(_OnEpisodes):
 
     def set_curriculum(self, curriculum: Curriculum) -> None:
         """Replaces the curriculum. Environments of one process that are given the same object share it."""
-        self.episodes.levels = self.curriculum = curriculum
+        self.episodes.level_sampler = self.curriculum = curriculum
 
     def curriculum_state(self) -> dict[str, Any]:
         """Returns the state of the curriculum."""

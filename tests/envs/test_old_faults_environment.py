@@ -100,7 +100,7 @@ class Broken:
 @pytest.mark.parametrize("make", [ArithmeticEnv, lambda: ArithmeticVectorEnv(2)])
 def test_a_bare_except_hid_errors_when_problems_were_drawn(make: type[ArithmeticEnv]) -> None:
     env = make()
-    env.episodes.levels = Broken()
+    env.episodes.level_sampler = Broken()
     with pytest.raises(ZeroDivisionError, match="draw"):
         env.reset(seed=0)
 
@@ -109,7 +109,7 @@ def test_a_bare_except_hid_errors_when_problems_were_drawn(make: type[Arithmetic
 def test_a_bare_except_hid_errors_when_results_were_recorded(count: int) -> None:
     envs = ArithmeticVectorEnv(count)
     envs.reset(seed=0)
-    envs.episodes.levels = Broken()
+    envs.episodes.level_sampler = Broken()
     with pytest.raises(ZeroDivisionError, match="record"):
         envs.step(np.full(count, PAD))
 
