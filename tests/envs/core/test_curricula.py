@@ -160,14 +160,14 @@ def test_a_size_is_solved_when_its_window_and_those_of_smaller_ones_are() -> Non
     ],
 )
 def test_senseless_settings_are_refused_by_name(make: Make, wrong: dict[str, Any], named: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"{named}.*accepted"):
+    with pytest.raises(ConfigurationError, match=f"{named}.*expected"):
         make(**wrong)
 
 
 @every
 @pytest.mark.parametrize("frontier", [{"addition": 1}, {"addition": 5, "division": 2}, {"addition": 0, "division": 2}])
 def test_a_foreign_state_is_refused(make: Make, frontier: dict[str, int]) -> None:
-    with pytest.raises(ConfigurationError, match=r"frontier.*accepted"):
+    with pytest.raises(ConfigurationError, match=r"frontier.*expected"):
         make().load_state_dict({"frontier": frontier, "results": []})
 
 

@@ -141,7 +141,7 @@ def test_a_state_is_a_copy() -> None:
     ],
 )
 def test_senseless_settings_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError, match="accepted"):
+    with pytest.raises(ConfigurationError, match="expected"):
         curriculum(**wrong)
 
 

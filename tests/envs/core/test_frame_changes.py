@@ -49,7 +49,7 @@ def test_a_full_frame_cannot_continue() -> None:
     assert frame_changes(full, np.array([5]), after).tolist() == [FrameChange.STARTED]
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["SameStep", "NextStep"]))
 def test_observations_tell_what_the_call_stacks_know(seed: int, mode: str) -> None:
     """Half of the rows play like the expert, the others take random tokens, legal ones most of the time."""
@@ -70,7 +70,8 @@ def test_observations_tell_what_the_call_stacks_know(seed: int, mode: str) -> No
     assert (stacks.changes == FrameChange.STARTED).all()
     seen: set[int] = set()
     for _ in range(100):
-        actions = expert.predict(observations)
+        actions = np.zeros(6, dtype=np.int64)
+        actions[:3] = expert.predict(observations[:3])
         for index in range(3, 6):
             legal = np.flatnonzero(envs.action_masks()[index])
             actions[index] = rng.choice(legal) if rng.random() < 0.98 else rng.integers(101)

@@ -207,7 +207,7 @@ def test_the_hack_rate_by_hand(returns: list[float], successes: list[bool], rate
 
 
 def test_the_hack_rate_needs_a_return_for_every_success() -> None:
-    with pytest.raises(ConfigurationError, match=r"1 returns and 2 successes.*accepted"):
+    with pytest.raises(ConfigurationError, match=r"1 returns and 2 successes.*expected"):
         hack_rate([1.0], [True, False])
 
 
