@@ -23,6 +23,7 @@ from o1nano.envs.arithmetic import ArithmeticEnv
 from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.core.curriculum import UniformLevels
 from o1nano.envs.core.expert_policy import ExpertPolicy
+from o1nano.envs.core.usage import Usage
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.expression import Function
 from o1nano.envs.language.vocab import PROBLEM
@@ -75,7 +76,7 @@ def test_a_level_whose_frames_have_no_room_is_refused() -> None:
 
 
 def cell(name: str, correct: int) -> Cell:
-    return Cell(name, 10, correct, 10, 1.0, 1.0, 1.0)
+    return Cell(name, 10, correct, 10, Usage())
 
 
 def test_other_levels_stay_out_of_the_average() -> None:
