@@ -278,3 +278,12 @@ def test_stacks_are_posed_together_as_one_by_one() -> None:
     for name, array in alone.state_dict().items():
         np.testing.assert_array_equal(together.state_dict()[name], array)
     assert drawn(together, 0) == ["<subtask> 1 + 1 ="] and drawn(together, 1) == ["<problem> 7 * 8 = <think>"]
+
+
+def test_a_revision_deletes_nothing() -> None:
+    stacks = stacks_of()
+    script = "<think> 3 2 <wrong> <revise> 3 1 4 1"
+    for end in range(1, len(script.split()) + 1):
+        token = script.split()[end - 1]
+        assert feed(stacks, token) == Outcome.RUNNING
+        assert drawn(stacks) == [f"{ROOT} {' '.join(script.split()[:end])}"]
