@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from o1nano.envs.core.config import Limits
-from o1nano.envs.core.frame_changes import CONTINUED, OPENED, REPLACED, RETURNED, STARTED
+from o1nano.envs.core.frame_changes import CONTINUED, REPLACED, RETURNED, STARTED
 from o1nano.envs.core.grammar import Channel, Event, Grammar, State
 from o1nano.envs.core.usage import EPISODE_USAGE, Usage
 from o1nano.envs.errors import ConfigurationError
@@ -44,9 +44,14 @@ class Outcome(IntEnum):
     OUT_OF_TOKENS = 6
 
 
-# Plain integers: NumPy takes several times as long to compare an array with a member of an enumeration.
+# Plain integers: NumPy takes several times as long to compare or fill an array with a member of an enumeration.
 RUNNING = int(Outcome.RUNNING)
 ANSWERED = int(Outcome.ANSWERED)
+_ILLEGAL_TOKEN = int(Outcome.ILLEGAL_TOKEN)
+_FRAME_FULL = int(Outcome.FRAME_FULL)
+_TOO_DEEP = int(Outcome.TOO_DEEP)
+_SELF_CALL = int(Outcome.SELF_CALL)
+_OUT_OF_TOKENS = int(Outcome.OUT_OF_TOKENS)
 _CALL = int(Event.CALL)
 _TAIL_CALL = int(Event.TAIL_CALL)
 _RETURN = int(Event.RETURN)
@@ -152,7 +157,7 @@ class CallStacks:
 
     def usage(self) -> dict[str, npt.NDArray[np.int64]]:
         """Returns what the answers have cost so far: ``[N]`` for each name in ``EPISODE_USAGE``."""
-        columns = [*self.counts.T.copy(), self.deepest.copy(), self.longest.copy()]
+        columns = (*self.counts.T.copy(), self.deepest.copy(), self.longest.copy())
         return dict(zip(EPISODE_USAGE, columns, strict=True))
 
     def usage_of(self, stack: int) -> Usage:
@@ -280,9 +285,9 @@ class CallStacks:
         # Limits end an episode only if nothing else has ended it in this step.
         is_full = self.length >= self.limits.frame_length
         is_spent = self.emitted >= self.limits.tokens
-        for reached, reason in ((is_full, Outcome.FRAME_FULL), (is_spent, Outcome.OUT_OF_TOKENS)):
-            if reached.any():
-                outcome[reached & (outcome == RUNNING)] = reason
+        if (is_full | is_spent).any():
+            outcome[is_full & (outcome == RUNNING)] = _FRAME_FULL
+            outcome[is_spent & (outcome == RUNNING)] = _OUT_OF_TOKENS
         return outcome
 
     def _apply_events(self, stacks: Ints, event: npt.NDArray[np.uint8], outcome: npt.NDArray[np.uint8]) -> None:
@@ -293,11 +298,14 @@ class CallStacks:
             event: ``[M]`` the effect: an ``Event``, or ``_ILLEGAL``.
             outcome: ``[N]`` outcomes of the step, written where an episode ends.
         """
-        outcome[stacks[event == _ILLEGAL]] = Outcome.ILLEGAL_TOKEN
-        self._record(stacks[(event == _TAIL_CALL) | (event == _RETURN)])
+        outcome[stacks[event == _ILLEGAL]] = _ILLEGAL_TOKEN
+        returns = event == _RETURN
+        if self.trace is not None:
+            self._record(self.trace, stacks[returns | (event == _TAIL_CALL)])
+
         asks = event <= _TAIL_CALL
         self._open(stacks[asks], event[asks] == _CALL, outcome)
-        self._return(stacks[event == _RETURN], outcome)
+        self._return(stacks[returns], outcome)
 
     def _open(self, stacks: Ints, is_call: npt.NDArray[np.bool_], outcome: npt.NDArray[np.uint8]) -> None:
         """Opens frames on the questions that top frames have just ended. A call keeps its frame, a tail call does not.
@@ -305,8 +313,11 @@ class CallStacks:
         The question stands at the end of the top frame, between ``span_start`` and the closing token. The new frame is
         ``<subtask> question =``, one row above its caller, or in the caller's own row after a tail call.
         """
-        outcome[stacks[self._repeats_own_prompt(stacks)]] = Outcome.SELF_CALL
-        outcome[stacks[is_call & (self.depth[stacks] + 1 >= self.limits.depth)]] = Outcome.TOO_DEEP
+        if not len(stacks):
+            return
+
+        outcome[stacks[self._repeats_own_prompt(stacks)]] = _SELF_CALL
+        outcome[stacks[is_call & (self.depth[stacks] + 1 >= self.limits.depth)]] = _TOO_DEEP
         allowed = outcome[stacks] == RUNNING
         stacks = stacks[allowed]
         is_call = is_call[allowed]
@@ -337,7 +348,7 @@ class CallStacks:
         self.length[stacks] = size + 2
         self.span_start[stacks] = size + 2
         self.state[stacks] = _CHILD_START
-        self.changes[stacks] = np.where(is_call, OPENED, REPLACED)
+        self.changes[stacks] = REPLACED + is_call  # or OPENED, which is one more
 
     def _repeats_own_prompt(self, stacks: Ints) -> npt.NDArray[np.bool_]:
         """Returns ``[M]``: whether the question that a top frame has just ended is the frame's own prompt."""
@@ -356,6 +367,9 @@ class CallStacks:
 
     def _return(self, stacks: Ints, outcome: npt.NDArray[np.uint8]) -> None:
         """Discards top frames that have answered, and appends their answers to the frames that called them."""
+        if not len(stacks):
+            return
+
         is_root = self.depth[stacks] == 0
         outcome[stacks[is_root]] = ANSWERED
 
@@ -363,7 +377,7 @@ class CallStacks:
         resumed_at = self.suspended_length[child - 1]
         size = self.length[stacks] - 1 - self.span_start[stacks]
         too_long = ~is_root & (resumed_at + size > self.limits.frame_length)
-        outcome[stacks[too_long]] = Outcome.FRAME_FULL
+        outcome[stacks[too_long]] = _FRAME_FULL
 
         resumes = ~(is_root | too_long)
         stacks = stacks[resumes]
@@ -386,11 +400,10 @@ class CallStacks:
         self.depth[stacks] -= 1
         self.changes[stacks] = RETURNED
 
-    def _record(self, stacks: Ints) -> None:
+    def _record(self, trace: list[Ended], stacks: Ints) -> None:
         """Adds the top frames of some stacks, which have ended, to the trace."""
-        if self.trace is not None:
-            for stack in stacks.tolist():
-                self.trace.append(Ended(stack, int(self.depth[stack]), self.frame(stack).tobytes()))
+        for stack in stacks.tolist():
+            trace.append(Ended(stack, int(self.depth[stack]), self.frame(stack).tobytes()))
 
 
 def ragged_ranges(size: Ints, *starts: Ints) -> list[Ints]:

@@ -7,9 +7,9 @@ work it out with ``frame_changes``, without a grammar and without infos.
 change      observation before          observation after the action               depth
 ==========  ==========================  =========================================  =====
 CONTINUED   ``P <think> 3``             ``P <think> 3 1``                          same
+REPLACED    ``C <think> <goto> 8 + 5``  ``<subtask> 8 + 5 =`` after ``=``          same
 OPENED      ``P <think> <call> 8 + 5``  ``<subtask> 8 + 5 =`` after ``</call>``    + 1
 RETURNED    ``<subtask> 8 + 5 = 3 1``   ``P <think> <call> ... </call> 3 1``       - 1
-REPLACED    ``C <think> <goto> 8 + 5``  ``<subtask> 8 + 5 =`` after ``=``          same
 STARTED     anything                    ``<problem> ... =`` of the next episode    0
 ==========  ==========================  =========================================  =====
 
@@ -30,9 +30,9 @@ class FrameChange(IntEnum):
     """What happened to the top frame of a call stack in one step."""
 
     CONTINUED = 0
-    OPENED = 1
-    RETURNED = 2
-    REPLACED = 3
+    REPLACED = 1
+    OPENED = 2
+    RETURNED = 3
     STARTED = 4
 
 

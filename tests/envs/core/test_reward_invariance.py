@@ -146,7 +146,7 @@ def test_the_enumeration_notices_another_discount_than_the_learners() -> None:
 
 
 @pytest.mark.parametrize("term", ["token_price", "digits", "format"])
-def test_under_the_other_terms_every_failure_is_paid_less_than_every_success(term: str) -> None:
+def test_other_terms_pay_every_failure_less_than_every_success(term: str) -> None:
     paid, true = returns(term), returns(None)
     assert (paid != true).any()
     assert paid[true == 0].max() < paid[true == 1].min()
