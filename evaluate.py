@@ -26,6 +26,7 @@ from o1nano.agents.run.cli import guarded, parse
 from o1nano.agents.run.progress import Display
 from o1nano.envs.errors import CheckpointError, ConfigurationError, O1NanoError
 from o1nano.envs.problems.problem import Level, Problem, read_level
+from o1nano.envs.ranges import Range, check_ranges
 from o1nano.policies.device import find_device
 from o1nano.policies.search.answers import Answer
 from o1nano.policies.search.options import SearchOptions
@@ -50,11 +51,11 @@ class Options:
     """Write what was found as JSON."""
     show_reasoning: bool = False
     """Show the hidden reasoning too, as a tree of frames."""
-    n: int = 200
+    n: Annotated[int, Range(1, 10**6)] = 200
     """Held-out problems of each task and size, none twice; all of them, where there are fewer."""
-    sums: int = 6
+    sums: Annotated[int, Range(1, 1000)] = 6
     """Largest size of sums and differences."""
-    products: int = 3
+    products: Annotated[int, Range(1, 1000)] = 3
     """Largest size of products and quotients."""
     also: tuple[str, ...] = ()
     """Other levels, as expression/1x3: FAMILY/SIZE or FAMILY/SIZExOTHER."""
@@ -63,7 +64,7 @@ class Options:
     search: tyro.conf.OmitArgPrefixes[SearchOptions] = field(default_factory=SearchOptions)
     probe: bool = False
     """Does it reason? Tamper with the hidden tokens of held-out problems, and see what becomes of the answers."""
-    batch: int = 256
+    batch: Annotated[int, Range(1, 2**16)] = 256
     """Call stacks that are decoded together."""
     device: str = "cpu"
     """cpu, cuda or auto."""
@@ -78,9 +79,7 @@ class Options:
 
     def validate(self) -> None:
         """Raises ``ConfigurationError`` on a value that makes no sense."""
-        for name, most in (("n", 10**6), ("sums", 1000), ("products", 1000), ("batch", 2**16)):
-            if not 1 <= getattr(self, name) <= most:
-                raise ConfigurationError(f"--{name} {getattr(self, name)}; accepted: 1 to {most}")
+        check_ranges(self)
         _ = self.levels
         self.search.validate()
         if (self.ask is not None) + self.interactive + (self.problems is not None) + self.probe > 1:
@@ -142,7 +141,13 @@ class Session:
             self.console.print(tree(answer), soft_wrap=True)
 
     def interactive(self) -> None:
-        """Answers lines of standard input; a bad one gets a line that says why."""
+        """Answers lines of standard input; a bad one gets a line that says why.
+
+        Raises:
+            ConfigurationError: If standard input is closed.
+        """
+        if sys.stdin is None or sys.stdin.closed:
+            raise ConfigurationError("--interactive with a closed standard input; expected a terminal or a pipe")
         print('Ask something like "What is 98 plus 45?"; an empty line or end of file ends.')
         while True:
             try:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +25,7 @@ from o1nano.agents.run.config import TrainConfig
 from o1nano.agents.run.launch import is_started, with_others
 from o1nano.agents.run.progress import Display
 from o1nano.agents.run.run import Run, prepare
+from o1nano.agents.run.run_state import handle_stop_signals
 from o1nano.envs.errors import ConfigurationError, O1NanoError, TeamError
 from o1nano.policies.serialization import claim
 
@@ -88,20 +88,23 @@ def train() -> int:
     """Runs a training in as many processes as it asks for; returns the exit status."""
     if is_started():
         team = Team.join()
-        return run_in(team, team.lead(partial(parse, Options, __doc__)))
+        return run_in(team.lead(partial(parse, Options, __doc__)), team)
     options = parse(Options, __doc__)
-    return with_others(processes(options), lambda team: run_in(team, team.lead(lambda: options)))
+    return with_others(processes(options), partial(run_guarded, options))
 
 
-def run_in(team: Team, options: Options) -> int:
+def run_guarded(options: Options, team: Team) -> int:
+    """Does one process's part of a training; returns the exit status, 2 for a mistake in the flags."""
+    return guarded("train_rl.py", partial(run_in, options, team), needs_output=False)
+
+
+def run_in(options: Options, team: Team) -> int:
     """Does one process's part of a training; returns the exit status."""
     display = Display(options.quiet or not team.leads)
     run = begin(options, display, team)
     if run is None:
         return 0
-    # Also where they would be ignored, as in the background of a script.
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, run.interrupt)
+    handle_stop_signals(run.interrupt)
     try:
         run.execute()
     except KeyboardInterrupt:
@@ -124,7 +127,7 @@ def run_in(team: Team, options: Options) -> int:
 
 def main() -> int:
     """Does what the flags say; returns the exit status, 2 for a mistake in them."""
-    return guarded("train_rl.py", train)
+    return guarded("train_rl.py", train, needs_output=False)
 
 
 if __name__ == "__main__":

@@ -53,4 +53,4 @@ def require_choice(name: str, value: str, kind: object) -> None:
         ConfigurationError: If it is not.
     """
     if value not in get_args(kind):
-        raise ConfigurationError(f"{name}={value!r}; expected one of {', '.join(map(repr, get_args(kind)))}")
+        raise ConfigurationError(f"{name}={value!r}; expected {', '.join(map(repr, get_args(kind)))}")

@@ -46,7 +46,8 @@ def load(path: str | Path, device: str | th.device = "cpu") -> tuple[ReasoningNe
     """Reads a model, from its file or the folder of its run; nothing in the file is executed.
 
     Raises:
-        CheckpointError: If the file is missing, is no such file, or was written for another vocabulary.
+        CheckpointError: If the file is missing, is no such file, was written for another vocabulary, or holds weights
+            that are not finite.
     """
     path = Path(path)
     path = path / "o1_model.pth" if path.is_dir() else path
@@ -82,4 +83,7 @@ def _build(path: Path, content: Any, sealed: bool, device: str | th.device) -> t
         raise CheckpointError(f"{str(path)!r} has weights of another shape; accepted: an o1_model.pth")
     network = ReasoningNetwork(shape, env.grammar)
     network.load_state_dict(content["weights"])
+    broken = [name for name, weights in network.state_dict().items() if not th.isfinite(weights).all()]
+    if broken:
+        raise CheckpointError(f"{str(path)!r} holds NaN or infinite weights ({broken[0]}); expected finite numbers")
     return network.to(device).eval(), env

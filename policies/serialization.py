@@ -7,11 +7,13 @@ the line; here a file that is cut off or altered anywhere does not agree with it
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
 import os
 import pickle
+import shutil
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,10 +26,22 @@ from o1nano.envs.errors import CheckpointError, StorageError
 
 try:
     import fcntl
-except ImportError:  # not on Windows, where nobody is kept from spoiling a run
+except ImportError:  # on Windows
     fcntl = None  # type: ignore[assignment]
 
 _claimed: dict[Path, int] = {}
+# What systems answer that cannot open, flush or lock a folder.
+_UNSUPPORTED = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EBADF,
+    errno.EINVAL,
+    errno.EISDIR,
+    errno.ENOLCK,
+    errno.ENOSYS,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+}
 
 _MARK = b"\no1nano sha256 "
 _LENGTH = len(_MARK) + 2 * hashlib.sha256().digest_size
@@ -48,24 +62,48 @@ UNREADABLE = (
 def write(path: Path, content: bytes) -> None:
     """Writes a file so that a reader sees the old one or the new one, never a part, whenever the power fails.
 
+    A file that is replaced keeps its mode. Of a symbolic link the file that it points to is replaced.
+
+    Args:
+        path: The file; its folder is made if there is none.
+        content: All of it.
+
     Raises:
         StorageError: If there is no room or no permission; the old file is as it was.
     """
-    temporary = path.with_name(path.name + ".tmp")
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(target.name + ".tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)  # the new name, too
-        os.close(folder)
+        if target.exists():
+            shutil.copymode(target, temporary)
+        os.replace(temporary, target)
+        _flush_folder(target.parent)
     except OSError as error:
         if temporary.is_file():
             temporary.unlink()
-        raise StorageError(f"cannot write {path} ({error.strerror}); accepted: a folder with room") from error
+        raise StorageError(f"cannot write {path} ({error.strerror}); expected a folder with room") from error
+
+
+def _flush_folder(folder: Path) -> None:
+    """Flushes the names of a folder's files to the disk, on systems that can: Windows and some file systems cannot.
+
+    Raises:
+        OSError: If the disk fails.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -82,19 +120,34 @@ def write_sealed(path: Path, content: Any) -> None:
 
 
 def claim(folder: Path) -> None:
-    """Makes a folder this process's own until it ends: two that wrote to one run would spoil it.
+    """Locks a folder until this process ends: two processes that wrote to one run would spoil it.
+
+    Does nothing where folders cannot be locked: on Windows and on some network file systems.
+
+    Args:
+        folder: A run's.
 
     Raises:
-        StorageError: If another process has it.
+        StorageError: If another process has locked it.
     """
     if fcntl is None or folder in _claimed or not folder.is_dir():
         return
-    handle = os.open(folder, os.O_RDONLY)
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        if error.errno in _UNSUPPORTED:
+            return
+        raise
+
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+    except OSError as error:
         os.close(handle)
-        raise StorageError(f"{folder} is in use by another process; accepted: a run that nobody trains") from error
+        if isinstance(error, BlockingIOError):
+            raise StorageError(f"{folder} is in use by another process; expected a run that none trains") from error
+        if error.errno not in _UNSUPPORTED:
+            raise
+        return
     _claimed[folder] = handle
 
 

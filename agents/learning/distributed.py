@@ -9,8 +9,9 @@ identity: nobody asks how many there are.
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
@@ -28,6 +29,7 @@ from o1nano.envs.seeding import stream
 T = TypeVar("T")
 _met = False  # whether this process has been one of several
 _FAILED = 2  # exit status of a process whose leader has said what is wrong
+_TORCHRUN = "either all variables that torchrun sets, or none"
 
 
 @dataclass(frozen=True)
@@ -46,16 +48,61 @@ class Team:
 
     @classmethod
     def join(cls) -> Team:
-        """Joins the processes that have been started together; a process that nobody has started so is alone."""
-        if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        """Joins the processes that torchrun has started; without torchrun a process is alone.
+
+        Raises:
+            ConfigurationError: If a variable that torchrun sets is missing or makes no sense.
+            TeamError: If the other processes cannot be reached.
+        """
+        size = _variable("WORLD_SIZE", 1, default=1)
+        if size == 1:
             return cls()
-        if th.cuda.is_available():
-            th.cuda.set_device(int(os.environ["LOCAL_RANK"]) % th.cuda.device_count())
+
+        rank = _variable("RANK", 0, size - 1)
+        on_machine = _variable("LOCAL_WORLD_SIZE", 1, size, default=1)
+        local_rank = _variable("LOCAL_RANK", 0, on_machine - 1, default=0)
+        _variable("MASTER_PORT", 1, 2**16 - 1)
+        if not os.environ.get("MASTER_ADDR"):
+            raise ConfigurationError(f"WORLD_SIZE={size} without MASTER_ADDR; expected {_TORCHRUN}")
+        return cls.connect(rank, size, on_machine, local_rank)
+
+    @classmethod
+    def connect(
+        cls,
+        rank: int,
+        size: int,
+        on_machine: int | None = None,
+        local_rank: int | None = None,
+        meeting: str = "env://",
+    ) -> Team:
+        """Connects this process with the others.
+
+        Args:
+            rank: Which one it is, 0 to ``size`` - 1.
+            size: Number of processes.
+            on_machine: How many of them are on this machine; by default all.
+            local_rank: Which of those on this machine it is; by default ``rank``.
+            meeting: Where they meet, as the ``init_method`` of ``torch.distributed``; by default at ``MASTER_ADDR`` and
+                ``MASTER_PORT``.
+
+        Raises:
+            TeamError: If the other processes cannot be reached.
+        """
         global _met
         _met = True
-        # Objects and tensors of the CPU always go by Gloo.
-        dist.init_process_group("cpu:gloo,cuda:nccl" if th.cuda.is_available() else "gloo")
-        return cls(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+        backend = "gloo"
+        if th.cuda.is_available():
+            th.cuda.set_device((rank if local_rank is None else local_rank) % th.cuda.device_count())
+            backend = "cpu:gloo,cuda:nccl"  # objects and tensors of the CPU always go by Gloo
+
+        try:
+            dist.init_process_group(backend, init_method=meeting, rank=rank, world_size=size)
+        except RuntimeError as error:
+            raise TeamError(
+                f"cannot connect to the other processes ({_first_line(error)}); expected hosts that reach each other: "
+                "GLOO_SOCKET_IFNAME names the network interface"
+            ) from error
+        return cls(rank, size, on_machine or size)
 
     def leave(self) -> None:
         """Ends the connection, when all is done."""
@@ -139,32 +186,14 @@ class Team:
         """Gives a module the leader's weights."""
         self.average(list(module.parameters()), float(self.size) if self.leads else 0.0)
 
-    @contextmanager
-    def averaging(self, parameters: Iterable[th.nn.Parameter], share: Callable[[], float]) -> Iterator[None]:
-        """Averages the gradients of every backward pass inside, before anybody else sees them.
+    def mean(self, value: float, weight: float) -> float:
+        """Returns the mean of the values of all processes.
 
         Args:
-            parameters: Of which every backward pass must give all a gradient.
-            share: Returns the weight of this process in the current pass.
+            value: This process's.
+            weight: Its weight; all of them must add up to ``size``.
         """
-        owned, done = list(parameters), 0
-
-        def count(parameter: th.Tensor) -> None:
-            nonlocal done
-            done += 1
-            if done == len(owned):
-                done = 0
-                self.average([p.grad for p in owned if p.grad is not None], share())
-
-        hooked = owned if self.size > 1 else []
-        handles = [p.register_post_accumulate_grad_hook(count) for p in hooked]  # type: ignore[no-untyped-call]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-        if done:  # some would have learned from their own gradients alone
-            raise RuntimeError(f"a backward pass gave {done} of {len(owned)} parameters a gradient")
+        return sum(self.gather(value * weight)) / self.size
 
     def is_first_to_tell(self) -> bool:
         """Whether no other process has called this before: of those that are left, one speaks."""
@@ -186,6 +215,33 @@ def end(status: int) -> NoReturn:
     sys.exit(status)
 
 
+def _variable(name: str, low: int, high: int = 2**31 - 1, default: int | None = None) -> int:
+    """Reads a whole number from the environment.
+
+    Args:
+        name: Name of the variable.
+        low: Smallest value.
+        high: Largest value.
+        default: Value of a variable that is not set; by default it must be.
+
+    Raises:
+        ConfigurationError: If the variable is missing, no whole number, or out of range.
+    """
+    text = os.environ.get(name)
+    if text is None:
+        if default is None:
+            raise ConfigurationError(f"WORLD_SIZE={os.environ['WORLD_SIZE']} without {name}; expected {_TORCHRUN}")
+        return default
+    # No more digits than a number of this range has: int() of thousands of digits is an error of another kind.
+    if not re.fullmatch("[0-9]{1,10}", text) or not low <= int(text) <= high:
+        raise ConfigurationError(f"{name}={text[:40]!r} in the environment; expected {low} to {high}")
+    return int(text)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0][:200]
+
+
 @contextmanager
 def _others() -> Iterator[None]:
     """Turns the errors of a lost connection into one line."""
@@ -193,30 +249,6 @@ def _others() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise TeamError("another process of the run has ended") from error
-
-
-class JointThreshold:
-    """A threshold that all processes pass together, on the weighted mean of their values, or none of them.
-
-    It takes the place of the ``target_kl`` of stock PPO, which stops where ``approx_kl_div > 1.5 * target_kl``.
-
-    Args:
-        value: The threshold.
-        team: The processes.
-        share: Returns the weight of this process.
-    """
-
-    __array_ufunc__ = None  # NumPy leaves the comparison to this class
-
-    def __init__(self, value: float, team: Team, share: Callable[[], float]) -> None:
-        self.value, self.team, self.share = value, team, share
-
-    def __rmul__(self, factor: float) -> JointThreshold:
-        return JointThreshold(factor * self.value, self.team, self.share)
-
-    def __lt__(self, value: Any) -> bool:
-        mean = sum(self.team.gather(float(value) * self.share())) / self.team.size
-        return bool(mean > self.value)
 
 
 class SharedLevels(BaseCallback):

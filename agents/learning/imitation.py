@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ import torch as th
 from o1nano.agents.learning.demonstrations import Demonstration
 from o1nano.agents.learning.distributed import Team
 from o1nano.agents.learning.packing import cut, pack
+from o1nano.envs.ranges import Range
 from o1nano.envs.seeding import stream
 from o1nano.policies.network.model import ReasoningNetwork
 
@@ -21,24 +22,24 @@ from o1nano.policies.network.model import ReasoningNetwork
 class WarmStartConfig:
     """Imitation of the expert."""
 
-    steps: int = 800
+    steps: Annotated[int, Range(0, 10**9)] = 800
     """Most steps; the learning rates decay towards this number."""
-    batch_tokens: int = 2048
+    batch_tokens: Annotated[int, Range(1, 10**8)] = 2048
     """Tokens of a step."""
-    learning_rate: float = 2e-3
+    learning_rate: Annotated[float, Range(0, 10)] = 2e-3
     """Peak of the learning rate of embeddings, norms and heads (AdamW): linear warm-up, then linear decay."""
-    matrix_learning_rate: float = 3e-3
+    matrix_learning_rate: Annotated[float, Range(0, 10)] = 3e-3
     """The same for the matrices of the blocks (Muon)."""
-    stop_at: float = 0.95
+    stop_at: Annotated[float, Range(0, 2)] = 0.95
     """Stops once this share of check problems is solved (demonstrated sizes, of the training split): PPO is left
     something to do."""
-    check_every: int = 100
+    check_every: Annotated[int, Range(1, 10**9)] = 100
     """Steps between such checks."""
-    slip_rate: float = 0.4
+    slip_rate: Annotated[float, Range(0, 1)] = 0.4
     """Share of quotient digits that the expert first guesses wrong and then revises; it is imitated in the latter."""
-    spoil_rate: float = 0.1
+    spoil_rate: Annotated[float, Range(0, 1)] = 0.1
     """Share of frames with a planted error, for the critic only."""
-    value_coef: float = 0.1
+    value_coef: Annotated[float, Range(0, 1000)] = 0.1
     """Weight of the critic's squared error."""
 
 

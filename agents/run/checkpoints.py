@@ -31,7 +31,8 @@ class Snapshots:
     """
 
     def __init__(self, folder: Path, keep: int = 3) -> None:
-        self.name, self.folder, self.keep = folder.resolve().name, folder / "checkpoints", keep
+        self.folder = folder / "checkpoints"
+        self.keep = keep
         self.serial = 0
 
     def save(self, config: TrainConfig, state: dict[str, Any]) -> None:
@@ -42,7 +43,6 @@ class Snapshots:
             "format": FORMAT,
             "version": o1nano.__version__,
             "tokens": list(TOKENS),
-            "name": self.name,
             "config": asdict(config),
             "state": state,
         }
@@ -51,7 +51,7 @@ class Snapshots:
             old.unlink()
 
     def newest(self, quietly: bool = False) -> tuple[TrainConfig, dict[str, Any]]:
-        """Returns the configuration and the state of the newest checkpoint that is whole and of this run.
+        """Returns the configuration and the state of the newest checkpoint that is whole and of this version.
 
         Those that are passed over are named on standard error, unless quietly.
 
@@ -67,18 +67,19 @@ class Snapshots:
                 continue
             for problem in [] if quietly else problems:
                 print(f"passed over: {problem}", file=sys.stderr)
-            self.serial = int(path.stem)
+            self.serial = _serial(path)
             return found
         if problems:
             raise problems[0]
         raise CheckpointError(f"no checkpoint in {str(self.folder)!r}; accepted: a folder of a run, such as runs/NAME")
 
     def _files(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob("*.pt") if path.stem.isdecimal())
+        # By number: as text, 1000000 comes before 999999.
+        return sorted((path for path in self.folder.glob("*.pt") if path.stem.isdecimal()), key=_serial)
 
     def _read(self, path: Path) -> tuple[TrainConfig, dict[str, Any]]:
         content, sealed = read_sealed(path)
-        own = {"kind": KIND, "format": FORMAT, "version": o1nano.__version__, "name": self.name}
+        own = {"kind": KIND, "format": FORMAT, "version": o1nano.__version__}
         try:
             if not sealed:
                 raise ValueError("it has no checksum")
@@ -93,5 +94,10 @@ class Snapshots:
             raise
         except UNREADABLE as error:
             raise CheckpointError(
-                f"{str(path)!r} is no checkpoint of this run ({reason(error)}); accepted: its own"
+                f"{str(path)!r} is no checkpoint of this version ({reason(error)}); expected one of "
+                f"o1nano {o1nano.__version__}"
             ) from error
+
+
+def _serial(path: Path) -> int:
+    return int(path.stem)

@@ -1,10 +1,10 @@
-"""What both scripts share: flags from a dataclass, and one line for every mistake of the user's."""
+"""What the scripts share: flags from a dataclass, one line for a user's mistake, and output that may be closed."""
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import io
-import re
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -15,22 +15,21 @@ from o1nano.envs.errors import ConfigurationError, O1NanoError
 
 T = TypeVar("T")
 _MOST = 10**6  # more is a slip of the keyboard
+_READER_GONE = {errno.EPIPE, errno.EIO}  # a closed pipe, a terminal that has been closed
 
 
 def parse(kind: type[T], description: str | None, args: Sequence[str] | None = None) -> T:
-    """Reads the flags: those of the program, unless others are given.
+    """Reads the flags.
+
+    Args:
+        kind: A dataclass: each field is a flag.
+        description: What ``--help`` says first.
+        args: The flags; by default those of the program.
 
     Raises:
-        ConfigurationError: If they make no sense: one line of what tyro draws as a box.
+        SystemExit: With status 2 if they make no sense (tyro says why on standard error), with 0 after ``--help``.
     """
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            return tyro.cli(kind, description=description, args=args)
-    except SystemExit as ended:
-        if not ended.code:
-            raise
-        raise ConfigurationError(_one_line(said.getvalue())) from None
+    return tyro.cli(kind, description=description, args=args)
 
 
 def check_least(options: object, **least: int) -> None:
@@ -51,24 +50,23 @@ def check_least(options: object, **least: int) -> None:
             raise ConfigurationError(f"{flag}; accepted: {low} to {_MOST}")
 
 
-def _one_line(box: str) -> str:
-    """Takes what is wrong out of a box: the first section below its title."""
-    rows = [re.sub(r"\x1b\[[0-9;]*m", "", row).strip(" │|╭╮╰╯") for row in box.splitlines()]
-    sections = re.split(r"^[-─]{3,}$", "\n".join(rows[1:]), flags=re.MULTILINE)
-    body = next((section for section in sections if section.strip()), "the flags make no sense")
-    return f"{' '.join(body.split())}; accepted: see --help"
+def guarded(program: str, main: Callable[[], int | None], needs_output: bool = True) -> int:
+    """Runs a program and returns its exit status.
 
+    A user's mistake, or a machine without room, becomes one line and status 2; Ctrl-C becomes one line and status 130.
+    Standard output and standard error become silent once their reader is gone, as in ``program | head``.
 
-def guarded(program: str, main: Callable[[], int | None]) -> int:
-    """Runs a program; None is a success.
-
-    A mistake of its user's, or a machine without room, becomes one line and exit status 2; Ctrl-C one line and 130.
+    Args:
+        program: Its name, for these lines.
+        main: The program; None is success.
+        needs_output: Whether what it prints is its result. If not, output that cannot be written for another reason,
+            such as a full disk, becomes silent too.
     """
-    for stream, errors in ((sys.stdin, "replace"), (sys.stdout, "backslashreplace")):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors=errors)  # text that is no text is no reason to fail
+    _prepare_streams(needs_output)
     try:
-        return main() or 0
+        status = main() or 0
+        sys.stdout.flush()  # a disk that is full is noticed here, not when the interpreter ends
+        return status
     except KeyboardInterrupt:
         print(f"\n{program}: stopped", file=sys.stderr)
         return 130
@@ -80,6 +78,62 @@ def guarded(program: str, main: Callable[[], int | None]) -> int:
             raise
     print(f"{program}: {' '.join(problem.split())}", file=sys.stderr)
     return 2
+
+
+class _Output(io.TextIOWrapper):
+    """A standard stream that becomes silent when it cannot be written.
+
+    Args:
+        stream: The stream whose place it takes.
+        needed: Whether only a reader that is gone makes it silent; other errors are raised.
+    """
+
+    def __init__(self, stream: io.TextIOWrapper, needed: bool) -> None:
+        super().__init__(
+            stream.buffer,
+            encoding=stream.encoding,
+            errors="backslashreplace",  # text that is no text is no reason to fail
+            line_buffering=stream.line_buffering,
+            write_through=stream.write_through,
+        )
+        self.needed = needed
+
+    def write(self, text: str) -> int:
+        """Writes text, or nothing if the stream is silent."""
+        try:
+            return super().write(text)
+        except OSError as error:
+            self._silence(error)
+        return len(text)
+
+    def flush(self) -> None:
+        """Writes what is buffered, or drops it if the stream is silent."""
+        try:
+            super().flush()
+        except OSError as error:
+            self._silence(error)
+
+    def _silence(self, error: OSError) -> None:
+        # The descriptor stays open: another file must not take its number, nor the rest of the buffer fail again.
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, self.fileno())
+        os.close(nothing)
+        if self.needed and error.errno not in _READER_GONE:
+            raise error
+
+
+def _prepare_streams(needs_output: bool) -> None:
+    """Replaces the standard streams of a program; those of a test or of a notebook stay where they are."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed before the program began
+            setattr(sys, name, open(os.devnull, "w"))
+        elif stream is getattr(sys, f"__{name}__"):
+            setattr(sys, name, _Output(stream, needs_output and name == "stdout"))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _no_room(error: Exception) -> str:

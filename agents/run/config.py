@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from o1nano.agents.learning.credit import Advantage, Credit
 from o1nano.agents.learning.imitation import WarmStartConfig
@@ -13,8 +13,12 @@ from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.problems import PRODUCTS, SUMS
 from o1nano.envs.problems.expert import check_demonstrable
 from o1nano.envs.problems.problem import Level, read_level
+from o1nano.envs.ranges import Range, check_ranges
 from o1nano.policies.device import find_device
 from o1nano.policies.network.transformer import TransformerConfig
+
+# 0 would read like "off" and mean that nothing is learned; off is None.
+_TINY = 1e-9
 
 T = TypeVar("T")
 
@@ -23,35 +27,35 @@ T = TypeVar("T")
 class PPOConfig:
     """PPO on whole frames (the arguments of Stable-Baselines3's ``PPO``, where they have the same name)."""
 
-    n_envs: int = 96
+    n_envs: Annotated[int, Range(1, 2**16)] = 96
     """Environments that are rolled out together."""
-    n_steps: int = 96
+    n_steps: Annotated[int, Range(1, 10**6)] = 96
     """Tokens of each environment in an epoch."""
-    batch_size: int = 9216
+    batch_size: Annotated[int, Range(2, 10**9)] = 9216
     """Actions of a minibatch, about: frames are not cut."""
-    n_epochs: int = 1
+    n_epochs: Annotated[int, Range(1, 1000)] = 1
     """Passes over the frames of a rollout."""
-    learning_rate: float = 2e-4
+    learning_rate: Annotated[float, Range(0, 10)] = 2e-4
     """Peak of the learning rate (AdamW), after a short linear warm-up and before a linear decay."""
-    gae_lambda: float = 1.0
+    gae_lambda: Annotated[float, Range(0, 1)] = 1.0
     """Trace decay of the advantages."""
-    clip_range: float = 0.2
+    clip_range: Annotated[float, Range(_TINY, 100)] = 0.2
     """Of the probability ratio."""
-    target_kl: float | None = 0.01
+    target_kl: Annotated[float | None, Range(_TINY, 1000)] = 0.01
     """Stops an epoch's passes when the approximate KL is 1.5 times this; None never does."""
-    kl_coef: float = 0.1
+    kl_coef: Annotated[float, Range(0, 1000)] = 0.1
     """Weight of the Kullback-Leibler divergence from the policy after the warm start: 0 for sizes far beyond it."""
-    critic_epochs: int = 4
+    critic_epochs: Annotated[int, Range(1, 1000)] = 4
     """Passes of the critic over a rollout, after the policy's."""
-    critic_learning_rate: float = 3e-3
+    critic_learning_rate: Annotated[float, Range(0, 10)] = 3e-3
     """Learning rate of the critic (Adam)."""
-    max_grad_norm: float | None = 1.0
+    max_grad_norm: Annotated[float | None, Range(_TINY, 10**9)] = 1.0
     """Largest gradient norm; None never clips."""
     credit: Credit = "blame"
     """How a frame is rewarded: see FrameRolloutBuffer."""
     advantage: Advantage = "critic"
     """What the reward is compared with: the critic, or the others of a group (GRPO, or RLOO without the own one)."""
-    group_size: int = 1
+    group_size: Annotated[int, Range(1, 2**16)] = 1
     """Episodes, one after the other as they begin, that every drawn problem is posed to: at least 2 where groups are
     compared."""
 
@@ -62,17 +66,17 @@ class CurriculumConfig:
 
     strategy: Literal["adaptive", "uniform"] = "adaptive"
     """Adaptive, or uniform over all sizes from the beginning (then only sizes and window matter)."""
-    sums: int = 6
+    sums: Annotated[int, Range(1, 1000)] = 6
     """Largest size of sums and differences."""
-    products: int = 3
+    products: Annotated[int, Range(1, 1000)] = 3
     """Largest size of products and quotients."""
     promote: float = 0.85
     """Success at the largest open size that opens the next."""
     demote: float = 0.3
     """Success below which it is closed again."""
-    window: int = 64
+    window: Annotated[int, Range(1, 10**6)] = 64
     """Episodes of a size that its success is measured over."""
-    sums_weight: float = 1.0
+    sums_weight: Annotated[float, Range(0.001, 1000)] = 1.0
     """Factor of the weights of sums and differences: large products cost many times their tokens."""
     floor: float = 0.03
     """Weight of a level without failures; one without successes has this and 1."""
@@ -82,11 +86,11 @@ class CurriculumConfig:
 class EvaluationConfig:
     """Held-out problems, greedy, one path."""
 
-    problems: int = 100
+    problems: Annotated[int, Range(1, 10**6)] = 100
     """Problems of each task and size, none twice; all of them, where there are fewer."""
-    sums: int = 6
+    sums: Annotated[int, Range(1, 1000)] = 6
     """Largest size of sums and differences."""
-    products: int = 3
+    products: Annotated[int, Range(1, 1000)] = 3
     """Largest size of products and quotients."""
 
 
@@ -96,34 +100,34 @@ class TrainConfig:
 
     name: str = ""
     """Name of the folder under runs/; by default date, time and seed."""
-    seed: int = 0
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     """Of everything random."""
     start: str = ""
     """A model to begin with, such as pretrained/o1_model.pth, instead of fresh weights: its architecture stays. With
     --warm-start.steps 0 PPO begins at once."""
-    epochs: int = 700
+    epochs: Annotated[int, Range(0, 10**9)] = 700
     """PPO epochs: one is one rollout and its update."""
     device: str = "auto"
     """cpu, cuda or auto."""
-    processes: int = 0
+    processes: Annotated[int, Range(0, 1024)] = 0
     """Processes on this machine that share the work; 0: one for each core, four at most, and a single one on a GPU or
     where --threads is given."""
-    threads: int = 0
+    threads: Annotated[int, Range(0, 1024)] = 0
     """CPU threads of each process; 0: the cores are shared out."""
     bf16: bool | None = None
     """Whether updates and rollouts compute in bfloat16; by default where the processor has instructions for it."""
-    checkpoint_every: int = 25
+    checkpoint_every: Annotated[int, Range(1, 10**9)] = 25
     """Steps of the warm start, or epochs of PPO, between checkpoints; every phase ends with one too."""
     smoke: bool = False
     """Everything, but small: ends in under a minute and learns next to nothing."""
-    digits: int = 3
+    digits: Annotated[int, Range(1, 1000)] = 3
     """Largest demonstrated size of sums and differences."""
-    product_digits: int = 3
+    product_digits: Annotated[int, Range(1, 1000)] = 3
     """Largest demonstrated size of products and quotients."""
     also: tuple[str, ...] = ()
     """Levels that are demonstrated beside the four operations, as expression/1x3: FAMILY/SIZE or FAMILY/SIZExOTHER. PPO
     practises those without OTHER too, and the smaller sizes of their families."""
-    frame_length: int = 144
+    frame_length: Annotated[int, Range(32, 2**16)] = 144
     """Longest frame in tokens, in training and for the saved model."""
     call_stack: bool = True
     """Whether subtasks get frames of their own; without it everything is thought in one, which must be long."""
@@ -136,7 +140,7 @@ class TrainConfig:
 
     def validate(self) -> None:
         """Raises ``ConfigurationError`` on a value that makes no sense."""
-        self._check_ranges()
+        check_ranges(self)
         if self.name and not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,99}", self.name, re.ASCII):
             raise ConfigurationError(
                 f"name={self.name[:40]!r}; accepted: letters, digits, '_', '-' and '.', at most 100"
@@ -165,15 +169,6 @@ class TrainConfig:
                     check_demonstrable(Level(family, size), self.frame_length, self.call_stack, slip_rate=0)
         find_device(self.device)
 
-    def _check_ranges(self) -> None:
-        for name, (low, high) in _RANGES.items():
-            value = attrgetter(name)(self)
-            if value is None and name in _NONE_IS_OFF:
-                continue
-            if not low <= value <= high:  # neither is NaN
-                off = "None, which is off, or " if name in _NONE_IS_OFF else ""
-                raise ConfigurationError(f"{name}={value}; accepted: {off}{_kind(value)} from {low} to {high}")
-
     def small(self) -> TrainConfig:
         """The same run, small: what ``--smoke`` does. What was asked to be smaller still stays as it is."""
         return replace(
@@ -191,52 +186,6 @@ def _at_most(config: T, **largest: int) -> T:
     return smaller
 
 
-# 0 reads like "off", and would mean that nothing is ever learned.
-_TINY = 1e-9
-_NONE_IS_OFF = ("ppo.target_kl", "ppo.max_grad_norm")
-# The smallest and the largest value that makes sense, or is not a slip of the keyboard.
-_RANGES: dict[str, tuple[float, float]] = {
-    "seed": (0, 2**32 - 1),
-    "epochs": (0, 10**9),
-    "processes": (0, 1024),
-    "threads": (0, 1024),
-    "checkpoint_every": (1, 10**9),
-    "digits": (1, 1000),
-    "product_digits": (1, 1000),
-    "frame_length": (32, 2**16),
-    "warm_start.steps": (0, 10**9),
-    "warm_start.batch_tokens": (1, 10**8),
-    "warm_start.learning_rate": (0, 10),
-    "warm_start.matrix_learning_rate": (0, 10),
-    "warm_start.stop_at": (0, 2),
-    "warm_start.check_every": (1, 10**9),
-    "warm_start.slip_rate": (0, 1),
-    "warm_start.spoil_rate": (0, 1),
-    "warm_start.value_coef": (0, 1000),
-    "ppo.n_envs": (1, 2**16),
-    "ppo.n_steps": (1, 10**6),
-    "ppo.batch_size": (2, 10**9),
-    "ppo.n_epochs": (1, 1000),
-    "ppo.learning_rate": (0, 10),
-    "ppo.gae_lambda": (0, 1),
-    "ppo.clip_range": (_TINY, 100),
-    "ppo.target_kl": (_TINY, 1000),
-    "ppo.kl_coef": (0, 1000),
-    "ppo.critic_epochs": (1, 1000),
-    "ppo.critic_learning_rate": (0, 10),
-    "ppo.max_grad_norm": (_TINY, 10**9),
-    "ppo.group_size": (1, 2**16),
-    "curriculum.sums": (1, 1000),
-    "curriculum.products": (1, 1000),
-    "curriculum.window": (1, 10**6),
-    "curriculum.sums_weight": (0.001, 1000),
-    "evaluation.problems": (1, 10**6),
-    "evaluation.sums": (1, 1000),
-    "evaluation.products": (1, 1000),
-    "transformer.embedding": (2, 2**13),
-    "transformer.layers": (1, 256),
-    "transformer.feed_forward": (1, 2**16),
-}
 # A problem of two numbers of this size must leave room in a frame; it has so many words at most.
 _SIZES = (
     "digits",
@@ -247,7 +196,3 @@ _SIZES = (
     "evaluation.products",
 )
 _WORDS = 12
-
-
-def _kind(value: float) -> str:
-    return "an integer" if isinstance(value, int) else "a number"

@@ -1,85 +1,118 @@
-"""The other processes of a run on this machine, started by the first one. On several machines torchrun does it.
+"""Starts the other processes of a run on this machine. On several machines torchrun does it.
 
-Each is the same command with the variables in its environment that torchrun would set, so ``Team.join`` need not know.
+They are started by ``multiprocessing`` with the method ``"spawn"``, which passes the interpreter's flags on, and meet
+in a file, so that no port has to be free.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
-import socket
-import subprocess
+import shutil
+import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing import connection
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
-from o1nano.agents.learning.distributed import Team
+from o1nano.agents.learning.distributed import Team, end
+from o1nano.envs.errors import TeamError
 
-_HERE = "127.0.0.1"
+# Gloo would otherwise look for the address of the host's name, which a laptop may not resolve.
+_LOOPBACK = {"linux": "lo", "darwin": "lo0"}
+_GRACE = 5.0  # seconds in which a process may say by itself that the first one has ended
 
 
 def is_started() -> bool:
-    """Tells whether somebody, torchrun or the first process of a run, has started this process as one of several."""
+    """Whether torchrun has started this process as one of several."""
     return "WORLD_SIZE" in os.environ
 
 
 def with_others(processes: int, work: Callable[[Team], int]) -> int:
-    """Does work in so many processes, this one leading, and returns its exit status.
+    """Calls a function in several processes of this machine and returns the exit status of this one, rank 0.
 
-    Only this one writes files, so the others are killed once it has not succeeded: nothing is lost by that.
+    No process outlives this one, however it ends. Only this one writes files, so it kills the others if it fails.
+
+    Args:
+        processes: Number of processes, this one included.
+        work: Receives the process group and returns an exit status. Must be picklable if there are others.
     """
     if processes < 2:
         return work(Team())
-    shared = {
-        "MASTER_ADDR": _HERE,
-        "MASTER_PORT": str(_free_port()),
-        "WORLD_SIZE": str(processes),
-        "LOCAL_WORLD_SIZE": str(processes),
-        # Gloo would look for the name of the machine, which a laptop may not resolve.
-        "GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0",
-    }
-    before, others, status = os.environ.copy(), list[subprocess.Popen[bytes]](), 1
-    try:
-        for rank in reversed(range(processes)):
-            os.environ.update(shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
-            if rank:
-                # In a group of their own: Ctrl-C is for the first one, which tells the others when it can.
-                others.append(subprocess.Popen([sys.executable, *sys.argv], process_group=0))
-        with _watching(others):
-            team = Team.join()
-        status = work(team)
-    finally:
-        for other in others:
-            if status:
-                other.kill()
-            other.wait()
-        os.environ.clear()
-        os.environ.update(before)
+    if sys.platform in _LOOPBACK:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK[sys.platform])
+
+    others: list[SpawnProcess] = []
+    status = 1
+    with TemporaryDirectory(prefix="o1nano-") as folder:
+        try:
+            for rank in range(1, processes):
+                others.append(_start(rank, processes, folder, work))
+            connected = threading.Event()
+            _when_one_ends([other.sentinel for other in others], lambda: _give_up(connected, folder))
+            team = Team.connect(0, processes, meeting=_meeting(folder))
+            connected.set()
+            status = work(team)
+        finally:
+            for other in others:
+                if status:
+                    other.kill()
+                other.join()
     return status
 
 
-@contextmanager
-def _watching(others: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """Ends this process if another one ends meanwhile: nothing else would interrupt the waiting for it."""
-    met = threading.Event()
+def _meeting(folder: str) -> str:
+    """Returns the address of the file in which the processes meet; PyTorch decodes it on Windows only."""
+    return Path(folder, "meeting").as_uri() if sys.platform == "win32" else f"file://{folder}/meeting"
+
+
+def _start(rank: int, processes: int, folder: str, work: Callable[[Team], int]) -> SpawnProcess:
+    """Starts one process. It ignores Ctrl-C until it can handle it."""
+    process = multiprocessing.get_context("spawn").Process(target=_follow, args=(rank, processes, folder, work))
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process.start()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return process
+
+
+def _follow(rank: int, processes: int, folder: str, work: Callable[[Team], int]) -> None:
+    """Does the work of a process that ``with_others`` has started."""
+    first = multiprocessing.parent_process()
+    assert first is not None
+    _when_one_ends([first.sentinel], _end_soon)
+    try:
+        team = Team.connect(rank, processes, meeting=_meeting(folder))
+    except TeamError:  # the first process reports it, unless it was killed
+        end(2)
+    end(work(team))
+
+
+def _when_one_ends(sentinels: Sequence[Any], act: Callable[[], None]) -> None:
+    """Calls a function in a thread once one of several processes has ended. The main thread may be busy in C."""
 
     def watch() -> None:
-        while not met.wait(0.2):
-            if any(other.poll() is not None for other in others):
-                for other in others:
-                    other.kill()
-                print("another process of the run has not started; accepted: --processes 1", file=sys.stderr)
-                os._exit(2)
+        connection.wait(sentinels)
+        act()
 
     threading.Thread(target=watch, daemon=True).start()
-    try:
-        yield
-    finally:
-        met.set()
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind((_HERE, 0))
-        port: int = listener.getsockname()[1]
-    return port
+def _give_up(connected: threading.Event, folder: str) -> None:
+    """Ends the first process if another one has ended before all were connected."""
+    if not connected.is_set():
+        shutil.rmtree(folder, ignore_errors=True)
+        print("another process of the run has not started; expected --processes 1 here", file=sys.stderr)
+        os._exit(2)
+
+
+def _end_soon() -> None:
+    """Ends this process after the first one; until then the main thread may say how to resume the run."""
+    time.sleep(_GRACE)
+    os._exit(2)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -166,11 +166,34 @@ class RunState:
             raise KeyboardInterrupt
 
     def interrupt(self, signum: int, frame: FrameType | None) -> None:
-        """Handles a signal: the run saves and stops where it can be cut next; the second signal stops it at once."""
+        """Handles a signal: the run saves and stops where it can be cut next. A second signal stops it at once.
+
+        Args:
+            signum: The signal.
+            frame: Where it arrived.
+        """
         self.stopping = True
-        self.display.print("saving and stopping; once more stops at once, and goes back to the last checkpoint")
-        for stop in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(stop, signal.default_int_handler)
+        handle_stop_signals(signal.default_int_handler)
+        try:
+            self.display.print("saving and stopping; once more stops at once, and goes back to the last checkpoint")
+        except RuntimeError:  # the signal has interrupted a write to the same stream, which cannot be entered twice
+            return
+
+
+def handle_stop_signals(handler: Callable[[int, FrameType | None], None]) -> None:
+    """Sets what happens at the signals that ask a run to stop: Ctrl-C, SIGTERM, and SIGHUP of a terminal that closes.
+
+    The first two are handled even where they are ignored, as in the background of a shell script. An ignored SIGHUP
+    stays ignored: that is what ``nohup`` is for.
+
+    Args:
+        handler: Called with the signal and where it arrived.
+    """
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, handler)
+    # Windows has no SIGHUP.
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, handler)
 
 
 def _newest(snapshots: Snapshots, team: Team) -> tuple[TrainConfig, dict[str, Any]]:

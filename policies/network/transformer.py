@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import torch as th
 from torch import nn
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import VOCAB_SIZE
+from o1nano.envs.ranges import Range
 from o1nano.policies.network.attention import Attention, Cache, Group
 from o1nano.policies.network.attention_kernels import causal_mask, stack
 from o1nano.policies.network.digit_positions import NUM_ROLES, Coordinates, coordinates
@@ -55,10 +56,10 @@ class TransformerConfig:
             beyond this one: see ``sharpness``.
     """
 
-    embedding: int = 128
+    embedding: Annotated[int, Range(2, 2**13)] = 128
     heads: int = 8
-    layers: int = 4
-    feed_forward: int = 512
+    layers: Annotated[int, Range(1, 256)] = 4
+    feed_forward: Annotated[int, Range(1, 2**16)] = 512
     dropout: float = 0.1
     max_context: int = 128_000
     positions: Positions = "places"

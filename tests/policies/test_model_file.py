@@ -185,3 +185,13 @@ def test_a_checkpoint_from_before_windows_is_the_same_model(model: Path) -> None
     frames = padded([ids("<problem> 9 8 + 4 5 = <think> <call>")])
     before = full_pass(load(model)[0], frames)[0]
     assert th.equal(full_pass(load(altered(model, transformer=old))[0], frames)[0], before)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, value: float) -> None:
+    network = tiny_network(grammar=ENV.grammar)
+    with th.no_grad():
+        next(network.parameters()).view(-1)[0] = value
+    save(tmp_path / "o1_model.pth", network, ENV, {})
+    with pytest.raises(CheckpointError, match=r"o1_model.pth' holds NaN or infinite weights \(.+\); expected finite"):
+        load(tmp_path)

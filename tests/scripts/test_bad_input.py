@@ -18,7 +18,6 @@ import torch as th
 import evaluate
 import train_rl
 from o1nano.agents.learning.distributed import Team
-from o1nano.agents.run.cli import _one_line
 from o1nano.agents.run.config import PPOConfig, TrainConfig
 from o1nano.envs.core.config import EnvConfig
 from o1nano.policies import model_file as checkpoint
@@ -46,17 +45,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def mistake(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Runs a script in that folder, and returns the one line that it must say."""
+    """Runs a script in that folder, and returns what it says: one line, or a box of tyro's about a flag."""
     monkeypatch.chdir(folder)
 
     def run(script: Any, *given: object) -> str:
         monkeypatch.setattr(sys, "argv", [f"{script.__name__}.py", *map(str, given)])
         monkeypatch.setattr(train_rl, "with_others", lambda processes, work: work(Team()))
-        assert script.main() == 2, given
+        try:
+            status, by_tyro = script.main(), False
+        except SystemExit as ended:
+            status, by_tyro = ended.code, True
         said = capsys.readouterr()
-        assert said.out == "", given
+        assert (status, said.out) == (2, ""), given
+        if by_tyro:
+            assert "--help" in said.err, (given, said.err)
+            return said.err
         assert said.err.count("\n") == 1 and said.err.endswith("\n"), (given, said.err)
-        assert said.err.startswith(f"{script.__name__}.py: ") and "accepted" in said.err, (given, said.err)
+        assert said.err.startswith(f"{script.__name__}.py: "), (given, said.err)
+        assert "accepted" in said.err or "expected" in said.err, (given, said.err)
         assert len(said.err) < 600, given
         return said.err
 
@@ -181,7 +187,7 @@ def test_a_thousand_malformed_inputs(mistake: Callable[..., str], folder: Path, 
 def test_a_zero_that_would_never_learn_is_refused(mistake: Callable[..., str], flag: str) -> None:
     said = mistake(train_rl, flag, "0")
     assert f"{flag[2:].replace('-', '_')}=0.0; " in said
-    assert ("None, which is off" in said) == (flag != "--ppo.clip-range")
+    assert ("or None" in said) == (flag != "--ppo.clip-range")
 
 
 def test_none_is_off() -> None:
@@ -195,9 +201,7 @@ def test_a_run_that_is_in_use_is_left_alone(mistake: Callable[..., str], folder:
     held = os.open(folder / "runs" / "begun", os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
     before = sorted(folder.rglob("*"))
-    assert "runs/begun is in use by another process; accepted: a run that" in mistake(
-        train_rl, "--resume", "runs/begun"
-    )
+    assert "runs/begun is in use by another process" in mistake(train_rl, "--resume", "runs/begun")
     assert sorted(folder.rglob("*")) == before
     os.close(held)
     claim(folder / "runs" / "begun")
@@ -240,7 +244,6 @@ def test_a_hundred_damaged_files(mistake: Callable[..., str], folder: Path, all_
         ({"tokens": ["<pad>", "a"]}, "another vocabulary (2 tokens)"),
         ({"version": "0.0.1", "format": 9}, "format 9"),
         ({"kind": "a cake"}, "'a cake'"),
-        ({"name": "somebody"}, "'somebody'"),
         ({"version": "0.0.1"}, "'0.0.1'"),
         ({"config": {"wings": 2}}, "wings"),
         ({"config": {"epochs": "many"}}, "many"),
@@ -253,7 +256,7 @@ def test_another_vocabulary_version_or_run_is_named(
 ) -> None:
     (whole,) = (folder / "runs" / "begun" / "checkpoints").iterdir()
     other = folder / "runs" / "other" / "checkpoints" / "000001.pt"
-    write_sealed(other, {**read_sealed(whole)[0], "name": "other", **changes})
+    write_sealed(other, {**read_sealed(whole)[0], **changes})
     assert named in mistake(train_rl, "--resume", "runs/other")
 
 
@@ -305,10 +308,3 @@ def test_lines_of_a_file_that_are_no_problems_are_named_and_the_others_answered(
     assert evaluate.main() == 0
     said = capsys.readouterr()
     assert said.err.count("\n") == 5 and "of 6 right" in said.out
-
-
-@pytest.mark.parametrize("rule, side", [("─", "│"), ("-", "|")])
-def test_a_box_becomes_one_line(rule: str, side: str) -> None:
-    rows = ["Error parsing --epochs: -x- is", "no number", rule * 20, "Argument helptext:"]
-    box = "\n".join([rule * 24, *(f"{side} {row:20} {side}" for row in rows), rule * 24])
-    assert _one_line(box) == "Error parsing --epochs: -x- is no number; accepted: see --help"

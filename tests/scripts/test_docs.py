@@ -77,7 +77,7 @@ def small(folder: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.setattr(
         train_rl, "with_others", lambda processes, work: work(Team())
     )  # tests/agents/run/test_launch.py has others
-    monkeypatch.setattr(train_rl.signal, "signal", lambda *given: None)
+    monkeypatch.setattr(train_rl, "handle_stop_signals", lambda handler: None)
     monkeypatch.setattr(evaluate, "held_out", lambda cells, n, seed: held_out(cells[:3], 1, seed))
     monkeypatch.setattr(sys, "stdin", io.StringIO("1+1\n\n"))
     return monkeypatch

@@ -15,7 +15,7 @@ from tests.helpers.paths import ROOT
 LAYERS = ("envs", "policies", "agents")
 # A module may import from its own line and from the lines above it. A name stands for a module, or for a folder.
 ORDER = (
-    ("envs.errors", "envs.caching", "envs.seeding"),
+    ("envs.errors", "envs.caching", "envs.ranges", "envs.seeding"),
     ("envs.language",),
     ("envs.problems",),
     ("envs.core",),

@@ -167,7 +167,7 @@ def test_every_way_to_think_is_a_flag(
         (["--ask", "12"], "12"),
         (["--ask", "7/0"], "7/0"),
         (["--problems", "/does/not/exist"], "/does/not/exist"),
-        (["--n", "0"], "--n 0"),
+        (["--n", "0"], "n=0"),
         (["--temperature", "-1"], "-1"),
     ],
 )
@@ -176,7 +176,8 @@ def test_bad_input_is_one_line_and_status_2(
 ) -> None:
     assert run(monkeypatch, model, *flags) == 2
     lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and named in lines[0] and ("accepted" in lines[0] or "expected" in lines[0])
+    assert len(lines) == 1 and named in lines[0]
+    assert "accepted" in lines[0] or "expected" in lines[0]
 
 
 def test_what_a_model_was_never_shown_is_named(
@@ -299,6 +300,20 @@ def test_interactive_never_dies_on_bad_input(
     assert out.count("longest context") == 2 and "'hello'" in out
 
 
+@pytest.mark.parametrize("is_none", [True, False])
+def test_interactive_needs_standard_input(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, is_none: bool
+) -> None:
+    stream = io.StringIO()
+    stream.close()
+    monkeypatch.setattr(sys, "stdin", None if is_none else stream)
+    assert run(monkeypatch, model, "--interactive") == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("evaluate.py: --interactive with a closed standard input; expected ")
+    assert said.err.count("\n") == 1
+
+
 def test_hidden_reasoning_is_shown_only_when_asked_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path
 ) -> None:
@@ -315,7 +330,7 @@ def test_training_refuses_bad_flags_with_status_2(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["train_rl.py", "--digits", "0"])
     assert train_rl.main() == 2
-    assert capsys.readouterr().err == "train_rl.py: digits=0; accepted: an integer from 1 to 1000\n"
+    assert capsys.readouterr().err == "train_rl.py: digits=0; expected an integer from 1 to 1000\n"
     assert not Path("runs").exists()
 
 

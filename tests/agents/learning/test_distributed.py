@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,11 +17,11 @@ import pytest
 import torch as th
 from stable_baselines3.common.logger import Logger
 
+import train_rl
 from o1nano.agents.learning.demonstrations import DemonstrationStream
-from o1nano.agents.learning.distributed import JointThreshold, Team
+from o1nano.agents.learning.distributed import Team
 from o1nano.agents.learning.imitation import WarmStart, WarmStartConfig
 from o1nano.agents.learning.ppo import FramePPO
-from o1nano.agents.learning.rollout_buffer import FrameRolloutBuffer
 from o1nano.agents.run.callbacks import EpisodeStatistics
 from o1nano.agents.run.progress import Display
 from o1nano.agents.run.run import Run, prepare
@@ -30,8 +31,8 @@ from o1nano.envs.errors import CheckpointError, ConfigurationError, TeamError
 from o1nano.envs.problems.problem import sizes
 from o1nano.envs.seeding import stream
 from o1nano.policies.actor_critic import ReasoningPolicy
-from tests.agents.learning.test_rollout_buffer import like_structure
 from tests.agents.run.test_resume import scalars
+from tests.helpers.frames import like_structure
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import DIED, together
 from tests.helpers.runs import SMALL_RUN, flags
@@ -46,7 +47,6 @@ def ppo(team: Team = ALONE, **kwargs: Any) -> FramePPO:
         ReasoningPolicy,
         vec_env(4 + 2 * team.rank),
         n_steps=48,
-        depth=4,
         seed=team.rank,
         device="cpu",
         policy_kwargs={"transformer": TINY, "optimizer_class": th.optim.SGD},
@@ -67,10 +67,9 @@ def collect_and_train(team: Team, **kwargs: Any) -> tuple[Any, ...]:
     model = ppo(team, **kwargs)
     before, (_, callback) = weights(model), model._setup_learn(10**9, None)
     model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
-    frames = list(model.rollout_buffer._frames)
+    frames = list(model.rollout_buffer.frames)
     model.train()
-    kept = model.normalize_advantage, model.target_kl
-    return before, frames, weights(model), model._n_updates, kept
+    return before, frames, weights(model), model._n_updates
 
 
 @pytest.mark.parametrize("target_kl, updates", [(None, 3), (1e-4, 2)])
@@ -78,13 +77,12 @@ def test_an_update_of_two_processes_is_the_update_of_one_on_the_union_of_the_dat
     tmp_path: Path, target_kl: float | None, updates: int
 ) -> None:
     found = together(tmp_path, lambda team: collect_and_train(team, target_kl=target_kl))
-    (before, frames, after, count, kept), (_, other_frames, other_after, other_count, _) = found
-    assert kept == (True, target_kl)
+    (before, frames, after, count), (_, other_frames, other_after, other_count) = found
     assert len(frames) != len(other_frames)  # the average has weights
     model = ppo(target_kl=target_kl)
     model.policy.load_state_dict(before)
     buffer = model.rollout_buffer
-    buffer._frames = frames + other_frames
+    buffer.frames = frames + other_frames
     buffer.compute_returns_and_advantage(th.zeros(1), np.zeros(1))
     model.train()
     assert model._n_updates == count == other_count == updates
@@ -94,6 +92,36 @@ def test_an_update_of_two_processes_is_the_update_of_one_on_the_union_of_the_dat
         assert (after[name] - expected).abs().max() < 2e-6, name
         moved += float((expected - before[name]).abs().max())
     assert moved > 1e-2
+
+
+def some_have_no_advantage(frames: list[Any]) -> None:
+    """Two of three frames have none; of the first process's more than of the second's."""
+    for index, frame in enumerate(frames):
+        advantage = (index % 3 == 0) * (1.0 + len(frames) % 2)
+        frame.advantages = np.full(len(frame.positions), advantage, dtype=np.float32)
+
+
+def test_frames_without_advantage_count_in_the_average_of_two_processes(tmp_path: Path) -> None:
+    def trained(team: Team) -> tuple[Any, ...]:
+        model = ppo(team, advantage="group")
+        before, (_, callback) = weights(model), model._setup_learn(10**9, None)
+        model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
+        some_have_no_advantage(model.rollout_buffer.frames)
+        model.train()
+        return before, list(model.rollout_buffer.frames), weights(model)
+
+    (before, frames, after), (_, other_frames, other_after) = together(tmp_path, trained)
+    model = ppo(advantage="group")
+    model.policy.load_state_dict(before)
+    model.rollout_buffer.frames = frames + other_frames
+    model.rollout_buffer.compute_returns_and_advantage(th.zeros(1), np.zeros(1))
+    some_have_no_advantage(frames)
+    some_have_no_advantage(other_frames)
+    model.train()
+    for name, expected in weights(model).items():
+        assert th.equal(after[name], other_after[name]), name
+        assert (after[name] - expected).abs().max() < 2e-6, name
+    assert max(float((after[name] - before[name]).abs().max()) for name in before) > 1e-2
 
 
 def test_without_the_average_the_comparison_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,8 +135,7 @@ def test_minibatches_are_as_many_everywhere_and_none_is_empty(tmp_path: Path) ->
         model = ppo(team)
         _, callback = model._setup_learn(10**9, None)
         model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
-        buffer: FrameRolloutBuffer = model.rollout_buffer
-        return [(len(batch.actions), buffer.share) for batch in buffer.get(60)]
+        return [(batch.count, batch.weight) for batch in model.rollout_buffer.get(60)]
 
     first, second = together(tmp_path, sizes_of)
     assert len(first) == len(second) > 3
@@ -259,19 +286,69 @@ def test_a_team_of_one_is_the_identity() -> None:
     assert ALONE.part("ppo.n_envs", 7) == 7
 
 
+TORCHRUN = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"RANK": None}, "WORLD_SIZE=2 without RANK; expected either all variables that torchrun sets, or none"),
+        ({"MASTER_ADDR": None}, "WORLD_SIZE=2 without MASTER_ADDR; expected"),
+        ({"MASTER_PORT": None}, "WORLD_SIZE=2 without MASTER_PORT; expected"),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE='two' in the environment; expected 1 to"),
+        ({"WORLD_SIZE": ""}, "WORLD_SIZE='' in the environment"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE='0' in the environment"),
+        ({"WORLD_SIZE": "9" * 5000}, "WORLD_SIZE='9999"),
+        ({"RANK": "2"}, "RANK='2' in the environment; expected 0 to 1"),
+        ({"RANK": "-1"}, "RANK='-1' in the environment; expected 0 to 1"),
+        ({"LOCAL_RANK": "x"}, "LOCAL_RANK='x' in the environment"),
+        ({"LOCAL_WORLD_SIZE": "3"}, "LOCAL_WORLD_SIZE='3' in the environment; expected 1 to 2"),
+        ({"MASTER_PORT": "99999"}, "MASTER_PORT='99999' in the environment; expected 1 to 65535"),
+    ],
+)
+def test_a_wrong_variable_of_torchrun_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], changes: dict[str, str | None], said: str
+) -> None:
+    for name, value in {**TORCHRUN, **changes}.items():
+        monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["train_rl.py"])
+    assert train_rl.main() == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"train_rl.py: {said}")
+    assert err.count("\n") == 1 and len(err) < 200
+
+
+def test_one_process_of_torchrun_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert Team.join() == Team()
+
+
+@pytest.mark.slow
+def test_an_interface_that_does_not_exist_is_one_line(tmp_path: Path) -> None:
+    environment = {**os.environ, **TORCHRUN, "MASTER_PORT": "0", "GLOO_SOCKET_IFNAME": "nowhere"}
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        environment["MASTER_PORT"] = str(listener.getsockname()[1])
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(ROOT / "train_rl.py")],
+            env={**environment, "RANK": str(rank)},
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    for process in processes:
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 2
+        own = said.splitlines()[-1]
+        assert own.startswith("train_rl.py: cannot connect to the other processes (") and "GLOO_SOCKET_IFNAME" in own
+
+
 def test_what_has_no_equal_parts_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"ppo.n_envs=7 on 2 processes; accepted: a multiple of 2"):
         Team(0, 2).part("ppo.n_envs", 7)
-
-
-def test_a_parameter_without_a_gradient_is_an_error(tmp_path: Path) -> None:
-    def learns(team: Team) -> bool:
-        used, unused = th.nn.Parameter(th.ones(2)), th.nn.Parameter(th.ones(2))
-        with pytest.raises(RuntimeError, match="1 of 2 parameters"), team.averaging([used, unused], lambda: 1.0):
-            used.sum().backward()
-        return True
-
-    assert together(tmp_path, learns) == [True, True]
 
 
 def test_a_failing_leader_ends_the_others(tmp_path: Path) -> None:
@@ -286,13 +363,12 @@ def test_a_failing_leader_ends_the_others(tmp_path: Path) -> None:
     assert together(tmp_path, leads) == ["x=3; accepted: 4", "2"]
 
 
-def test_the_joint_threshold_compares_as_stock_ppo_does(tmp_path: Path) -> None:
-    def passes(team: Team) -> list[bool]:
-        values = th.tensor([0.02, 0.0]) if team.leads else th.tensor([0.02, 0.05])
-        limit = JointThreshold(0.01, team, lambda: 1.5 if team.leads else 0.5)
-        return [bool(value.cpu().numpy() > 1.5 * limit) for value in values]  # type: ignore[operator]
+def test_the_mean_of_all_processes_has_weights(tmp_path: Path) -> None:
+    def mean(team: Team) -> float:
+        return team.mean(0.0 if team.leads else 1.0, 1.5 if team.leads else 0.5)
 
-    assert together(tmp_path, passes) == [[True, False], [True, False]]  # 0.02, and 0.0125 of 0.015
+    assert together(tmp_path, mean) == [0.25, 0.25]
+    assert ALONE.mean(3.0, 1.0) == 3.0
 
 
 @pytest.mark.slow

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from o1nano.agents.learning.distributed import Team
-from o1nano.agents.run import launch
 from o1nano.agents.run import run as training
 from o1nano.agents.run.config import PPOConfig, TrainConfig
+from o1nano.agents.run.launch import with_others
 from o1nano.agents.run.run import prepare
 from o1nano.envs.errors import ConfigurationError
 from tests.helpers.paths import ROOT
@@ -54,42 +54,118 @@ def test_what_torchrun_has_started_is_what_there_is(eight_cores: None) -> None:
         prepare(TrainConfig(processes=2), Team(0, 8, 4))
 
 
-def test_others_end_with_the_first_and_leave_no_trace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    script = tmp_path / "other.py"
-    script.write_text(
-        "import os, pathlib, sys, time\n"
-        "pathlib.Path(sys.argv[1], os.environ['RANK']).write_text(os.environ['WORLD_SIZE'])\n"
-        "time.sleep(float(sys.argv[2]))\n"
-    )
-    before = dict(os.environ)
+PROGRAM = """
+import json, os, sys, time
+from pathlib import Path
+from o1nano.agents.run.launch import with_others
 
-    def join() -> Team:
-        assert (os.environ["RANK"], os.environ["WORLD_SIZE"], launch.is_started()) == ("0", "3", True)
-        while {path.name for path in tmp_path.glob("[0-9]")} != {"1", "2"}:
+folder, processes, status, seconds = Path(sys.argv[1]), *map(int, sys.argv[2:])
+if __name__ == "__mp_main__":
+    (folder / "began").touch()
+    time.sleep(seconds)
+
+
+def work(team):
+    facts = [team.size, sys.flags.optimize, sys._xoptions, sys.warnoptions, os.getppid()]
+    (folder / str(team.rank)).write_text(json.dumps(facts))
+    if team.leads:
+        while status and not (folder / "1").exists():
             time.sleep(0.01)
-        return Team(0, 3, 3)
-
-    def work(team: Team) -> int:
-        assert team.size == 3
-        raise ValueError("broken")
-
-    monkeypatch.setattr(Team, "join", join)
-    monkeypatch.setattr(sys, "argv", [str(script), str(tmp_path), "1"])
-    assert launch.with_others(3, lambda team: 0) == 0
-    monkeypatch.setattr(sys, "argv", [str(script), str(tmp_path), "1000"])
-    assert launch.with_others(3, lambda team: 130) == 130  # nobody waits for those who sleep
-    with pytest.raises(ValueError, match="broken"):
-        launch.with_others(3, work)
-    assert dict(os.environ) == before and not launch.is_started()
-    assert launch.with_others(1, lambda team: 7 * team.size) == 7
+        return status
+    time.sleep(1000 if status else 0)
+    return 0
 
 
-def test_one_that_cannot_start_is_noticed(tmp_path: Path) -> None:
+if __name__ == "__main__":
+    if "WORLD_SIZE" in os.environ:
+        sys.exit("a launcher that runs the whole program again would never end to start processes")
+    sys.exit(with_others(processes, work))
+"""
+
+
+def launch(folder: Path, processes: int = 2, status: int = 0, seconds: int = 0) -> subprocess.Popen[str]:
+    """Starts a program of several processes.
+
+    Args:
+        folder: Where each process writes what it knows, under the number of its rank.
+        processes: Number of processes.
+        status: Exit status of the first one; if it is not 0, the others never end by themselves.
+        seconds: How long the others take to start.
+    """
+    program = folder / "program.py"
+    program.write_text(PROGRAM)
+    flags_of_python = ["-O", "-X", "utf8", "-W", "ignore::FutureWarning"]
+    return subprocess.Popen(
+        [sys.executable, *flags_of_python, str(program), str(folder), str(processes), str(status), str(seconds)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def members(group: int) -> list[int]:
+    """The processes of a group that have not ended."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, owner, *_ = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended meanwhile
+            continue
+        if int(owner) == group and state != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+def test_one_process_is_not_started_by_another() -> None:
+    assert with_others(1, lambda team: 7 * team.size) == 7
+
+
+@pytest.mark.slow
+def test_every_process_has_the_flags_of_the_interpreter(tmp_path: Path) -> None:
+    process = launch(tmp_path)
+    _, said = process.communicate(timeout=120)
+    assert (process.returncode, said) == (0, "")
+    facts = [json.loads((tmp_path / name).read_text()) for name in ("0", "1")]
+    assert facts[0][:4] == facts[1][:4] == [2, 1, {"utf8": True}, ["ignore::FutureWarning"]]
+    assert facts[1][4] == process.pid
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_others_are_killed_when_the_first_fails(tmp_path: Path) -> None:
+    process = launch(tmp_path, processes=3, status=130)
+    process.communicate(timeout=120)  # until every process has closed standard error
+    assert process.returncode == 130
+    assert not members(process.pid)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("seconds", [0, 3])
+def test_nothing_outlives_a_leader_that_ends_during_the_start(tmp_path: Path, stop: int, seconds: int) -> None:
+    process = launch(tmp_path, seconds=seconds)
+    while not (tmp_path / "began").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(stop)
+    process.communicate(timeout=90)  # until every process has closed standard error
+    assert process.returncode == -stop
+    limit = time.monotonic() + 10
+    while members(process.pid):
+        assert time.monotonic() < limit
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_a_process_that_cannot_start_is_reported(tmp_path: Path) -> None:
     lines = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from o1nano.agents.run.launch import with_others"
-    command = [sys.executable, "-c", f"{lines}; sys.argv = ['nowhere.py']; with_others(2, lambda team: 0)"]
+    # A process that is started by another cannot find a function of "python -c".
+    command = [sys.executable, "-c", f"{lines}\ndef work(team): return 0\nwith_others(2, work)"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert done.returncode == 2
-    assert done.stderr.endswith("another process of the run has not started; accepted: --processes 1\n")
+    assert done.stderr.endswith("another process of the run has not started; expected --processes 1 here\n")
 
 
 def start(folder: Path, *given: str) -> subprocess.Popen[str]:
@@ -110,16 +186,19 @@ def wait_for_checkpoint(process: subprocess.Popen[str], run: Path, serial: int) 
     while not (run / "checkpoints" / f"{serial:06}.pt").exists():
         assert process.poll() is None
         time.sleep(0.01)
-    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    # The other one is multiprocessing's own, which keeps track of shared memory.
+    *_, child = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return int(child)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the other process in /proc")
-def test_two_processes_save_at_ctrl_c_and_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGHUP])
+def test_two_processes_save_when_their_terminal_tells_them(tmp_path: Path, stop: int) -> None:
     run = tmp_path / "runs" / "small"
     process = start(tmp_path, *flags(TWO))
     child = wait_for_checkpoint(process, run, 6)  # in PPO
-    os.killpg(process.pid, signal.SIGINT)  # a terminal tells all of them
+    os.killpg(process.pid, stop)
     _, said = process.communicate(timeout=120)
     assert (process.returncode, said.split("\n")[1]) == (130, "stopped; python train_rl.py --resume runs/small goes on")
     assert not Path(f"/proc/{child}").exists() and not (run / "results.json").exists()

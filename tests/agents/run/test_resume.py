@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import random
 import re
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
+from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train_rl
 from o1nano.agents.learning.imitation import WarmStart
 from o1nano.agents.run.progress import Display
 from o1nano.agents.run.run import Run
+from o1nano.agents.run.run_state import handle_stop_signals
 from o1nano.envs.errors import CheckpointError, StorageError
 from o1nano.policies.serialization import read_sealed, write_sealed
 from tests.helpers.paths import ROOT
@@ -153,19 +157,53 @@ def test_a_run_depends_on_its_seed_alone_and_touches_nobody_elses_randomness(tmp
     assert same(weights[0], weights[1]) and not same(weights[0], weights[2])
 
 
-def test_a_signal_stops_where_the_run_can_be_cut(tmp_path: Path) -> None:
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Restores what happens at signals."""
+    before = {stop: signal.getsignal(stop) for stop in STOPS}
+    yield
+    for stop, handler in before.items():
+        signal.signal(stop, handler)
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_a_signal_stops_where_the_run_can_be_cut(tmp_path: Path, handlers: None, stop: int) -> None:
     run = small_run(tmp_path / "run")
-    handlers = [signal.getsignal(stop) for stop in (signal.SIGINT, signal.SIGTERM)]
-    try:
-        run.interrupt(signal.SIGTERM, None)
-        with pytest.raises(KeyboardInterrupt):
-            run.execute()
-    finally:
-        for stop, handler in zip((signal.SIGINT, signal.SIGTERM), handlers, strict=True):
-            signal.signal(stop, handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    handle_stop_signals(run.interrupt)
+    signal.raise_signal(stop)
+    with pytest.raises(KeyboardInterrupt):
+        run.execute()
     assert run.trainer.done == 1
     assert (run.folder / "o1_model.pth").is_file()
     assert Run.resume(run.folder, QUIET).trainer.done == 1
+    for again in STOPS:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(again)
+
+
+def test_a_run_under_nohup_continues_without_its_terminal(tmp_path: Path, handlers: None) -> None:
+    run = small_run(tmp_path / "run")
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    handle_stop_signals(run.interrupt)
+    signal.raise_signal(signal.SIGHUP)
+    assert not run.stopping
+
+
+def test_a_signal_within_a_write_is_heard(tmp_path: Path, handlers: None) -> None:
+    """Python refuses to print in a handler that has interrupted a print to the same stream."""
+
+    class Entered(io.StringIO):
+        def write(self, text: str) -> int:
+            raise RuntimeError("reentrant call inside <_io.BufferedWriter name='<stdout>'>")
+
+    run = small_run(tmp_path / "run")
+    run.display = Display(console=Console(file=Entered()))
+    run.interrupt(signal.SIGINT, None)
+    assert run.stopping
 
 
 def command(*flags_given: object) -> list[str]:
@@ -174,7 +212,7 @@ def command(*flags_given: object) -> list[str]:
 
 @pytest.mark.slow
 def test_sigterm_saves_and_exits_cleanly_and_a_finished_run_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], handlers: None
 ) -> None:
     small = ["--quiet", *flags()]
     process = subprocess.Popen(command(*small), cwd=tmp_path, stderr=subprocess.PIPE, text=True)
@@ -189,12 +227,9 @@ def test_sigterm_saves_and_exits_cleanly_and_a_finished_run_says_so(
     assert (tmp_path / "runs" / "small" / "o1_model.pth").is_file()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["train_rl.py", "--resume", "runs/small"])
-    handlers = {stop: signal.getsignal(stop) for stop in (signal.SIGINT, signal.SIGTERM)}
     for expected in ("wrote runs/small/", "runs/small is finished"):
         assert train_rl.main() == 0
         assert expected in capsys.readouterr().out
-    for stop, handler in handlers.items():
-        signal.signal(stop, handler)
 
 
 def weights(folder: Path) -> dict[str, Any]:
@@ -233,7 +268,7 @@ def test_killed_at_any_moment_a_run_ends_bit_for_bit_the_same(tmp_path: Path) ->
         assert scalars(run) == scalars(whole)
 
 
-@pytest.mark.parametrize("damage", ["cut", "flip", "foreign", "unsealed", "other run", "other version"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "foreign", "unsealed", "other version"])
 def test_a_bad_checkpoint_is_named_and_the_one_before_it_used(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:
@@ -252,7 +287,7 @@ def test_a_bad_checkpoint_is_named_and_the_one_before_it_used(
         newest.write_bytes(b"hello")
     else:
         whole, _ = read_sealed(newest)
-        changes = {"other run": {"name": "another"}, "other version": {"version": "9.9"}}.get(damage, {})
+        changes = {"version": "9.9"} if damage == "other version" else {}
         th.save({**whole, **changes}, newest) if damage == "unsealed" else write_sealed(newest, {**whole, **changes})
     resumed = Run.resume(run.folder, QUIET)
     assert resumed.trainer.done == 1
@@ -261,6 +296,41 @@ def test_a_bad_checkpoint_is_named_and_the_one_before_it_used(
     resumed.checkpoint()  # takes the place of the damaged one
     assert Run.resume(run.folder, QUIET).trainer.done == 1
     assert not capsys.readouterr().err
+
+
+def test_checkpoints_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    run = small_run(tmp_path / "run")
+    run.snapshots.serial = 999_997
+    for done in range(1, 5):
+        run.trainer.done = done
+        run.checkpoint()
+    names = {path.name for path in (run.folder / "checkpoints").iterdir()}
+    assert names == {"999999.pt", "1000000.pt", "1000001.pt"}
+    assert Run.resume(run.folder, QUIET).trainer.done == 4
+
+
+def test_a_run_continues_in_a_folder_of_another_name(tmp_path: Path) -> None:
+    whole = small_run(tmp_path / "run")
+    whole.execute()
+    cut = small_run(tmp_path / "cut" / "run")
+    cut.stopping = True
+    with pytest.raises(KeyboardInterrupt):
+        cut.execute()
+    renamed = cut.folder.rename(tmp_path / "renamed")
+    resumed = Run.resume(renamed, QUIET)
+    resumed.execute()
+    assert (renamed / "results.json").read_bytes() == (whole.folder / "results.json").read_bytes()
+    assert not cut.folder.exists()
+
+
+@pytest.mark.slow
+def test_a_run_ends_and_saves_without_a_reader(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = subprocess.Popen(command(*flags()), cwd=tmp_path, stdout=writer, stderr=writer)
+    os.close(writer)
+    assert process.wait(timeout=300) == 0
+    assert (tmp_path / "runs" / "small" / "results.json").is_file()
 
 
 def test_without_a_whole_checkpoint_there_is_nothing_to_resume(tmp_path: Path) -> None:
