@@ -134,6 +134,7 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
         generator = deepcopy(self.np_random) if seed is None else seeding.np_random(seed)[0]
         problems = self.episodes.choose([generator], options)
 
+        # Nothing can be refused from here on.
         super().reset(seed=seed)
         self.np_random.bit_generator.state = generator.bit_generator.state
         self.episodes.begin([0], problems)
@@ -153,6 +154,7 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
         Raises:
             ActionError: If the action is not a token id, or before the first reset.
         """
+        # One environment is a vector of one: the same transition function, on arrays of length 1.
         token = check_actions(action, (), VOCAB_SIZE)
         episodes = self.episodes
 
@@ -183,6 +185,7 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
 
     def _show(self) -> None:
         """Redraws the live display of ``human`` mode."""
+        # Gymnasium expects "human" mode to draw in reset() and step(), without a call of render().
         if self.render_mode == "human":
             self._window.show(self.episodes.stacks.open_frames(0))
 
@@ -193,5 +196,6 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
 
     def _info(self) -> dict[str, Any]:
         """Returns the info, as plain Python values."""
+        # .item() turns NumPy's numbers into Python's, which JSON and loggers accept.
         columns = self.episodes.columns()
         return {name: column.item(0) for name, column in columns.items()}

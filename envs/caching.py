@@ -29,6 +29,7 @@ def bounded_cache(
     """
 
     def decorate(function: Callable[..., Result]) -> Callable[..., Result]:
+        # Two caches of the same function: many entries for short arguments, few for long ones.
         short = lru_cache(maxsize=entries)(function)
         long = lru_cache(maxsize=LONG_ENTRIES)(function)
 

@@ -41,6 +41,7 @@ IDS: dict[str, dict[str, Any]] = {
 
 def register_envs() -> None:
     """Registers every id with its single and its native vector entry point."""
+    # Gymnasium warns about ids that are registered twice.
     for name, kwargs in IDS.items():
         if name not in gym.registry:
             gym.register(

@@ -86,6 +86,7 @@ def token_roles(frame: Iterable[int]) -> list[Token]:
 @cache
 def _successor() -> npt.NDArray[np.uint8]:
     """Returns one table for frames with and without a call stack, which differ only in what ends a call."""
+    # What is illegal in one kind of frame is looked up in the other. A frame is of one kind only.
     nested = Grammar(calls=True, functions=True).successor
     flat = Grammar(calls=False, functions=True).successor
     return np.where(nested == State.ILLEGAL, flat, nested)
@@ -107,6 +108,7 @@ def _lines(
     """
     lines: list[tuple[float, list[Token]]] = []
     for depth, frame in enumerate(frames):
+        # Deep frames keep at least half of the width.
         start = min(indent * depth, width / 2)
         line: list[Token] = []
         used = start
@@ -138,6 +140,7 @@ def draw_picture(frames: Sequence[Iterable[int]]) -> npt.NDArray[np.uint8]:
 
     width, height = SIZE
     lines = _lines(frames, width - 2 * MARGIN, INDENT, measure)
+    # The top frame is drawn last, so the last lines are kept.
     visible = (height - 2 * MARGIN) // LINE_HEIGHT
     for row, (start, line) in enumerate(lines[-visible:]):
         x = MARGIN + start
@@ -173,6 +176,7 @@ class Window:
         """
         from rich.live import Live
 
+        # The display starts with the first frame, so that environments which are never reset draw nothing.
         if self._live is None:
             self._live = Live(auto_refresh=False)
             self._live.start()

@@ -16,6 +16,7 @@ def stream_seed(*name: object, bits: int = 64) -> int:
         *name: What distinguishes the stream from all others, such as (seed, problem, path).
         bits: Size of the seed, a multiple of 8.
     """
+    # The separator keeps ("a", 11) and ("a1", 1) apart.
     key = "/".join(map(str, name)).encode()
     return int.from_bytes(hashlib.blake2b(key, digest_size=bits // 8).digest(), "big")
 

@@ -106,6 +106,7 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
             ConfigurationError: If an option is not one of these, or a problem is too long for the frame.
             ProblemError: If the text is not a problem, or cannot be posed here.
         """
+        # Everything that can be refused comes first.
         seeds = self._read_seeds(seed)
         options = dict(options or {})
         rows = self._read_mask(options.pop("reset_mask", np.ones(self.num_envs, dtype=bool)))
@@ -159,6 +160,7 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
             outcome[resting] = RUNNING
             self._start(resting)
 
+        # An episode that terminates in its last allowed step is not truncated.
         terminated = outcome != RUNNING
         if self.max_episode_steps is None:
             truncated = np.zeros(self.num_envs, dtype=bool)
@@ -168,6 +170,7 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
         ended = (terminated | truncated).nonzero()[0]
         if len(ended):
             episodes.finish(ended, outcome[ended])
+        # SAME_STEP: the last observations and infos go into the infos, and new episodes begin.
         finals: dict[str, Any] = {}
         if len(ended) and self.autoreset_mode == AutoresetMode.SAME_STEP:
             finals = self._finals(ended)
@@ -206,6 +209,7 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
             One result for each environment: its row if the result has N rows, otherwise the same result for all.
         """
         found = getattr(self, name)
+        # The environments are not objects of their own, so a method is called once for all.
         if not callable(found):
             return self.get_attr(name)
 
@@ -236,6 +240,7 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
         Raises:
             ConfigurationError: If there are not N values, or they differ.
         """
+        # One value for all, or one for each, which must be the same.
         if not isinstance(values, (list, tuple)):
             values = [values] * self.num_envs
 
@@ -289,6 +294,7 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
         Raises:
             ActionError: If there will be no automatic reset.
         """
+        # Before the first reset all rows are over, too.
         unposed = [row for row in rows.tolist() if self.episodes.problems[row] is None]
         if unposed:
             raise ActionError(f"a step before the first reset of environment {unposed[0]}; expected reset() first")
@@ -316,6 +322,7 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
 
     def _infos_of(self, rows: Ints) -> dict[str, Any]:
         """Returns the infos of some environments. For the others they are 0, False or None."""
+        # As in Gymnasium's vectors, the mask of a key has an underscore and is True for the rows that have the key.
         mask = np.zeros(self.num_envs, dtype=bool)
         mask[rows] = True
         infos: dict[str, Any] = {}
@@ -327,6 +334,7 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
 
     def _finals(self, ended: Ints) -> dict[str, Any]:
         """Returns the infos that SAME_STEP adds when episodes have ended."""
+        # As in Gymnasium's vectors, an array of objects: an observation for each row that has ended, None for others.
         stacks = self.episodes.stacks
         last = np.empty(self.num_envs, dtype=object)
         for row in ended.tolist():

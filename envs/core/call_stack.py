@@ -148,7 +148,8 @@ class CallStacks:
         self.longest = np.zeros(num_stacks, dtype=np.int64)
         self.trace: list[Ended] | None = None
 
-        # Tables indexed by state * VOCAB_SIZE + token, so that a step looks up all stacks with one index array.
+        # Tables indexed by state * VOCAB_SIZE + token, so that a step looks up all stacks with one index array. A
+        # question begins after <call> or <goto>, an answer after </think>: there span_start is set.
         self._successor = grammar.successor.ravel().astype(np.intp)
         self._event = np.where(grammar.legal, grammar.event, _ILLEGAL).ravel()
         self._has_event = self._event > 0
@@ -162,8 +163,15 @@ class CallStacks:
 
     def usage_of(self, stack: int) -> Usage:
         """Returns what the answer of one stack has cost so far."""
+        reasoning, completion, subtask, subtasks, revisions = self.counts[stack].tolist()
         return Usage(
-            *self.counts[stack].tolist(), depth=int(self.deepest[stack]), longest_context=int(self.longest[stack])
+            reasoning_tokens=reasoning,
+            completion_tokens=completion,
+            subtask_tokens=subtask,
+            subtasks=subtasks,
+            revisions=revisions,
+            depth=int(self.deepest[stack]),
+            longest_context=int(self.longest[stack]),
         )
 
     def check(self, prompt: Sequence[int]) -> None:
@@ -263,7 +271,7 @@ class CallStacks:
             ``[N]`` the ``Outcome`` of each stack. A stack that has ended must be posed a new problem before its
             next step.
         """
-        # Write the token and look up everything about it in the tables.
+        # Write the token at the end of each top frame, and look up everything about it in the tables.
         code = self.state * VOCAB_SIZE + actions
         self.tokens.reshape(-1)[self.top * self.limits.frame_length + self.length] = actions.astype(np.uint8)
         self.state[:] = self._successor.take(code)
@@ -316,6 +324,7 @@ class CallStacks:
         if not len(stacks):
             return
 
+        # Refused questions end the episode. The rest of the step is for those that are allowed.
         outcome[stacks[self._repeats_own_prompt(stacks)]] = _SELF_CALL
         outcome[stacks[is_call & (self.depth[stacks] + 1 >= self.limits.depth)]] = _TOO_DEEP
         allowed = outcome[stacks] == RUNNING
@@ -324,6 +333,8 @@ class CallStacks:
         if not len(stacks):
             return
 
+        # Callers wait in the row below their child. After a tail call nothing returns to this frame, so what is saved
+        # for its row is never read.
         caller = self.top[stacks]
         start = self.span_start[stacks]
         child = caller + is_call
@@ -342,6 +353,7 @@ class CallStacks:
         flat[target] = question
         self.tokens[child, size + 1] = EQUALS
 
+        # The new frame is on top, and holds its prompt only.
         self.top[stacks] = child
         self.depth[stacks] += is_call
         self.deepest[stacks] = np.maximum(self.deepest[stacks], self.depth[stacks] + 1)
@@ -370,9 +382,11 @@ class CallStacks:
         if not len(stacks):
             return
 
+        # A root has no caller: its answer is the visible one, and the episode ends.
         is_root = self.depth[stacks] == 0
         outcome[stacks[is_root]] = ANSWERED
 
+        # For roots, child - 1 is a row of another stack. What is read there is not used.
         child = self.top[stacks]
         resumed_at = self.suspended_length[child - 1]
         size = self.length[stacks] - 1 - self.span_start[stacks]
@@ -394,6 +408,7 @@ class CallStacks:
         source, target = ragged_ranges(size, child * width + self.span_start[stacks], parent * width + resumed_at)
         flat[target] = flat[source]
 
+        # The caller continues in the state after </call>: the tokens of an answer do not change it.
         self.length[stacks] = resumed_at + size
         self.state[stacks] = self.suspended_state[parent]
         self.top[stacks] = parent

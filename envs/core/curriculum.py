@@ -92,6 +92,7 @@ class Curriculum(ABC):
     def _solved(self, family: str, share: float) -> int:
         for size in range(1, self.last[family] + 1):
             level = Level(family, size)
+            # A size is not known to be solved before its window is full.
             is_full = len(self._results.get(level, ())) == self.window
             if not is_full or self.success(level) < share:
                 return size - 1
@@ -126,6 +127,7 @@ class Curriculum(ABC):
             level: The level of the episode. Only its family and its size count.
             success: Whether the answer was exactly right.
         """
+        # Results of addition/3x2, for example, count for addition/3.
         level = Level(level.family, level.size)
         self._results.setdefault(level, deque(maxlen=self.window)).append(bool(success))
         self._update(level)
@@ -146,6 +148,7 @@ class Curriculum(ABC):
         Raises:
             ConfigurationError: If it is the state of a curriculum with other families or sizes.
         """
+        # Check everything before anything changes.
         frontier = dict(state["frontier"])
         same_families = frontier.keys() == self.first.keys()
         if not same_families or any(frontier[f] not in range(1, self.last[f] + 1) for f in frontier):

@@ -89,6 +89,7 @@ class Episodes:
             ProblemError: If a text is not a problem, or a problem asks for a function that no family of ``operations``
                 has.
         """
+        # The group is stored at the end only, so that a refused problem leaves it as it was.
         given, level = _read_options(options or {})
         group = _NO_GROUP if new_group else self._group
         problems: list[Problem] = []
@@ -127,6 +128,7 @@ class Episodes:
             indices: Indices of the episodes.
             problems: The problem of each.
         """
+        # An episode without an emitted token says nothing about its level.
         rows = np.asarray(indices).tolist()
         for row in rows:
             if not self.over[row] and self.stacks.emitted[row]:
@@ -237,6 +239,7 @@ class Episodes:
             ``[N]`` rewards: 1 where the visible answer of a returned root is exactly right, plus what the terms pay;
             and ``[N]`` outcomes.
         """
+        # Only a root that has returned can be right, so a step verifies few answers.
         outcome = self.stacks.step(actions)
         self._end_texts = self._running_texts
         self.success[:] = False
@@ -253,6 +256,7 @@ class Episodes:
             indices: Indices of the episodes.
             outcomes: How each of them ended; ``RUNNING`` if a time limit has cut it.
         """
+        # Copies, because infos of earlier steps share the texts of running episodes.
         ends = {name: column.copy() for name, column in self._running_texts.items()}
         for row, outcome in zip(np.asarray(indices).tolist(), outcomes.tolist(), strict=True):
             problem = self._report(row, bool(self.success[row]))

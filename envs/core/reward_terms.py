@@ -66,6 +66,7 @@ class SubAnswers(RewardTerm):
 
     def __call__(self, step: Transition) -> Floats:
         """Returns ``[N]``: what the step is paid."""
+        # A call that has returned in this step has its answer at the end of the frame on top.
         before = self._potential.copy()
         running = step.outcome == RUNNING
         for index in np.flatnonzero((step.stacks.changes == RETURNED) & running).tolist():
@@ -116,6 +117,7 @@ class TokenPrice(AnswerTerm):
         """
         visible = len(stacks.answer(index)) + 1  # with <eos>
         hidden = int(stacks.emitted[index]) - visible
+        # Without the cap, a right answer with much reasoning could be paid less than a wrong one.
         return -min(self.price * hidden, self.most) if success else 0.0
 
 
@@ -168,6 +170,7 @@ class FormatReward(AnswerTerm):
             problem: Its problem.
             success: Whether the answer is exactly right.
         """
+        # When the root answers, it is the only open frame.
         thought = bool((stacks.open_frames(index)[0] == END_THINK).any())
         return self.weight if thought and is_canonical(stacks.answer(index)) else 0.0
 
@@ -238,6 +241,7 @@ def agreement(given: bytes, expected: bytes) -> float:
     given_parts = given.split(bytes([REMAINDER]))
     expected_parts = expected.split(bytes([REMAINDER]))
 
+    # Pairs of digits from the units upwards. A missing digit is None, which agrees with no digit.
     agreeing = 0
     places = 0
     for mine, right in zip_longest(given_parts, expected_parts, fillvalue=b""):

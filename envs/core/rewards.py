@@ -125,6 +125,7 @@ class RewardSum:
 
     def pay(self, step: Transition) -> Floats:
         """Returns ``[N]``: the reward of a step."""
+        # Only reset() clears the sums, so the last infos of an episode still have them.
         total = step.success.astype(np.float64)
         for name, term in self.terms.items():
             paid = term(step)
@@ -156,6 +157,7 @@ class RewardSum:
         if not self.terms:
             return {}
 
+        # Copies, because the sums change in place with the next step.
         columns = {f"reward/{name}": values.copy() for name, values in self.sums.items()}
         true = success.astype(np.float64)
         total = true + sum(columns.values())
