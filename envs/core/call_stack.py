@@ -292,7 +292,7 @@ class CallStacks:
 
         # Limits end an episode only if nothing else has ended it in this step.
         is_full = self.length >= self.limits.frame_length
-        is_spent = self.emitted >= self.limits.tokens
+        is_spent = self.emitted >= self.limits.max_tokens
         if (is_full | is_spent).any():
             outcome[is_full & (outcome == RUNNING)] = _FRAME_FULL
             outcome[is_spent & (outcome == RUNNING)] = _OUT_OF_TOKENS
