@@ -131,8 +131,8 @@ def report(run: Run) -> None:
     if not run.team.leads:
         return
     run.model.save(run.folder / "o1_model.zip")
-    before = [Cell(**cell) for cell in run.results["before"]]
-    after = [Cell(**cell) for cell in run.results["after"]]
+    before = [Cell.restore(cell) for cell in run.results["before"]]
+    after = [Cell.restore(cell) for cell in run.results["after"]]
     averages = {"average_before": _average(run.config, before), "average_after": _average(run.config, after)}
 
     run.logger.finish(asdict(run.config), averages, run.seconds, run.statistics.history)
