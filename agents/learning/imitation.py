@@ -35,9 +35,9 @@ class WarmStartConfig:
     something to do. None never stops early."""
     check_every: Annotated[int | None, Range(1, 10**9)] = 100
     """Steps between such checks. None never checks."""
-    slip_rate: Annotated[float, Range(0, 1)] = 0.4
+    mistake_rate: Annotated[float, Range(0, 1)] = 0.4
     """Share of quotient digits that the expert first guesses wrong and then revises; it is imitated in the latter."""
-    spoil_rate: Annotated[float, Range(0, 1)] = 0.1
+    corruption_rate: Annotated[float, Range(0, 1)] = 0.1
     """Share of frames with a planted error, for the critic only."""
     value_coef: Annotated[float, Range(0, 1000)] = 0.1
     """Weight of the critic's squared error."""

@@ -15,7 +15,7 @@ from o1nano.agents.run.config import TrainConfig
 from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.core.curriculum import AdaptiveCurriculum, Curriculum, LevelSampler, UniformCurriculum, UniformLevels
 from o1nano.envs.problems import FOUR_OPERATIONS, PRODUCTS, SUMS
-from o1nano.envs.problems.expert import demands
+from o1nano.envs.problems.expert import expert_requirements
 from o1nano.envs.problems.problem import Level, Problem, draw, read_level
 from o1nano.envs.seeding import stream
 from o1nano.envs.vector import ArithmeticVectorEnv
@@ -30,7 +30,7 @@ def build_curriculum(config: TrainConfig) -> Curriculum:
     given = config.curriculum
     first = dict.fromkeys(SUMS, config.sum_digits) | dict.fromkeys(PRODUCTS, config.product_digits)
     for level in map(read_level, config.extra_levels):
-        if level.other is None:
+        if level.extra is None:
             first[level.family] = max(level.size, first.get(level.family, 1))
     largest = dict.fromkeys(SUMS, given.sum_digits) | dict.fromkeys(PRODUCTS, given.product_digits)
     last = {family: max(size, largest.get(family, 1)) for family, size in first.items()}
@@ -84,7 +84,7 @@ def build_env_config(config: TrainConfig) -> EnvConfig:
     """
     largest = [Level(family, size) for family, size in build_curriculum(config).last.items()]
     posed = dict.fromkeys([*demonstrated(config), *largest, *evaluated(config)])
-    needed = [demands(level, config.frame_length, config.call_stack) for level in posed]
+    needed = [expert_requirements(level, config.frame_length, config.call_stack) for level in posed]
     return EnvConfig(
         operations=tuple(dict.fromkeys((*FOUR_OPERATIONS, *(read_level(name).family for name in config.extra_levels)))),
         digits=(1, config.sum_digits),
@@ -102,8 +102,8 @@ def build_demonstrations(config: TrainConfig, team: Team) -> DemonstrationStream
         UniformLevels(demonstrated(config)),
         stream("demonstrations", team.seed(config.seed)),
         max(1, given.batch_tokens // team.size),
-        given.slip_rate,
-        given.spoil_rate,
+        given.mistake_rate,
+        given.corruption_rate,
         call_stack=config.call_stack,
     )
 
@@ -118,7 +118,7 @@ def build_model(config: TrainConfig, env_config: EnvConfig, source: LevelSampler
         group_size=ppo.group_size,
         **vars(env_config),
     )
-    env.episodes.levels = source
+    env.episodes.level_sampler = source
     return FramePPO(
         ReasoningPolicy,
         Monitor(GymnasiumVecEnv(env)),

@@ -166,7 +166,7 @@ class TrainConfig:
         if self.iterations:  # beyond what is demonstrated, PPO must at least be able to solve it
             for families, size in ((SUMS, self.curriculum.sum_digits), (PRODUCTS, self.curriculum.product_digits)):
                 for family in families:
-                    check_demonstrable(Level(family, size), self.frame_length, self.call_stack, slip_rate=0)
+                    check_demonstrable(Level(family, size), self.frame_length, self.call_stack, mistake_rate=0)
         find_device(self.device)
 
     def small(self) -> TrainConfig:

@@ -136,7 +136,7 @@ WHOLE = (
     *("transformer.embedding", "transformer.heads", "transformer.layers", "transformer.max-context", "seed"),
 )
 REAL = (
-    *("warm-start.learning-rate", "warm-start.slip-rate", "ppo.learning-rate", "ppo.gae-lambda", "ppo.clip-range"),
+    *("warm-start.learning-rate", "warm-start.mistake-rate", "ppo.learning-rate", "ppo.gae-lambda", "ppo.clip-range"),
     *("ppo.target-kl", "ppo.kl-coef", "curriculum.promote", "curriculum.demote", "curriculum.floor"),
     "curriculum.sum-weight",
     "transformer.dropout",

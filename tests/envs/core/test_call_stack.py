@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from o1nano.envs.core.call_stack import CallStacks, Ended, Outcome, ragged_ranges
 from o1nano.envs.core.config import Limits
-from o1nano.envs.core.grammar import Channel, Grammar, State
+from o1nano.envs.core.grammar import Grammar, State
+from o1nano.envs.core.usage import Usage
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import spell
 from tests.helpers.play import ids
@@ -76,7 +77,7 @@ def test_a_tail_call_replaces_the_frame() -> None:
 
 
 def test_tail_calls_take_no_memory() -> None:
-    stacks = stacks_of(limits=Limits(frame_length=32, depth=2, tokens=10**6))
+    stacks = stacks_of(limits=Limits(frame_length=32, depth=2, max_tokens=10**6))
     feed(stacks, CALL)
     for round_ in range(200):
         assert feed(stacks, f"<think> <goto> {round_ % 9} + 1 =") == Outcome.RUNNING
@@ -87,18 +88,22 @@ def test_tail_calls_take_no_memory() -> None:
 def test_usage_is_counted_by_hand_and_injected_tokens_are_not_emitted() -> None:
     stacks = stacks_of()
     feed(stacks, f"{CALL} {CHILD} </think> 1 4 3 <eos>")
-    counts = dict(zip(Channel, stacks.channel_tokens[:, 0].tolist(), strict=True))
     # Root: <think> | <call> | 8 9 + 5 4 </call> | </think> | 1 4 3 <eos>
     # Child: <think> | 3 1 4 1 </think> | 3 4 1 <eos>
-    assert counts == {Channel.COMPLETION: 1 + 4 + 1 + 4, Channel.REASONING: 1 + 1 + 5, Channel.SUBTASK: 6}
-    assert (stacks.calls[0], stacks.deepest[0], stacks.revisions[0]) == (1, 2, 0)
-    assert stacks.longest[0] == 7 + 8 + 3 + 5  # the root frame, with the three injected tokens
+    assert stacks.usage_of(0) == Usage(
+        reasoning_tokens=1 + 1 + 5,
+        completion_tokens=1 + 4 + 1 + 4,
+        subtask_tokens=6,
+        subtasks=1,
+        depth=2,
+        longest_context=7 + 8 + 3 + 5,  # the root frame, with the three injected tokens
+    )
 
 
 def test_revisions_are_counted() -> None:
     stacks = stacks_of()
     feed(stacks, "<think> 1 <wrong> <revise> 2 <wrong> <revise> 3 <ok>")
-    assert stacks.revisions[0] == 2
+    assert stacks.usage_of(0).revisions == 2
 
 
 def test_posing_clears_everything() -> None:
@@ -106,8 +111,16 @@ def test_posing_clears_everything() -> None:
     feed(stacks, f"{CALL} <think> <revise>")
     stacks.pose([0], [ids("<problem> 1 + 1 =")])
     assert drawn(stacks) == ["<problem> 1 + 1 ="]
-    assert stacks.channel_tokens.sum() == stacks.calls[0] == stacks.revisions[0] == stacks.depth[0] == 0
-    assert (stacks.deepest[0], stacks.longest[0]) == (1, 5)
+    assert stacks.depth[0] == 0
+    assert stacks.usage_of(0) == Usage(depth=1, longest_context=5)
+
+
+def test_usage_of_all_stacks_is_that_of_each() -> None:
+    stacks = stacks_of(count=2)
+    stacks.step(np.array(ids("<think> 1")))
+    usage = stacks.usage()
+    for stack in range(2):
+        assert Usage(**{name: column[stack] for name, column in usage.items()}) == stacks.usage_of(stack)
 
 
 def test_an_observation_is_a_copy() -> None:
@@ -116,7 +129,7 @@ def test_an_observation_is_a_copy() -> None:
     assert drawn(stacks) == [ROOT]
 
 
-def test_a_parked_stack_waits_for_a_problem() -> None:
+def test_a_closed_stack_waits_for_a_problem() -> None:
     stacks = stacks_of(count=2)
     stacks.close(0)
     assert not stacks.masks()[0].any()
@@ -146,8 +159,8 @@ def test_the_trace_has_every_ended_frame_children_first() -> None:
         ("<think> <goto>", Limits(), Outcome.ILLEGAL_TOKEN),  # a root is not replaced
         ("<think> ;", Limits(frame_length=9), Outcome.FRAME_FULL),
         ("1 <eos>", Limits(frame_length=9), Outcome.ANSWERED),  # the last place may be used by <eos>
-        ("<think> ; ;", Limits(tokens=3), Outcome.OUT_OF_TOKENS),
-        ("1 4 <eos>", Limits(tokens=3), Outcome.ANSWERED),
+        ("<think> ; ;", Limits(max_tokens=3), Outcome.OUT_OF_TOKENS),
+        ("1 4 <eos>", Limits(max_tokens=3), Outcome.ANSWERED),
         (CALL, Limits(depth=1), Outcome.TOO_DEEP),
         (f"{CALL} <think> <call> 1 + 1 </call>", Limits(depth=2), Outcome.TOO_DEEP),
         (f"{CALL} <think> <call> 8 9 + 5 4 </call>", Limits(), Outcome.SELF_CALL),
@@ -179,7 +192,7 @@ def test_a_problem_that_leaves_no_room_is_refused_with_its_length() -> None:
         stacks_of("<problem> 9 9 9 + 4 5 =", limits=Limits(frame_length=8))
 
 
-@pytest.mark.parametrize(("name", "value"), [("frame_length", 7), ("depth", 0), ("tokens", 0)])
+@pytest.mark.parametrize(("name", "value"), [("frame_length", 7), ("depth", 0), ("max_tokens", 0)])
 def test_limits_below_sense_are_refused(name: str, value: int) -> None:
     with pytest.raises(ConfigurationError, match=f"{name}={value}"):
         Limits(**{name: value})
@@ -194,12 +207,12 @@ def random_legal(stacks: CallStacks, rng: np.random.Generator) -> npt.NDArray[np
 @given(st.integers(0, 2**32 - 1))
 def test_invariants_under_random_legal_tokens(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    limits = Limits(frame_length=40, depth=4, tokens=300)
+    limits = Limits(frame_length=40, depth=4, max_tokens=300)
     stacks = stacks_of(limits=limits)
-    for emitted in range(1, limits.tokens + 1):
+    for emitted in range(1, limits.max_tokens + 1):
         outcome = stacks.step(random_legal(stacks, rng))[0]
         assert outcome != Outcome.ILLEGAL_TOKEN
-        assert stacks.channel_tokens[:, 0].sum() == stacks.emitted[0] == emitted
+        assert stacks.usage_of(0).tokens == stacks.emitted[0] == emitted
         if outcome != Outcome.RUNNING:
             break
         frames = stacks.open_frames(0)
@@ -217,7 +230,7 @@ def test_invariants_under_random_legal_tokens(seed: int) -> None:
 @given(st.integers(0, 2**32 - 1))
 def test_stacks_that_advance_together_are_as_stacks_that_advance_alone(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    limits = Limits(frame_length=32, depth=3, tokens=60)
+    limits = Limits(frame_length=32, depth=3, max_tokens=60)
     together, alone = stacks_of(count=3, limits=limits), [stacks_of(limits=limits) for _ in range(3)]
     for _ in range(40):
         actions = random_legal(together, rng)
@@ -225,7 +238,7 @@ def test_stacks_that_advance_together_are_as_stacks_that_advance_alone(seed: int
         for index, single in enumerate(alone):
             assert single.step(actions[index : index + 1])[0] == outcomes[index]
             assert drawn(single) == drawn(together, index)
-            assert single.channel_tokens[:, 0].tolist() == together.channel_tokens[:, index].tolist()
+            assert single.usage_of(0) == together.usage_of(index)
             if outcomes[index] != Outcome.RUNNING:
                 single.pose([0], [ids(ROOT)])
                 together.pose([index], [ids(ROOT)])
@@ -247,7 +260,7 @@ def test_ended_frames_name_their_stack() -> None:
     assert stacks.trace == [Ended(1, 0, bytes(ids(f"{ROOT} 3 <eos>")))]
 
 
-def test_spans_stand_one_behind_the_other() -> None:
+def test_ragged_ranges_stand_one_after_the_other() -> None:
     first, second = ragged_ranges(np.array([2, 0, 3]), np.array([5, 9, 20]), np.array([0, 0, 7]))
     assert first.tolist() == [5, 6, 20, 21, 22]
     assert second.tolist() == [0, 1, 7, 8, 9]
@@ -265,3 +278,12 @@ def test_stacks_are_posed_together_as_one_by_one() -> None:
     for name, array in alone.state_dict().items():
         np.testing.assert_array_equal(together.state_dict()[name], array)
     assert drawn(together, 0) == ["<subtask> 1 + 1 ="] and drawn(together, 1) == ["<problem> 7 * 8 = <think>"]
+
+
+def test_a_revision_deletes_nothing() -> None:
+    stacks = stacks_of()
+    script = "<think> 3 2 <wrong> <revise> 3 1 4 1"
+    for end in range(1, len(script.split()) + 1):
+        token = script.split()[end - 1]
+        assert feed(stacks, token) == Outcome.RUNNING
+        assert drawn(stacks) == [f"{ROOT} {' '.join(script.split()[:end])}"]
