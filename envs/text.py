@@ -75,9 +75,7 @@ def dataset(
     return list(_rows(level, n, split, seed, phrasing, frames))
 
 
-def _rows(
-    level: Level | str, n: int, split: Split, seed: int, phrasing: Phrasing, frames: bool
-) -> Iterator[Row]:
+def _rows(level: Level | str, n: int, split: Split, seed: int, phrasing: Phrasing, frames: bool) -> Iterator[Row]:
     """Yields what ``dataset`` returns."""
     drawn_from = level if isinstance(level, Level) else read_level(str(level))
     require_choice("split", split, Split)

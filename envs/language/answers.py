@@ -27,12 +27,12 @@ from __future__ import annotations
 
 import re
 
-_MARKUP = " \t\r\n*$`\""
+_MARKUP = ' \t\r\n*$`"'
 _SPACE = r"[ \t\r\n]{0,8}"  # bounded, so that a search takes linear time
 
-# The beginning of a sentence that gives the answer. Inside another sentence ("I doubt the answer is 143") it is not one.
+# The beginning of a sentence that gives the answer; "I doubt the answer is 143" is not one.
 _ANSWER_IS = re.compile(
-    rf"(?:^|[.!?:;\n>*]){_SPACE}"
+    r"(?:^|[.!?:;\n>*])[ \t]{0,8}"
     rf"(?:(?:so|thus|hence|then|therefore),?{_SPACE})?"
     rf"(?:(?:the|my|our){_SPACE})?"
     rf"(?:(?:final|correct|right|exact){_SPACE})?"
@@ -98,10 +98,10 @@ def _given(text: str) -> str | None:
         return None
     if _BOX.search(tagged):
         return _boxed(tagged)
-    sentence = None
+    start = 0
     for sentence in _ANSWER_IS.finditer(tagged):
-        pass  # the last one counts
-    return tagged[sentence.end() :] if sentence else tagged
+        start = sentence.end()  # the last one counts
+    return tagged[start:]
 
 
 def _tagged(text: str) -> str | None:
