@@ -259,8 +259,9 @@ def _answer_text(tokens: Sequence[int], is_subtask: bool) -> str:
 def _reversed_numbers(tokens: Sequence[int]) -> list[int]:
     """Turns the digits of every number round: subtasks have the least significant digit first."""
     turned: list[int] = []
-    for digits, run in groupby(tokens, is_digit):
-        turned += reversed(list(run)) if digits else list(run)
+    for digits, group in groupby(tokens, is_digit):
+        run = list(group)
+        turned += reversed(run) if digits else run
     return turned
 
 

@@ -11,8 +11,8 @@ from o1nano.envs.text import ANSWER_FORMAT, Row, score
 from o1nano.envs.text_env import TextEnv
 
 TOOL_INSTRUCTIONS = (
-    "Solve the problem with your tools. Call solve(expression) to work on a smaller problem first, and answer(value) to "
-    f"answer what you see. {ANSWER_FORMAT}"
+    "Solve the problem with your tools. Call solve(expression) to work on a smaller problem first, and answer(value) "
+    f"to answer what you see. {ANSWER_FORMAT}"
 )
 """The prompt of a model that acts through the tools of ``TextEnv``."""
 
