@@ -21,15 +21,19 @@ class GemEnv(gem.Env):  # type: ignore[misc]
     Args:
         level: The level of the problems; None draws from ``operations`` and ``digits``.
         max_turns: Truncates an episode after so many turns, unreadable ones included.
+        seed: Of the first reset, if that is given none; ``gem.make_vec`` passes it here.
         **config: The arguments of ``ArithmeticEnv``; by default problems of every family can be posed.
     """
 
-    def __init__(self, level: str | None = "addition/3", max_turns: int = 64, **config: Any) -> None:
+    def __init__(
+        self, level: str | None = "addition/3", max_turns: int = 64, seed: int | None = None, **config: Any
+    ) -> None:
         super().__init__()
         self.level = level
         self.max_turns = require_whole("max_turns", max_turns, 1)
         self.text_env = TextEnv(**{"operations": tuple(FAMILIES), **config})
         self._turns = 0
+        self._first_seed = seed
 
     def reset(self, seed: int | None = None) -> tuple[str, dict[str, Any]]:
         """Poses a new problem; equal seeds pose equal problems.
@@ -37,6 +41,9 @@ class GemEnv(gem.Env):  # type: ignore[misc]
         Args:
             seed: Begins a new random stream; None continues the current one.
         """
+        if seed is None:
+            seed = self._first_seed
+        self._first_seed = None
         super().reset(seed)
         self._turns = 0
         context = self.text_env.reset(seed=seed, level=self.level)
