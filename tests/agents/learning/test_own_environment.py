@@ -1,4 +1,4 @@
-"""The lines of docs/own_environment.md: an environment that is not arithmetic, learned with a critic and with groups."""
+"""The lines of docs/own_environment.md: an environment that is not arithmetic, learned by PPO and by GRPO."""
 
 from __future__ import annotations
 
