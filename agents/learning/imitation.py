@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch as th
 
 from o1nano.agents.learning.demonstrations import Demonstration
-from o1nano.agents.learning.distributed import Team
+from o1nano.agents.learning.distributed import ProcessGroup
 from o1nano.agents.learning.packing import cut, pack
 from o1nano.envs.ranges import Range
 from o1nano.envs.seeding import stream
@@ -51,7 +51,7 @@ class WarmStart:
         config: How.
         bf16: Whether to compute in bfloat16 autocast.
         seed: Of dropout.
-        team: The processes that learn together, each from demonstrations of its own.
+        process_group: The processes that learn together, each from demonstrations of its own.
     """
 
     def __init__(
@@ -60,9 +60,13 @@ class WarmStart:
         config: WarmStartConfig,
         bf16: bool,
         seed: int = 0,
-        team: Team | None = None,
+        process_group: ProcessGroup | None = None,
     ) -> None:
-        self.network, self.config, self.bf16, self.seed, self.team = network, config, bf16, seed, team or Team()
+        self.network = network
+        self.config = config
+        self.bf16 = bf16
+        self.seed = seed
+        self.process_group = process_group or ProcessGroup()
         self.device = next(network.parameters()).device
         self.optimizers = build_optimizers(network, config)
         self.done = 0  # steps
@@ -79,13 +83,13 @@ class WarmStart:
             policy_loss, value_loss = self._losses(batch)
         counts = [sum(len(frame.tokens) for frame in batch), sum(int(frame.imitate.sum()) for frame in batch)]
         counts.append(sum(len(frame.returns) for frame in batch))
-        tokens, imitated, valued = zip(*self.team.gather(counts), strict=True)
+        tokens, imitated, valued = zip(*self.process_group.gather(counts), strict=True)
         self.network.zero_grad()
         th.autograd.backward(
-            self.team.share(counts[1], imitated) * policy_loss
-            + self.team.share(counts[2], valued) * self.config.value_coef * value_loss
+            self.process_group.weight(counts[1], imitated) * policy_loss
+            + self.process_group.weight(counts[2], valued) * self.config.value_coef * value_loss
         )
-        self.team.average([p.grad for p in self.network.parameters() if p.grad is not None])
+        self.process_group.average([p.grad for p in self.network.parameters() if p.grad is not None])
         norm = th.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()

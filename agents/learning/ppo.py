@@ -17,7 +17,7 @@ from stable_baselines3.common.utils import explained_variance
 
 from o1nano.agents.learning.compatibility import read_env_config
 from o1nano.agents.learning.credit import Advantage, Credit
-from o1nano.agents.learning.distributed import Team
+from o1nano.agents.learning.distributed import ProcessGroup
 from o1nano.agents.learning.rollout_buffer import FrameMinibatch, FrameRolloutBuffer
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.seeding import stream
@@ -57,8 +57,8 @@ class FramePPO(PPO):
         max_grad_norm: Largest norm of the gradient; None never clips.
         target_kl: Ends an update's passes where the approximate divergence from the policy that acted is 1.5 times
             this; None never does.
-        team: The processes that learn together. Each has its own environments; an update is the one that a single
-            process would make on the frames of all of them, but that groups are compared within a process.
+        process_group: The processes that train together, each on its own environments. An update is the one that a
+            single process would make on the frames of all of them, except that groups are compared within a process.
         **kwargs: Everything else that ``PPO`` takes, apart from ``vf_coef`` and ``clip_range_vf``: the critic is fitted
             apart.
 
@@ -81,7 +81,7 @@ class FramePPO(PPO):
         kl_coef: float = 0.0,
         max_grad_norm: float | None = 0.5,
         target_kl: float | None = None,
-        team: Team | None = None,
+        process_group: ProcessGroup | None = None,
         **kwargs: Any,
     ) -> None:
         if not (isinstance(policy, type) and issubclass(policy, ReasoningPolicy)):
@@ -94,7 +94,7 @@ class FramePPO(PPO):
         for name in {"vf_coef", "clip_range_vf"} & set(kwargs):
             raise ConfigurationError(f"{name}={kwargs[name]}; expected critic_epochs and critic_learning_rate instead")
 
-        self.team = team or Team()
+        self.process_group = process_group or ProcessGroup()
         self.credit = credit
         self.advantage = advantage
         self.critic_epochs = critic_epochs
@@ -128,11 +128,11 @@ class FramePPO(PPO):
             "credit": self.credit,
             "advantage": self.advantage,
             "seed": self.seed,
-            "team": self.team,
+            "process_group": self.process_group,
         }
         with th.random.fork_rng():  # the initial weights are drawn from PyTorch's global generator
             super()._setup_model()
-        self.team.follow(self.policy)
+        self.process_group.broadcast_weights(self.policy)
         self.critic_optimizer = th.optim.Adam(self.policy.network.heads.value.parameters(), self.critic_learning_rate)
         if self.has_reference:  # a loaded model: its weights come after this
             self.set_reference()
@@ -239,7 +239,7 @@ class FramePPO(PPO):
         advantages alone pull at the policy, frames without any are left out: their gradient is 0. A penalty or a bonus
         pulls at all frames.
         """
-        if not min(self.team.gather(len(self.rollout_buffer.frames))):
+        if not min(self.process_group.gather(len(self.rollout_buffer.frames))):
             return  # nothing to learn from
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
@@ -268,7 +268,7 @@ class FramePPO(PPO):
 
                 # How far this is from the policy that acted (http://joschu.net/blog/kl-approx.html, k3): all processes
                 # stop together.
-                approx_kl = self.team.mean(batch.mean(ratio - 1 - log_ratio).item(), batch.weight)
+                approx_kl = self.process_group.mean(batch.mean(ratio - 1 - log_ratio).item(), batch.weight)
                 is_too_far = self.target_kl is not None and approx_kl > 1.5 * self.target_kl
                 log["policy_gradient_loss"].append(policy_loss.item())
                 log["reference_kl"].append(reference_kl.item())
@@ -284,7 +284,7 @@ class FramePPO(PPO):
                 self.policy.optimizer.zero_grad()
                 th.autograd.backward(loss)
                 gradients = [parameter.grad for parameter in self.policy.parameters() if parameter.grad is not None]
-                self.team.average(gradients, batch.weight)
+                self.process_group.average(gradients, batch.weight)
                 if self.max_grad_norm is not None:
                     th.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
                 self.policy.optimizer.step()
@@ -316,7 +316,7 @@ class FramePPO(PPO):
         value = self.policy.network.heads.value
         with th.no_grad(), th.autocast(self.device.type, th.bfloat16, enabled=self.policy.bf16):
             hidden, _ = self.policy.network.acted(*batch.observations.batches)
-        counts = self.team.gather(len(hidden))
+        counts = self.process_group.gather(len(hidden))
         steps = min(ceil(sum(counts) / _CRITIC_BATCH), *counts)
 
         for _ in range(self.critic_epochs):
@@ -326,7 +326,7 @@ class FramePPO(PPO):
                 self.critic_optimizer.zero_grad()
                 th.autograd.backward(loss)
                 gradients = [parameter.grad for parameter in value.parameters() if parameter.grad is not None]
-                self.team.average(gradients, batch.weight)
+                self.process_group.average(gradients, batch.weight)
                 self.critic_optimizer.step()
         self.logger.record("train/critic_loss", loss.item())
 
@@ -353,4 +353,4 @@ class FramePPO(PPO):
         return [*modules, "critic_optimizer", *reference], variables
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "critic_optimizer", "reference", "team"]
+        return [*super()._excluded_save_params(), "critic_optimizer", "reference", "process_group"]

@@ -21,7 +21,7 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 
 from o1nano.agents.learning.credit import Advantage, Credit, advantages, compare_groups, group_advantages
-from o1nano.agents.learning.distributed import Team
+from o1nano.agents.learning.distributed import ProcessGroup
 from o1nano.agents.learning.open_frames import OpenFrames
 from o1nano.agents.learning.packing import ClosedFrame, Floats, pack_closed
 from o1nano.envs.core.grammar import Grammar
@@ -120,7 +120,7 @@ class FrameRolloutBuffer(RolloutBuffer):
         advantage: What the reward is compared with. ``"critic"``: the values, by generalised advantage estimation.
             ``"group"``, ``"leave_one_out"``: the group, see ``group_advantages``.
         seed: Of the order of frames in minibatches.
-        team: The processes that learn together.
+        process_group: The processes that learn together.
 
     Attributes:
         frames: The frames that have ended in the rollout and are to be learned from.
@@ -141,11 +141,11 @@ class FrameRolloutBuffer(RolloutBuffer):
         credit: Credit = "blame",
         advantage: Advantage = "critic",
         seed: int | None = None,
-        team: Team | None = None,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         require_choice("credit", credit, Credit)
         require_choice("advantage", advantage, Advantage)
-        self.team = team or Team()
+        self.process_group = process_group or ProcessGroup()
         self.grammar = grammar or Grammar()
         self.credit: Credit = credit
         self.advantage: Advantage = advantage
@@ -265,12 +265,12 @@ class FrameRolloutBuffer(RolloutBuffer):
         """
         minibatches = self._cut(batch_size)
         # [processes][minibatches] of the advantages of all actions.
-        gathered = self.team.gather([_joined([frame.advantages for frame in part]) for part in minibatches])
+        gathered = self.process_group.gather([_joined([frame.advantages for frame in part]) for part in minibatches])
 
         for index, frames in enumerate(minibatches):
             together = [parts[index] for parts in gathered]
             count = sum(len(frame.positions) for frame in frames)
-            weight = self.team.share(count, [len(part) for part in together])
+            weight = self.process_group.weight(count, [len(part) for part in together])
             centre, scale = self._normalisation(np.concatenate(together)) if normalize else (0.0, 1.0)
 
             if skip:  # the first one stays if there is no other: every minibatch needs a gradient
@@ -315,7 +315,7 @@ class FrameRolloutBuffer(RolloutBuffer):
         """Returns the number of minibatches, the same in every process: each needs a frame for each of them."""
         if batch_size is None:
             return 1
-        gathered = self.team.gather((actions, len(self.frames)))
+        gathered = self.process_group.gather((actions, len(self.frames)))
         all_actions = sum(own_actions for own_actions, _ in gathered)
         fewest_frames = min(own_frames for _, own_frames in gathered)
         return min(max(1, round(all_actions / batch_size)), fewest_frames)

@@ -237,7 +237,7 @@ class GymnasiumVecEnv(VecEnv):
             raise ConfigurationError(f"indices={chosen} for {name!r}; expected all of {self.num_envs} environments")
 
 
-class Monitor(VecMonitor):
+class TimedVecMonitor(VecMonitor):
     """``VecMonitor`` around a ``GymnasiumVecEnv``, with a state that can be saved.
 
     Attributes:
