@@ -6,7 +6,7 @@ every log-probability and value in it: the last observation of a frame contains 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import torch as th
@@ -21,16 +21,6 @@ from o1nano.policies.network.model import FrameBatch, ReasoningNetwork
 from o1nano.policies.network.transformer import TransformerConfig
 
 _IMPOSSIBLE = -1e4  # log-probability of an illegal token where an infinite one would make 0 * inf
-
-
-class PackedFrames(NamedTuple):
-    """What a rollout buffer gives instead of observations: whole frames in batches of similar length.
-
-    Attributes:
-        batches: The flat actions of a minibatch are those of the batches, one after the other.
-    """
-
-    batches: list[FrameBatch]
 
 
 class ReasoningPolicy(ActorCriticPolicy):
@@ -125,7 +115,7 @@ class ReasoningPolicy(ActorCriticPolicy):
         return actions, values[:, None], log_probs.gather(1, actions[:, None]).squeeze(1)
 
     def evaluate(
-        self, obs: PyTorchObs | PackedFrames, network: ReasoningNetwork | None = None
+        self, obs: PyTorchObs | list[FrameBatch], network: ReasoningNetwork | None = None
     ) -> tuple[th.Tensor, th.Tensor]:
         """Computes what follows observations, in one pass over whole frames.
 
@@ -136,13 +126,13 @@ class ReasoningPolicy(ActorCriticPolicy):
         Returns:
             ``[M, V]`` log-probabilities of the next token, -inf for illegal ones, and ``[M]`` values.
         """
-        batches = obs.batches if isinstance(obs, PackedFrames) else [self._as_batch(cast(th.Tensor, obs))]
+        batches = obs if isinstance(obs, list) else [self._as_batch(cast(th.Tensor, obs))]
         with th.autocast(self.device.type, th.bfloat16, enabled=self.bf16):
             out: tuple[th.Tensor, th.Tensor] = (network or self.network)(*batches)
         return out
 
     def evaluate_actions(
-        self, obs: PyTorchObs | PackedFrames, actions: th.Tensor
+        self, obs: PyTorchObs | list[FrameBatch], actions: th.Tensor
     ) -> tuple[th.Tensor, th.Tensor, th.Tensor | None]:
         """Computes values, log-probabilities and entropies of actions, with gradients.
 

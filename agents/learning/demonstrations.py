@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from o1nano.agents.learning.packing import TrainingFrame
 from o1nano.envs.core.curriculum import LevelSampler
 from o1nano.envs.language.vocab import NINE, ZERO
 from o1nano.envs.problems.expert import Frame, demonstrate
 from o1nano.envs.problems.problem import draw
-
-
-@dataclass(slots=True)
-class Demonstration:
-    """A frame to learn from.
-
-    Attributes:
-        tokens: The whole frame.
-        positions: ``[A]`` index of the token before each action.
-        imitate: ``[A]`` whether the action is to be imitated.
-        returns: ``[A]`` value target: 1 on the way to a right answer, 0 behind a planted wrong digit.
-    """
-
-    tokens: npt.NDArray[np.uint8]
-    positions: npt.NDArray[np.intp]
-    imitate: npt.NDArray[np.bool_]
-    returns: npt.NDArray[np.float32]
 
 
 class DemonstrationStream:
@@ -63,7 +45,7 @@ class DemonstrationStream:
         self.slip_rate, self.spoil_rate, self.pool, self.call_stack = slip_rate, spoil_rate, pool, call_stack
         self._before, self._taken = rng.bit_generator.state, 0  # random state before the pool, batches taken of it
 
-    def __iter__(self) -> Iterator[list[Demonstration]]:
+    def __iter__(self) -> Iterator[list[TrainingFrame]]:
         """Yields batches for ever, each sorted by length."""
         while True:
             self._before, again = self.rng.bit_generator.state, self._taken
@@ -82,14 +64,14 @@ class DemonstrationStream:
         self.rng.bit_generator.state, self._taken = state["before"], state["taken"]
         self._before = state["before"]
 
-    def _draw_pool(self) -> Iterator[list[Demonstration]]:
+    def _draw_pool(self) -> Iterator[list[TrainingFrame]]:
         frames: list[Frame] = []
         total = 0
         while total < self.pool * self.batch_tokens:
             new = demonstrate(draw(self.levels.draw(self.rng), self.rng), self.rng, self.slip_rate, self.call_stack)
             frames += new
             total += sum(len(frame.tokens) for frame in new)
-        batch: list[Demonstration] = []
+        batch: list[TrainingFrame] = []
         size = 0
         for index in self.rng.permutation(len(frames)):
             batch.append(self._learnable(frames[index]))
@@ -99,15 +81,15 @@ class DemonstrationStream:
                 yield batch
                 batch, size = [], 0
 
-    def _learnable(self, frame: Frame) -> Demonstration:
+    def _learnable(self, frame: Frame) -> TrainingFrame:
         tokens = np.array(frame.tokens, dtype=np.uint8)
         positions = np.flatnonzero(frame.emitted) - 1
         # Mistakes are shown for their repair: what follows them is imitated, they are not.
         imitate = ~np.isin(positions + 1, frame.slipped)
-        whole = Demonstration(tokens, positions, imitate, np.ones(len(positions), np.float32))
+        whole = TrainingFrame(tokens, positions, imitate=imitate, returns=np.ones(len(positions), np.float32))
         return self._spoil(whole) if self.rng.random() < self.spoil_rate else whole
 
-    def _spoil(self, frame: Demonstration) -> Demonstration:
+    def _spoil(self, frame: TrainingFrame) -> TrainingFrame:
         """Replaces one written digit by a wrong one and cuts the frame behind the position that has read it."""
         written = frame.tokens[frame.positions + 1]
         # Behind the very last action there is no position left to value.
@@ -123,4 +105,4 @@ class DemonstrationStream:
         imitate, returns = frame.imitate[kept].copy(), frame.returns[kept].copy()
         imitate[wrong:] = False
         returns[wrong + 1] = 0.0
-        return Demonstration(tokens, np.append(frame.positions[: wrong + 1], at), imitate, returns)
+        return TrainingFrame(tokens, np.append(frame.positions[: wrong + 1], at), imitate=imitate, returns=returns)

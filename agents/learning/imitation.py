@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch as th
 
-from o1nano.agents.learning.demonstrations import Demonstration
 from o1nano.agents.learning.distributed import ProcessGroup
-from o1nano.agents.learning.packing import cut, pack
+from o1nano.agents.learning.packing import TrainingFrame, cut, pack
 from o1nano.envs.ranges import Range
 from o1nano.envs.seeding import stream
 from o1nano.policies.network.model import ReasoningNetwork
@@ -72,7 +71,7 @@ class WarmStart:
         self.done = 0  # steps
         self.tokens = 0  # of all processes
 
-    def step(self, batch: list[Demonstration]) -> dict[str, float]:
+    def step(self, batch: list[TrainingFrame]) -> dict[str, float]:
         """Takes one optimizer step on demonstrations sorted by length; returns the losses."""
         self.network.train()
         for optimizer in self.optimizers:
@@ -97,7 +96,7 @@ class WarmStart:
         self.tokens += sum(tokens)
         return {"loss": policy_loss.item(), "value_loss": value_loss.item(), "gradient_norm": float(norm)}
 
-    def run(self, batches: Iterator[list[Demonstration]], check: Callable[[int, dict[str, float]], bool]) -> None:
+    def run(self, batches: Iterator[list[TrainingFrame]], check: Callable[[int, dict[str, float]], bool]) -> None:
         """Trains until ``check``, called after every step with its number and losses, returns True, or to the end."""
         while self.done < self.config.steps:
             losses = self.step(next(batches))
@@ -115,7 +114,7 @@ class WarmStart:
             optimizer.load_state_dict(saved)
         self.done, self.tokens = state["done"], state["tokens"]
 
-    def _losses(self, frames: list[Demonstration]) -> tuple[th.Tensor, th.Tensor]:
+    def _losses(self, frames: list[TrainingFrame]) -> tuple[th.Tensor, th.Tensor]:
         """Mean cross-entropy of the imitated actions, and mean squared error of the critic."""
         batches = []
         for run in cut([len(frame.tokens) - 1 for frame in frames]):

@@ -315,7 +315,7 @@ class FramePPO(PPO):
         batch = next(iter(self.rollout_buffer.get()))
         value = self.policy.network.heads.value
         with th.no_grad(), th.autocast(self.device.type, th.bfloat16, enabled=self.policy.bf16):
-            hidden, _ = self.policy.network.acted(*batch.observations.batches)
+            hidden, _ = self.policy.network.acted(*batch.observations)
         counts = self.process_group.gather(len(hidden))
         steps = min(ceil(sum(counts) / _CRITIC_BATCH), *counts)
 

@@ -133,7 +133,7 @@ class FrameStatistics(RolloutCallback):
         if not len(buffer.values):
             return
         self.logger.record("reward/frame", buffer.mean_reward())
-        for name, value in buffer.groups.items():
+        for name, value in buffer.group_statistics.items():
             self.logger.record(f"group/{name}", value)
         channels = buffer.channels()
         for channel in Channel:

@@ -149,7 +149,7 @@ class Benchmark:
         frames = model.rollout_buffer.frames = sorted(mixed_thoughts(9216), key=lambda frame: len(frame.tokens))
         model.rollout_buffer.compute_returns_and_advantage(th.zeros(1), np.zeros(1))
         tokens = sum(len(frame.tokens) - 1 for frame in frames)
-        groups = [tuple(batch.tokens.shape) for batch in pack_closed(frames, Grammar(), "cpu").batches]
+        groups = [tuple(batch.tokens.shape) for batch in pack_closed(frames, Grammar(), "cpu")]
         actions = sum(len(frame.positions) for frame in frames)
         work = products(CONFIG.transformer, [(b, t, t) for b, t in groups], actions, self.bf16, True)
         model.advantage = "leave_one_out"  # without the critic's phase; the advantages stay as they are

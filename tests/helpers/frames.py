@@ -8,7 +8,7 @@ import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 
-from o1nano.agents.learning.packing import ClosedFrame
+from o1nano.agents.learning.packing import TrainingFrame
 from o1nano.agents.learning.ppo import FramePPO
 from o1nano.policies.actor_critic import ReasoningPolicy
 from tests.helpers.tiny import TINY, ids, padded, shake, vec_env
@@ -61,7 +61,7 @@ def like_structure(policy: ReasoningPolicy) -> None:
     policy.network.heads.subtask.bias[ids("</call>")] += 3
 
 
-def rollouts(model: FramePPO, count: int = 1) -> tuple[Recorder, list[list[ClosedFrame]]]:
+def rollouts(model: FramePPO, count: int = 1) -> tuple[Recorder, list[list[TrainingFrame]]]:
     """Collects rollouts without learning; returns what was recorded and the frames of each."""
     recorder, frames = Recorder(), []
     _, callback = model._setup_learn(10**9, recorder)
@@ -71,6 +71,6 @@ def rollouts(model: FramePPO, count: int = 1) -> tuple[Recorder, list[list[Close
     return recorder, frames
 
 
-def rows_of(frames: list[ClosedFrame]) -> th.Tensor:
+def rows_of(frames: list[TrainingFrame]) -> th.Tensor:
     """The observation before every action of some frames."""
     return th.from_numpy(padded([frame.tokens[: at + 1].tolist() for frame in frames for at in frame.positions], 48))

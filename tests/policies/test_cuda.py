@@ -84,7 +84,7 @@ def test_the_first_minibatch_has_ratio_one(device: str, bf16: bool, tolerance: f
     model = ppo(device, bf16)
     collect(model)
     batch = next(model.rollout_buffer.get())
-    for tensor in (*batch.observations.batches[0], batch.actions, batch.old_log_prob, batch.advantages):
+    for tensor in (*batch.observations[0], batch.actions, batch.old_log_prob, batch.advantages):
         assert tensor.device.type == device
     with th.no_grad():
         _, log_probs, _ = model.policy.evaluate_actions(batch.observations, batch.actions)

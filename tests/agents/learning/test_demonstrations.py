@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from o1nano.agents.evaluation.held_out import levels
-from o1nano.agents.learning.demonstrations import Demonstration, DemonstrationStream
+from o1nano.agents.learning.demonstrations import DemonstrationStream
+from o1nano.agents.learning.packing import TrainingFrame
 from o1nano.envs.core.curriculum import UniformLevels
 from o1nano.envs.language.vocab import END_CALL, END_THINK, EOS, EQUALS, NINE, REVISE, THINK, WRONG, ZERO, spell
 from o1nano.envs.problems.expert import write_frame
@@ -20,14 +21,14 @@ from tests.helpers.tiny import ids
 
 def demonstrations(
     families: tuple[str, ...] = ("addition", "subtraction"), slip: float = 0.0, spoil: float = 0.0, batches: int = 4
-) -> list[Demonstration]:
+) -> list[TrainingFrame]:
     """Some batches of frames in one list."""
     shown, rng = UniformLevels(sizes(families, (1, 3))), np.random.default_rng(0)
     stream = DemonstrationStream(shown, rng, 512, slip, spoil, pool=2)
     return [frame for batch in islice(stream, batches) for frame in batch]
 
 
-def prompt_of(frame: Demonstration) -> list[int]:
+def prompt_of(frame: TrainingFrame) -> list[int]:
     tokens = frame.tokens.tolist()
     return tokens[: tokens.index(EQUALS) + 1]
 
@@ -132,7 +133,7 @@ def test_a_frame_without_digits_to_spoil_stays_whole() -> None:
         UniformLevels(sizes(("addition",), (1, 1))), np.random.default_rng(0), 64, spoil_rate=1.0
     )
     tokens = np.array(ids("<subtask> 1 + 1 = <think> <ok>"), dtype=np.uint8)
-    frame = Demonstration(tokens, np.array([4, 5]), np.ones(2, bool), np.ones(2, np.float32))
+    frame = TrainingFrame(tokens, np.array([4, 5]), imitate=np.ones(2, bool), returns=np.ones(2, np.float32))
     assert stream._spoil(frame) is frame
 
 

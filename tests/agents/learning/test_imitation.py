@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch as th
 
-from o1nano.agents.learning.demonstrations import Demonstration
 from o1nano.agents.learning.imitation import WarmStart, WarmStartConfig
+from o1nano.agents.learning.packing import TrainingFrame
 from o1nano.envs.language.vocab import VOCAB_SIZE
 from o1nano.envs.problems.expert import demonstrate
 from o1nano.envs.problems.problem import read
@@ -20,7 +20,7 @@ from tests.helpers.tiny import tiny_network
 CONFIG = WarmStartConfig(steps=120, learning_rate=1e-2)
 
 
-def expert_frames(*texts: str) -> list[Demonstration]:
+def expert_frames(*texts: str) -> list[TrainingFrame]:
     """The expert's frames of some problems, sorted by length."""
     out = []
     for text in texts:
@@ -28,7 +28,7 @@ def expert_frames(*texts: str) -> list[Demonstration]:
             positions = np.flatnonzero(frame.emitted) - 1
             ones = np.ones(len(positions))
             tokens = np.array(frame.tokens, dtype=np.uint8)
-            out.append(Demonstration(tokens, positions, ones.astype(bool), ones.astype(np.float32)))
+            out.append(TrainingFrame(tokens, positions, imitate=ones.astype(bool), returns=ones.astype(np.float32)))
     return sorted(out, key=lambda frame: len(frame.tokens))
 
 
@@ -55,7 +55,7 @@ def test_the_loss_is_the_mean_over_the_experts_tokens_alone() -> None:
     assert losses["loss"] == pytest.approx(float(np.mean(terms)), rel=1e-4)
 
 
-def gradients(network: ReasoningNetwork, frames: list[Demonstration]) -> th.Tensor:
+def gradients(network: ReasoningNetwork, frames: list[TrainingFrame]) -> th.Tensor:
     """The gradient of one step, flat; the weights are put back."""
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     trainer(network).step(frames)
@@ -77,11 +77,11 @@ def test_what_is_not_imitated_has_no_influence_on_the_policys_loss() -> None:
     assert th.equal(gradients(network, [frame]), gradients(network, [other]))
 
 
-def replace_last(frame: Demonstration) -> Demonstration:
+def replace_last(frame: TrainingFrame) -> TrainingFrame:
     """The same demonstration with another last token, which is a target only and never an input."""
     tokens = frame.tokens.copy()
     tokens[-1] = tokens[-1] % (VOCAB_SIZE - 1) + 1
-    return Demonstration(tokens, frame.positions, frame.imitate, frame.returns)
+    return TrainingFrame(tokens, frame.positions, imitate=frame.imitate, returns=frame.returns)
 
 
 def test_an_imitated_last_token_has_influence() -> None:

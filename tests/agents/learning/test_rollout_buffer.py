@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch as th
 
-from o1nano.agents.learning.packing import ClosedFrame
+from o1nano.agents.learning.packing import TrainingFrame
 from o1nano.agents.learning.ppo import FramePPO
 from o1nano.agents.learning.rollout_buffer import FrameRolloutBuffer
 from o1nano.agents.run.build import warm_up_and_decay
@@ -140,7 +140,7 @@ def test_the_value_estimates_of_sb3s_diagnostics_are_those_of_the_frames(collect
 VALUE = 0.01  # of the action at time t: t / 100
 
 
-def learned(credit: Any, problem: str, script: str, lam: float = 1.0, **config: Any) -> dict[str, ClosedFrame]:
+def learned(credit: Any, problem: str, script: str, lam: float = 1.0, **config: Any) -> dict[str, TrainingFrame]:
     """Plays a script against a problem; returns the frames to learn from by their prompts."""
     env = ArithmeticVectorEnv(1, autoreset_mode="SameStep", obs_dtype="uint8", **{"frame_length": 64, **config})
     buffer = FrameRolloutBuffer(
@@ -163,7 +163,7 @@ def learned(credit: Any, problem: str, script: str, lam: float = 1.0, **config: 
     return by_prompt
 
 
-def outcomes(frames: dict[str, ClosedFrame]) -> dict[str, float]:
+def outcomes(frames: dict[str, TrainingFrame]) -> dict[str, float]:
     """The reward of each frame; only its last action may have one."""
     assert all((frame.rewards[:-1] == 0).all() for frame in frames.values())
     return {prompt: float(frame.rewards[-1]) for prompt, frame in frames.items()}
