@@ -43,8 +43,8 @@ class Options:
 
 def fresh(options: Options, process_group: ProcessGroup | None = None) -> TrainConfig:
     """Returns the configuration of a new run, in processes that have been started or are to be."""
-    config = prepare(options.config, team)
-    own = Team(size=config.processes or 1).part("ppo.n_envs", config.ppo.n_envs)
+    config = prepare(options.config, process_group)
+    own = ProcessGroup(size=config.processes or 1).divide("ppo.n_envs", config.ppo.n_envs)
     if own * config.ppo.n_steps < 2:
         raise ConfigurationError(
             f"ppo.n_envs={config.ppo.n_envs} on {config.processes} processes with ppo.n_steps=1; "

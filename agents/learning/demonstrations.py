@@ -89,10 +89,10 @@ class DemonstrationStream:
         positions = np.flatnonzero(frame.emitted) - 1
         # Mistakes are shown for their repair: what follows them is imitated, they are not.
         imitate = ~np.isin(positions + 1, frame.mistakes)
-        whole = Demonstration(tokens, positions, imitate, np.ones(len(positions), np.float32))
+        whole = TrainingFrame(tokens, positions, imitate=imitate, returns=np.ones(len(positions), np.float32))
         return self._corrupt(whole) if self.rng.random() < self.corruption_rate else whole
 
-    def _corrupt(self, frame: Demonstration) -> Demonstration:
+    def _corrupt(self, frame: TrainingFrame) -> TrainingFrame:
         """Replaces one written digit by a wrong one and cuts the frame behind the position that has read it."""
         written = frame.tokens[frame.positions + 1]
         # Behind the very last action there is no position left to value.

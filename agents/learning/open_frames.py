@@ -257,5 +257,7 @@ def _frame_state(frame: TrainingFrame) -> dict[str, Any]:
 
 def _restored_frame(state: Mapping[str, Any]) -> TrainingFrame:
     """Returns the frame whose fields ``_frame_state`` returned; in between they may have become tensors."""
-    arrays = {name: value if isinstance(value, int) else np.asarray(value) for name, value in state.items()}
-    return TrainingFrame(**arrays)
+    values: dict[str, Any] = {}
+    for name, value in state.items():
+        values[name] = value if isinstance(value, int) else np.asarray(value)
+    return TrainingFrame(**values)

@@ -100,8 +100,8 @@ def build_demonstrations(config: TrainConfig, process_group: ProcessGroup) -> De
     given = config.warm_start
     return DemonstrationStream(
         UniformLevels(demonstrated(config)),
-        stream("demonstrations", team.seed(config.seed)),
-        max(1, given.batch_tokens // team.size),
+        stream("demonstrations", process_group.seed(config.seed)),
+        max(1, given.batch_tokens // process_group.size),
         given.mistake_rate,
         given.corruption_rate,
         call_stack=config.call_stack,

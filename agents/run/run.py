@@ -48,7 +48,7 @@ def prepare(config: TrainConfig, process_group: ProcessGroup | None = None) -> T
     config.validate()
     build_curriculum(config)  # which checks its thresholds
     config = config.small() if config.smoke else config
-    processes = team.size if team else _processes(config)
+    processes = process_group.size if process_group else _processes(config)
     if config.processes not in (None, processes):
         raise ConfigurationError(f"processes={config.processes} of {processes} that run; accepted: {processes}")
     threads = config.threads or max(1, cores() // (process_group.on_machine if process_group else processes))
@@ -145,7 +145,7 @@ class Run(RunState):
         """Runs PPO under the curriculum."""
         config, model = self.config, self.model
         total = config.iterations * model.n_envs * model.n_steps
-        self.logger.scale = self.team.size
+        self.logger.scale = self.process_group.size
         self.display.begin("PPO", config.iterations, model.num_timesteps * config.iterations // max(1, total))
 
         def pause(iterations: int, success: float) -> None:
@@ -160,18 +160,18 @@ class Run(RunState):
             FrameStatistics(),
             Pauses(pause),
         ]
-        if self.team.leads:
+        if self.process_group.is_rank0:
             every = max(1, config.iterations // 20)
             callbacks.insert(-1, Transcripts(self.curriculum, self.env_config, every, self.display.sample))
         fresh = model.num_timesteps == 0
         model.learn(total - model.num_timesteps, CallbackList(callbacks), reset_num_timesteps=fresh)
         self.display.update(config.iterations)
-        return {"tokens": model.num_timesteps * self.team.size, "curriculum": dict(self.curriculum.frontier)}
+        return {"tokens": model.num_timesteps * self.process_group.size, "curriculum": dict(self.curriculum.frontier)}
 
     def evaluate(self, title: str) -> list[dict[str, Any]]:
         """Measures held-out accuracy by task and size: greedy, one path."""
         problems = held_out(evaluated(self.config), self.config.evaluation.problems_per_level)
-        self.display.begin(title, len(range(0, len(problems), self.team.size)))
+        self.display.begin(title, len(range(0, len(problems), self.process_group.size)))
 
         def progress(done: int) -> None:
             self.display.update(done)

@@ -58,7 +58,8 @@ class RunState:
     ) -> None:
         if config.threads is not None:
             th.set_num_threads(config.threads)
-        self.config, self.folder, self.display, self.team = config, folder, display, team or Team()
+        self.config, self.folder, self.display = config, folder, display
+        self.process_group = process_group or ProcessGroup()
         self.snapshots = Snapshots(folder)
         self.env_config = build_env_config(config)
         self.curriculum = build_curriculum(config)

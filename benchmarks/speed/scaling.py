@@ -42,10 +42,10 @@ def work(growing: bool, steps: int, iterations: int) -> dict[str, float]:
         ppo=PPOConfig(n_envs=PPOConfig.n_envs * factor, batch_size=PPOConfig.batch_size * factor),
     )
     env_config = EnvConfig(digits=(1, config.sum_digits), frame_length=config.frame_length, max_tokens=2048)
-    levels = SharedLevels(build_curriculum(config), team)
-    model = build_model(config, env_config, levels, team)
-    trainer = WarmStart(model.policy.network, config.warm_start, bool(config.bf16), team.rank, team)
-    batches = iter(build_demonstrations(config, team))
+    levels = SharedCurriculum(build_curriculum(config), process_group)
+    model = build_model(config, env_config, levels, process_group)
+    trainer = WarmStart(model.policy.network, config.warm_start, bool(config.bf16), process_group.rank, process_group)
+    batches = iter(build_demonstrations(config, process_group))
     for _ in range(5):
         trainer.step(next(batches))
     before, start = trainer.tokens, time.perf_counter()

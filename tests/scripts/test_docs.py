@@ -54,7 +54,7 @@ def shrunk(config: TrainConfig, process_group: ProcessGroup | None = None) -> Tr
     small: dict[str, Any] = {name: getattr(SMALL_RUN, name) for name in names}
     ppo = replace(config.ppo, n_envs=6, n_steps=24, batch_size=64)
     small |= {"iterations": 1, "sum_digits": 1, "product_digits": 1}
-    return prepare(replace(config, processes=None, threads=1, ppo=ppo, smoke=False, **small), team)
+    return prepare(replace(config, processes=None, threads=1, ppo=ppo, smoke=False, **small), process_group)
 
 
 @pytest.fixture(scope="module")

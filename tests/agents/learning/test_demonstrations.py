@@ -24,7 +24,7 @@ def demonstrations(
     mistakes: float = 0.0,
     corrupted: float = 0.0,
     batches: int = 4,
-) -> list[Demonstration]:
+) -> list[TrainingFrame]:
     """Some batches of frames in one list."""
     shown, rng = UniformLevels(sizes(families, (1, 3))), np.random.default_rng(0)
     stream = DemonstrationStream(shown, rng, 512, mistakes, corrupted, pool=2)
@@ -136,7 +136,7 @@ def test_a_frame_without_digits_to_corrupt_stays_whole() -> None:
         UniformLevels(sizes(("addition",), (1, 1))), np.random.default_rng(0), 64, corruption_rate=1.0
     )
     tokens = np.array(ids("<subtask> 1 + 1 = <think> <ok>"), dtype=np.uint8)
-    frame = Demonstration(tokens, np.array([4, 5]), np.ones(2, bool), np.ones(2, np.float32))
+    frame = TrainingFrame(tokens, np.array([4, 5]), imitate=np.ones(2, bool), returns=np.ones(2, np.float32))
     assert stream._corrupt(frame) is frame
 
 
