@@ -39,9 +39,11 @@ def frame_verdict(frame: bytes) -> Verdict:
     prompt_end = frame.index(EQUALS) + 1
     prompt = frame[:prompt_end]
     is_right = frame_accepts(prompt, _given_answer(frame, prompt_end))
+    # None: the prompt has no answer, so nothing could have been right.
     if is_right is None:
         return "malformed"
 
+    # A tail call ends with the "=" of the problem that it hands on: "... <goto> 3 + 3 =".
     if frame[-1] == EQUALS and GOTO in frame:
         handed_on = bytes([SUBTASK]) + frame[frame.rindex(GOTO) + 1 :]
         is_right = is_reduction(prompt, handed_on)
@@ -82,6 +84,7 @@ def generalized_advantages(
         reward[chain, start:width] = rewards[chain]
         value[chain, start:width] = values[chain]
 
+    # A_t = delta_t + gamma * lam * A_(t + 1), for all chains at once. Before a chain begins the columns are not used.
     advantage = np.zeros((len(values), width + 1), dtype=np.float32)
     for column in range(width - 1, -1, -1):
         delta = reward[:, column] + gamma * value[:, column + 1] - value[:, column]
@@ -105,6 +108,7 @@ def group_advantages(
     Returns:
         ``[C]``; 0 for a chain that is alone in its group, because there is nothing to compare it with.
     """
+    # Per group: its size and its mean. mean[member] gives each chain the mean of its group.
     member = _group_numbers(groups)
     size = np.bincount(member)
     mean = np.bincount(member, returns) / size
@@ -113,7 +117,7 @@ def group_advantages(
     if estimator == "leave_one_out":
         # r - (sum - r) / (n - 1) = (r - mean) * n / (n - 1)
         others = size - 1
-        factor = size / np.maximum(others, 1) * (others > 0)
+        factor = size / np.maximum(others, 1) * (others > 0)  # 0 for a group of one
         return (above * factor[member]).astype(np.float32)
 
     deviation = np.sqrt(np.bincount(member, above**2) / size)
@@ -134,6 +138,7 @@ def group_statistics(returns: npt.NDArray[np.floating], groups: Sequence[Hashabl
     member = _group_numbers(groups)
     size = np.bincount(member)
     mean = np.bincount(member, returns) / size
+    # A group without variance: on average its members are no further than rounding from their mean.
     distance = np.abs(returns - mean[member])
     is_equal = np.bincount(member, distance) / size < _EPSILON
 

@@ -60,6 +60,7 @@ class ProcessGroup:
         if size == 1:
             return cls()
 
+        # torch.distributed reads the rest itself, but its errors name neither the variable nor its range.
         rank = _variable("RANK", 0, size - 1)
         on_machine = _variable("LOCAL_WORLD_SIZE", 1, size, default=1)
         local_rank = _variable("LOCAL_RANK", 0, on_machine - 1, default=0)
@@ -156,6 +157,7 @@ class ProcessGroup:
         """
         if self.size == 1:
             return [mine]
+        # all_gather_object fills the list in the order of ranks.
         gathered: list[Any] = [None] * self.size
         with _explain_lost_connection():
             dist.all_gather_object(gathered, mine)
@@ -197,6 +199,7 @@ class ProcessGroup:
         """
         if self.size == 1:
             return
+        # One large message is much faster than many small ones.
         flat = th.cat([tensor.flatten() for tensor in tensors]) * (weight / self.size)
         with _explain_lost_connection():
             dist.all_reduce(flat)
@@ -243,6 +246,7 @@ class ProcessGroup:
         """
         if self.size == 1:
             return True
+        # The store that the processes met in outlives the connections between them; its counter starts at 0.
         try:
             store = dist.distributed_c10d._get_default_store()
             return bool(store.add("o1nano/reported", 1) == 1)
@@ -347,6 +351,7 @@ class SharedCurriculum(BaseCallback):
         return True
 
     def _on_rollout_end(self) -> None:
+        # Every process records the same results in the same order, so the curricula stay equal.
         for results in self.process_group.gather(self.results):
             for level, success in results:
                 self.curriculum.record(level, success)

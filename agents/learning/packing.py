@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +65,21 @@ class TrainingFrame:
     def actions(self) -> npt.NDArray[np.uint8]:
         """``[A]`` tokens that the author of the frame emitted."""
         return self.tokens[self.positions + 1]
+
+
+ActionField = Literal["actions", "imitate", "returns", "values", "log_probs", "rewards", "times", "advantages"]
+
+
+def joined(frames: Sequence[TrainingFrame], name: ActionField) -> npt.NDArray[Any]:
+    """Returns a field of all actions of some frames as one array, one frame after the other.
+
+    Args:
+        frames: The frames. Without any the array is empty.
+        name: Name of a field of ``TrainingFrame`` with an entry for each action.
+    """
+    if not frames:
+        return _no_floats()
+    return np.concatenate([getattr(frame, name) for frame in frames])
 
 
 def cut(lengths: Sequence[int]) -> list[slice]:

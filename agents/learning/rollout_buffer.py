@@ -9,7 +9,7 @@ older log-probabilities are those of the policy that acted, so PPO's ratio stays
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -29,7 +29,7 @@ from o1nano.agents.learning.credit import (
 )
 from o1nano.agents.learning.distributed import ProcessGroup
 from o1nano.agents.learning.open_frames import OpenFrames
-from o1nano.agents.learning.packing import Floats, TrainingFrame, pack_closed
+from o1nano.agents.learning.packing import ActionField, Floats, TrainingFrame, joined, pack_closed
 from o1nano.envs.core.grammar import Grammar
 from o1nano.envs.errors import require_choice
 from o1nano.policies.network.model import FrameBatch
@@ -80,18 +80,19 @@ class _Chain:
     def __init__(self, frames: list[TrainingFrame]) -> None:
         self.frames = frames
         # A caller acts before its child and after it, so the actions of an episode are not in the order of its frames.
-        times = np.concatenate([frame.times for frame in frames])
-        self._order = np.argsort(times, kind="stable")
+        self._order = np.argsort(joined(frames, "times"), kind="stable")
 
     @property
     def rewards(self) -> Floats:
         """``[A]`` rewards in the order of time."""
-        return np.concatenate([frame.rewards for frame in self.frames])[self._order]
+        rewards: Floats = joined(self.frames, "rewards")[self._order]
+        return rewards
 
     @property
     def values(self) -> Floats:
         """``[A]`` values in the order of time."""
-        return np.concatenate([frame.values for frame in self.frames])[self._order]
+        values: Floats = joined(self.frames, "values")[self._order]
+        return values
 
     @property
     def prompt(self) -> bytes:
@@ -244,9 +245,10 @@ class FrameRolloutBuffer(RolloutBuffer):
         """Computes the advantages and returns of every ended frame.
 
         Args:
-            last_values: Not used: chains of actions have ended, so nothing is bootstrapped.
+            last_values: Not used.
             dones: Not used.
         """
+        # A frame or an episode is a finished chain of actions: nothing follows its end, so nothing is bootstrapped.
         chains = self._chains()
         rewards = [chain.rewards for chain in chains]
         values = [chain.values for chain in chains]
@@ -264,9 +266,9 @@ class FrameRolloutBuffer(RolloutBuffer):
             chain.assign(advantage, return_)
 
         # Stable-Baselines3's names, for its diagnostics: all actions, one frame after the other.
-        self.values = _joined([frame.values for frame in self.frames])
-        self.advantages = _joined([frame.advantages for frame in self.frames])
-        self.returns = _joined([frame.returns for frame in self.frames])
+        self.values = joined(self.frames, "values")
+        self.advantages = joined(self.frames, "advantages")
+        self.returns = joined(self.frames, "returns")
 
     def _chains(self) -> list[_Chain]:
         """Returns the frames of the rollout in groups whose actions are credited together."""
@@ -299,6 +301,7 @@ class FrameRolloutBuffer(RolloutBuffer):
             row[: len(frame.tokens)] = frame.tokens
         channel = self.grammar.channel[self.grammar.states(tokens)]  # [frames, width]
 
+        # The channel of the token before an action is the one that the action is written in.
         of_actions = []
         for row, frame in zip(channel, self.frames, strict=True):
             of_actions.append(row[frame.positions])
@@ -325,15 +328,17 @@ class FrameRolloutBuffer(RolloutBuffer):
         """
         minibatches = self._cut(batch_size)
         # gathered[p][k]: the advantages of minibatch k in process p.
-        own = [_joined([frame.advantages for frame in frames]) for frames in minibatches]
+        own = [joined(frames, "advantages") for frames in minibatches]
         gathered = self.process_group.gather(own)
 
         for index, frames in enumerate(minibatches):
+            # Minibatch k of this process belongs together with minibatch k of every other process.
             of_all = [advantages[index] for advantages in gathered]
             count = len(own[index])
-            weight = self.process_group.weight(count, [len(advantages) for advantages in of_all])
+            weight = self.process_group.weight(count, list(map(len, of_all)))
             centre, scale = self._normalisation(np.concatenate(of_all)) if normalize else (0.0, 1.0)
 
+            # A frame without advantages has no gradient, unless something besides the advantages pulls at the policy.
             if skip:
                 # One frame stays if there is no other: every minibatch needs a gradient.
                 frames = [frame for frame in frames if np.any(frame.advantages != centre)] or frames[:1]
@@ -365,7 +370,7 @@ class FrameRolloutBuffer(RolloutBuffer):
         targets = actions / count * np.arange(1, count)
         bounds = np.searchsorted(ends, targets, side="right").tolist()
 
-        # Every minibatch has at least one frame, even if a frame before it or after it is longer than a minibatch.
+        # A frame that is longer than a minibatch would leave a neighbour empty, so every minibatch takes at least one.
         start = 0
         for k in range(count - 1):
             most = len(frames) - (count - 1 - k)  # leaves one frame for each of those that follow
@@ -383,10 +388,10 @@ class FrameRolloutBuffer(RolloutBuffer):
         if batch_size is None:
             return 1
         gathered = self.process_group.gather((actions, len(self.frames)))
-        all_actions = sum(own_actions for own_actions, _ in gathered)
-        # Every process needs a frame for each of its minibatches.
-        fewest_frames = min(own_frames for _, own_frames in gathered)
-        return min(max(1, round(all_actions / batch_size)), fewest_frames)
+        all_actions, _ = np.sum(gathered, axis=0).tolist()
+        # A process with few frames limits the number, because none of its minibatches may be empty.
+        _, fewest_frames = np.min(gathered, axis=0).tolist()
+        return int(min(max(1, round(all_actions / batch_size)), fewest_frames))
 
     def samples(self, frames: list[TrainingFrame]) -> FrameMinibatch:
         """Packs frames into one minibatch.
@@ -395,22 +400,17 @@ class FrameRolloutBuffer(RolloutBuffer):
             frames: The frames, in any order; the minibatch has them in the order of their lengths.
         """
         frames = sorted(frames, key=lambda frame: len(frame.tokens))
-        actions = self._tensor([frame.actions for frame in frames]).long()
+        actions = self._tensor(frames, "actions").long()
         return FrameMinibatch(
             observations=pack_closed(frames, self.grammar, self.device),
             actions=actions,
-            old_values=self._tensor([frame.values for frame in frames]),
-            old_log_prob=self._tensor([frame.log_probs for frame in frames]),
-            advantages=self._tensor([frame.advantages for frame in frames]),
-            returns=self._tensor([frame.returns for frame in frames]),
+            old_values=self._tensor(frames, "values"),
+            old_log_prob=self._tensor(frames, "log_probs"),
+            advantages=self._tensor(frames, "advantages"),
+            returns=self._tensor(frames, "returns"),
             count=len(actions),
         )
 
-    def _tensor(self, parts: Sequence[npt.NDArray[Any]]) -> th.Tensor:
-        """Returns arrays of several frames as one tensor, one frame after the other."""
-        return th.from_numpy(np.concatenate(parts)).to(self.device)
-
-
-def _joined(parts: list[Floats]) -> Floats:
-    """Returns arrays as one; a rollout in which no frame has ended has none."""
-    return np.concatenate(parts) if parts else np.empty(0, np.float32)
+    def _tensor(self, frames: list[TrainingFrame], name: ActionField) -> th.Tensor:
+        """Returns a field of all actions of some frames as a tensor on the device of the buffer."""
+        return th.from_numpy(joined(frames, name)).to(self.device)
