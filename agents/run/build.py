@@ -120,7 +120,7 @@ def build_model(
         group_size=ppo.group_size,
         **vars(env_config),
     )
-    env.episodes.levels = source
+    env.episodes.level_sampler = source
     return FramePPO(
         ReasoningPolicy,
         TimedVecMonitor(GymnasiumVecEnv(env)),
