@@ -86,7 +86,7 @@ def test_chains_of_different_length_do_not_mix() -> None:
         assert len(together[chain]) == len(values[chain])
 
 
-def test_without_discount_and_decay_an_advantage_is_the_return_minus_the_value() -> None:
+def test_without_decay_an_advantage_is_the_return_minus_the_value() -> None:
     (out,) = generalized_advantages([floats(0, 0, 1)], [floats(0.5, 0.25, 0.75)], 1.0, 1.0)
     assert out == pytest.approx([0.5, 0.75, 0.25])
 

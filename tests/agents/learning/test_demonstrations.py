@@ -43,7 +43,7 @@ def test_whole_frames_are_imitated_and_valued_as_right() -> None:
         assert len(frame.positions) == len(frame.imitate) == len(frame.returns)
 
 
-def test_targets_are_the_experts_tokens_without_prompts_and_injected_answers() -> None:
+def test_targets_are_the_tokens_that_the_expert_emits() -> None:
     for frame in demonstrations(("multiplication", "division")):
         script = expert_script(prompt_of(frame))
         assert script.tokens == frame.tokens.tolist()
@@ -77,7 +77,7 @@ def test_corrupted_frames_end_after_one_wrong_digit() -> None:
         at = length - 2
         assert differing.tolist() == [at] and script.emitted[at]
         assert ZERO <= frame.tokens[at] <= NINE
-        # Before it all is well; behind it stands one position, whose value is 0 and whose token is not imitated.
+        # All is right before it. After it there is one position, whose value is 0 and whose token is not imitated.
         assert frame.positions[-1] == at
         assert frame.returns.tolist() == [1.0] * (len(frame.returns) - 1) + [0.0]
         assert frame.imitate.tolist() == [True] * (len(frame.imitate) - 2) + [False, False]

@@ -27,23 +27,24 @@ from o1nano.agents.run.progress import Display
 from o1nano.agents.run.run import Run, prepare
 from o1nano.envs.core.curriculum import AdaptiveCurriculum, UniformLevels
 from o1nano.envs.core.usage import EPISODE_USAGE
-from o1nano.envs.errors import CheckpointError, ConfigurationError, TeamError
+from o1nano.envs.errors import CheckpointError, ConfigurationError, ProcessGroupError
 from o1nano.envs.problems.problem import sizes
 from o1nano.envs.seeding import stream
 from o1nano.policies.actor_critic import ReasoningPolicy
-from tests.agents.run.test_resume import scalars
-from tests.helpers.frames import like_structure
+from tests.helpers.events import scalars
+from tests.helpers.frames import CollectingPPO, like_structure
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import DIED, together
 from tests.helpers.runs import SMALL_RUN, flags
+from tests.helpers.states import same
 from tests.helpers.tiny import TINY, shake, tiny_network, vec_env
 
 ALONE = ProcessGroup()
 
 
-def ppo(process_group: ProcessGroup = ALONE, **kwargs: Any) -> FramePPO:
+def ppo(process_group: ProcessGroup = ALONE, **kwargs: Any) -> CollectingPPO:
     """Learns by plain gradient descent, so that rounding stays rounding, on clipped gradients."""
-    model = FramePPO(
+    model = CollectingPPO(
         ReasoningPolicy,
         vec_env(4 + 2 * process_group.rank),
         n_steps=48,
@@ -65,16 +66,21 @@ def weights(model: FramePPO) -> dict[str, th.Tensor]:
 
 def collect_and_train(process_group: ProcessGroup, **kwargs: Any) -> tuple[Any, ...]:
     model = ppo(process_group, **kwargs)
-    before, (_, callback) = weights(model), model._setup_learn(10**9, None)
-    model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
-    frames = list(model.rollout_buffer.frames)
+    before = weights(model)
+    model.begin()
+    frames = model.collect()
     model.train()
-    return before, frames, weights(model), model._n_updates
+    return before, frames, weights(model), updates(model)
 
 
-@pytest.mark.parametrize("target_kl, updates", [(None, 3), (1e-4, 2)])
-def test_an_update_of_two_processes_is_the_update_of_one_on_the_union_of_the_data(
-    tmp_path: Path, target_kl: float | None, updates: int
+def updates(model: FramePPO) -> int:
+    """How many passes over rollouts a model has made."""
+    return int(model.logger.name_to_value["train/n_updates"])
+
+
+@pytest.mark.parametrize("target_kl, passes", [(None, 3), (1e-4, 2)])
+def test_two_processes_make_the_update_of_one_on_all_their_data(
+    tmp_path: Path, target_kl: float | None, passes: int
 ) -> None:
     found = together(tmp_path, lambda process_group: collect_and_train(process_group, target_kl=target_kl))
     (before, frames, after, count), (_, other_frames, other_after, other_count) = found
@@ -85,7 +91,7 @@ def test_an_update_of_two_processes_is_the_update_of_one_on_the_union_of_the_dat
     buffer.frames = frames + other_frames
     buffer.compute_returns_and_advantage(th.zeros(1), np.zeros(1))
     model.train()
-    assert model._n_updates == count == other_count == updates
+    assert updates(model) == count == other_count == passes
     moved = 0.0
     for name, expected in weights(model).items():
         assert th.equal(after[name], other_after[name]), name
@@ -104,8 +110,9 @@ def some_have_no_advantage(frames: list[Any]) -> None:
 def test_frames_without_advantage_count_in_the_average_of_two_processes(tmp_path: Path) -> None:
     def trained(process_group: ProcessGroup) -> tuple[Any, ...]:
         model = ppo(process_group, advantage="group")
-        before, (_, callback) = weights(model), model._setup_learn(10**9, None)
-        model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
+        before = weights(model)
+        model.begin()
+        model.collect()
         some_have_no_advantage(model.rollout_buffer.frames)
         model.train()
         return before, list(model.rollout_buffer.frames), weights(model)
@@ -133,8 +140,8 @@ def test_without_the_average_the_comparison_fails(tmp_path: Path, monkeypatch: p
 def test_minibatches_are_as_many_everywhere_and_none_is_empty(tmp_path: Path) -> None:
     def sizes_of(process_group: ProcessGroup) -> list[tuple[int, float]]:
         model = ppo(process_group)
-        _, callback = model._setup_learn(10**9, None)
-        model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
+        model.begin()
+        model.collect()
         return [(batch.count, batch.weight) for batch in model.rollout_buffer.get(60)]
 
     first, second = together(tmp_path, sizes_of)
@@ -193,20 +200,11 @@ def whole_run(
         "optimizer": run.model.policy.optimizer.state_dict(),
         "curriculum": run.curriculum.state_dict(),
         "results": run.results,
-        "observations": run.model._last_obs,
+        "observations": run.model.state_dict()["observations"],
         "demonstrations": run.demonstrations.state_dict(),
         "history": run.statistics.history,
         "steps": run.logger.start,
     }
-
-
-def same(one: Any, other: Any) -> bool:
-    """Bit for bit, in any containers."""
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(same, one, other))
-    return bool(np.array_equal(np.asarray(one), np.asarray(other)))
 
 
 def test_a_run_of_two_processes_agrees_with_itself_and_resumes_exactly(tmp_path: Path) -> None:
@@ -247,11 +245,11 @@ def test_statistics_are_of_the_episodes_of_all_processes(tmp_path: Path) -> None
         statistics = EpisodeStatistics(AdaptiveCurriculum({"addition": 1}, {"addition": 2}), process_group)
         model = ppo(process_group)
         statistics.init_callback(model)
-        own = [{**dict.fromkeys(EPISODE_USAGE, 0), **info} for info in infos[team.rank :: 2]]
+        own = [{**dict.fromkeys(EPISODE_USAGE, 0), **info} for info in infos[process_group.rank :: 2]]
         running = {**own[0], "is_success": False}  # every step has the same keys
         statistics.locals = {"infos": [*own, running], "dones": [*[True] * len(own), False]}
-        statistics._on_step()
-        statistics._on_rollout_end()
+        statistics.on_step()
+        statistics.on_rollout_end()
         return dict(model.logger.name_to_value)
 
     for found in together(tmp_path, recorded):

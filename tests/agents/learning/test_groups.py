@@ -19,9 +19,9 @@ from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import spell
 from o1nano.envs.problems.problem import Level
 from o1nano.envs.vector import ArithmeticVectorEnv
-from tests.agents.learning.test_rollout_buffer import CALL, RIGHT_CHILD, WRONG_CHILD
-from tests.agents.learning.test_states import through_a_file
-from tests.helpers.frames import frame_ppo, rollouts
+from tests.helpers.frames import CollectingPPO, frame_ppo, rollouts
+from tests.helpers.scripted import CALL, RIGHT_CHILD, WRONG_CHILD
+from tests.helpers.states import through_a_file
 from tests.helpers.tiny import SMALL_ENV, ids, random_legal
 
 ESTIMATORS: tuple[Advantage, ...] = ("group", "leave_one_out")
@@ -152,7 +152,7 @@ def test_with_credit_by_episodes_whole_episodes_are_compared() -> None:
     assert found == {"8 9 + 5 4": [(1, 1), (0, -1)], "9 8 + 4 5": [(1, 1), (0, -1)]}
 
 
-def grouped(estimator: Advantage, **kwargs: Any) -> FramePPO:
+def grouped(estimator: Advantage, **kwargs: Any) -> CollectingPPO:
     return frame_ppo(12, 48, advantage=estimator, env={"digits": 1, "group_size": 4}, **kwargs)
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
 import pytest
-import torch as th
 
 from o1nano.agents.learning.demonstrations import DemonstrationStream
 from o1nano.agents.learning.vec_env import GymnasiumVecEnv, TimedVecMonitor
@@ -17,16 +15,8 @@ from o1nano.envs.problems.problem import Level, draw, problem_from_prompt, sizes
 from o1nano.envs.seeding import stream
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.envs.wrappers import VectorCurriculumWrapper, VectorRewardWrapper
-from o1nano.policies.serialization import as_plain
+from tests.helpers.states import through_a_file
 from tests.helpers.tiny import SMALL_ENV, random_legal
-
-
-def through_a_file(state: Any) -> Any:
-    """What a checkpoint makes of a state."""
-    buffer = io.BytesIO()
-    th.save(as_plain(state), buffer)
-    buffer.seek(0)
-    return th.load(buffer, weights_only=True)
 
 
 def rewarded(curriculum: AdaptiveCurriculum) -> TimedVecMonitor:
