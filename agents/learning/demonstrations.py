@@ -110,31 +110,39 @@ class DemonstrationStream:
         imitate = ~np.isin(positions + 1, frame.mistakes)
         returns = np.ones(len(positions), np.float32)
         whole = TrainingFrame(tokens, positions, imitate=imitate, returns=returns)
-        return self._corrupt(whole) if self.rng.random() < self.corruption_rate else whole
+        return corrupted(whole, self.rng) if self.rng.random() < self.corruption_rate else whole
 
-    def _corrupt(self, frame: TrainingFrame) -> TrainingFrame:
-        """Replaces one written digit by a wrong one, and cuts the frame after the position that has read it.
 
-        ``1 + 2 = <think> 3 0 </think> 3 <eos>`` may become ``1 + 2 = <think> 7 0``. The critic is to expect 0 at the
-        7; the 0 after it is a target only and is not imitated.
-        """
-        # The last action is left alone: after it there is no position that the critic could value.
-        written = frame.actions
-        digits = np.flatnonzero((written >= ZERO) & (written <= NINE))
-        digits = digits[digits + 1 < len(frame.positions)]
-        if not len(digits):
-            return frame
+def corrupted(frame: TrainingFrame, rng: np.random.Generator) -> TrainingFrame:
+    """Returns a frame with one written digit replaced by a wrong one, cut after the position that has read it.
 
-        # Any of the nine other digits, by adding 1 to 9 modulo 10.
-        wrong = int(self.rng.choice(digits))
-        index = frame.positions[wrong] + 1
-        tokens = frame.tokens[: index + 2].copy()
-        tokens[index] = ZERO + (tokens[index] - ZERO + self.rng.integers(1, 10)) % 10
+    ``1 + 2 = <think> 3 0 </think> 3 <eos>`` may become ``1 + 2 = <think> 7 0``. The critic is to expect 0 at the
+    7; the 0 after it is a target only and is not imitated.
 
-        # The actions up to the wrong digit, and the one after it.
-        positions = np.append(frame.positions[: wrong + 1], index)
-        imitate = frame.imitate[: wrong + 2].copy()
-        imitate[wrong:] = False
-        returns = frame.returns[: wrong + 2].copy()
-        returns[wrong + 1] = 0.0
-        return TrainingFrame(tokens, positions, imitate=imitate, returns=returns)
+    Args:
+        frame: A whole demonstration.
+        rng: Source of randomness.
+
+    Returns:
+        A new frame, or the same one if it has no digit to replace.
+    """
+    # The last action is left alone: after it there is no position that the critic could value.
+    written = frame.actions
+    digits = np.flatnonzero((written >= ZERO) & (written <= NINE))
+    digits = digits[digits + 1 < len(frame.positions)]
+    if not len(digits):
+        return frame
+
+    # Any of the nine other digits, by adding 1 to 9 modulo 10.
+    wrong = int(rng.choice(digits))
+    index = frame.positions[wrong] + 1
+    tokens = frame.tokens[: index + 2].copy()
+    tokens[index] = ZERO + (tokens[index] - ZERO + rng.integers(1, 10)) % 10
+
+    # The actions up to the wrong digit, and the one after it.
+    positions = np.append(frame.positions[: wrong + 1], index)
+    imitate = frame.imitate[: wrong + 2].copy()
+    imitate[wrong:] = False
+    returns = frame.returns[: wrong + 2].copy()
+    returns[wrong + 1] = 0.0
+    return TrainingFrame(tokens, positions, imitate=imitate, returns=returns)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from o1nano.agents.evaluation.held_out import levels
-from o1nano.agents.learning.demonstrations import DemonstrationStream
+from o1nano.agents.learning.demonstrations import DemonstrationStream, corrupted
 from o1nano.agents.learning.packing import TrainingFrame
 from o1nano.envs.core.curriculum import UniformLevels
 from o1nano.envs.language.vocab import END_CALL, END_THINK, EOS, EQUALS, NINE, REVISE, THINK, WRONG, ZERO, spell
@@ -22,12 +22,12 @@ from tests.helpers.tiny import ids
 def demonstrations(
     families: tuple[str, ...] = ("addition", "subtraction"),
     mistakes: float = 0.0,
-    corrupted: float = 0.0,
+    corruption: float = 0.0,
     batches: int = 4,
 ) -> list[TrainingFrame]:
     """Some batches of frames in one list."""
     shown, rng = UniformLevels(sizes(families, (1, 3))), np.random.default_rng(0)
-    stream = DemonstrationStream(shown, rng, 512, mistakes, corrupted, pool=2)
+    stream = DemonstrationStream(shown, rng, 512, mistakes, corruption, pool=2)
     return [frame for batch in islice(stream, batches) for frame in batch]
 
 
@@ -68,9 +68,9 @@ def test_every_answer_is_right() -> None:
 
 
 def test_corrupted_frames_end_after_one_wrong_digit() -> None:
-    corrupted = [frame for frame in demonstrations(corrupted=1.0) if not frame.imitate.all()]
-    assert len(corrupted) > 20
-    for frame in corrupted:
+    cut_off = [frame for frame in demonstrations(corruption=1.0) if not frame.imitate.all()]
+    assert len(cut_off) > 20
+    for frame in cut_off:
         script = expert_script(prompt_of(frame))
         length = len(frame.tokens)
         differing = np.flatnonzero(frame.tokens != script.tokens[:length])
@@ -85,7 +85,7 @@ def test_corrupted_frames_end_after_one_wrong_digit() -> None:
 
 @pytest.mark.parametrize("rate", [0.0, 0.3])
 def test_the_share_of_corrupted_frames(rate: float) -> None:
-    frames = demonstrations(corrupted=rate, batches=12)
+    frames = demonstrations(corruption=rate, batches=12)
     share = sum(not frame.imitate.all() for frame in frames) / len(frames)
     assert share == pytest.approx(rate, abs=0.08)
 
@@ -132,12 +132,9 @@ def test_the_same_generator_gives_the_same_demonstrations() -> None:
 
 
 def test_a_frame_without_digits_to_corrupt_stays_whole() -> None:
-    stream = DemonstrationStream(
-        UniformLevels(sizes(("addition",), (1, 1))), np.random.default_rng(0), 64, corruption_rate=1.0
-    )
     tokens = np.array(ids("<subtask> 1 + 1 = <think> <ok>"), dtype=np.uint8)
     frame = TrainingFrame(tokens, np.array([4, 5]), imitate=np.ones(2, bool), returns=np.ones(2, np.float32))
-    assert stream._corrupt(frame) is frame
+    assert corrupted(frame, np.random.default_rng(0)) is frame
 
 
 @pytest.mark.parametrize(("product_digits", "longest"), [(2, 3), (3, 5)])

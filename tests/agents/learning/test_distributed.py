@@ -207,6 +207,7 @@ def whole_run(
     }
 
 
+@pytest.mark.integration
 def test_a_run_of_two_processes_agrees_with_itself_and_resumes_exactly(tmp_path: Path) -> None:
     folder = tmp_path / "whole" / "run"
     first, second = together(tmp_path / "a", lambda process_group: whole_run(process_group, folder))
@@ -257,6 +258,7 @@ def test_statistics_are_of_the_episodes_of_all_processes(tmp_path: Path) -> None
         assert found["reward/true"] == found["usage/illegal_token"] == found["reward/hack_rate"] == pytest.approx(1 / 3)
 
 
+@pytest.mark.integration
 def test_when_a_process_dies_the_others_say_so_and_a_checkpoint_is_there(tmp_path: Path) -> None:
     folder = tmp_path / "run"
 
