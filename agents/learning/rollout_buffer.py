@@ -290,8 +290,8 @@ class FrameRolloutBuffer(RolloutBuffer):
         total = np.array([chain[0] for chain in returns], dtype=np.float64)
         prompts = [chain.prompt for chain in chains]
         self.group_statistics = group_statistics(total, prompts) if chains else {}
-        found = group_advantages(total, prompts, self.advantage)
-        return [np.full_like(chain, advantage) for chain, advantage in zip(returns, found, strict=True)]
+        of_chains = group_advantages(total, prompts, self.advantage)
+        return [np.full_like(chain, advantage) for chain, advantage in zip(returns, of_chains, strict=True)]
 
     def channels(self) -> npt.NDArray[np.uint8]:
         """Returns the channel of every action, in the order of ``values``."""
