@@ -18,7 +18,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import tyro
 
-from o1nano.agents.learning.distributed import Team, end
+from o1nano.agents.learning.distributed import ProcessGroup, end
 from o1nano.agents.run.checkpoints import Snapshots
 from o1nano.agents.run.cli import guarded, parse
 from o1nano.agents.run.config import TrainConfig
@@ -26,7 +26,7 @@ from o1nano.agents.run.launch import is_started, with_others
 from o1nano.agents.run.progress import Display
 from o1nano.agents.run.run import Run, prepare
 from o1nano.agents.run.run_state import handle_stop_signals
-from o1nano.envs.errors import ConfigurationError, O1NanoError, TeamError
+from o1nano.envs.errors import ConfigurationError, O1NanoError, ProcessGroupError
 from o1nano.policies.serialization import claim
 
 
@@ -41,10 +41,10 @@ class Options:
     """Print nothing but errors."""
 
 
-def fresh(options: Options, team: Team | None = None) -> TrainConfig:
+def fresh(options: Options, process_group: ProcessGroup | None = None) -> TrainConfig:
     """Returns the configuration of a new run, in processes that have been started or are to be."""
-    config = prepare(options.config, team)
-    own = Team(size=config.processes or 1).part("ppo.n_envs", config.ppo.n_envs)
+    config = prepare(options.config, process_group)
+    own = ProcessGroup(size=config.processes or 1).divide("ppo.n_envs", config.ppo.n_envs)
     if own * config.ppo.n_steps < 2:
         raise ConfigurationError(
             f"ppo.n_envs={config.ppo.n_envs} on {config.processes} processes with ppo.n_steps=1; "
@@ -63,18 +63,18 @@ def is_over(config: TrainConfig, folder: Path) -> bool:
     return (folder / "results.json").is_file()
 
 
-def begin(options: Options, display: Display, team: Team) -> Run | None:
+def begin(options: Options, display: Display, process_group: ProcessGroup) -> Run | None:
     """Returns the run that the flags ask for; None if there is nothing left of it to do."""
     if options.resume is None:
-        config = team.lead(partial(fresh, options, team))
-        run = Run(config, Path("runs") / config.name, display, team=team)
-        team.lead(partial(claim, run.folder))
+        config = process_group.broadcast_from_rank0(partial(fresh, options, process_group))
+        run = Run(config, Path("runs") / config.name, display, process_group=process_group)
+        process_group.broadcast_from_rank0(partial(claim, run.folder))
         return run
-    if team.lead(partial(is_over, options.config, options.resume)):
+    if process_group.broadcast_from_rank0(partial(is_over, options.config, options.resume)):
         display.print(f"{options.resume} is finished: see {options.resume / 'results.json'}")
         return None
-    team.lead(partial(claim, options.resume))
-    return Run.resume(options.resume, display, team)
+    process_group.broadcast_from_rank0(partial(claim, options.resume))
+    return Run.resume(options.resume, display, process_group)
 
 
 def processes(options: Options) -> int:
@@ -89,21 +89,21 @@ def processes(options: Options) -> int:
 def train() -> int:
     """Runs a training in as many processes as it asks for; returns the exit status."""
     if is_started():
-        team = Team.join()
-        return run_in(team.lead(partial(parse, Options, __doc__)), team)
+        process_group = ProcessGroup.join()
+        return run_in(process_group.broadcast_from_rank0(partial(parse, Options, __doc__)), process_group)
     options = parse(Options, __doc__)
     return with_others(processes(options), partial(run_guarded, options))
 
 
-def run_guarded(options: Options, team: Team) -> int:
+def run_guarded(options: Options, process_group: ProcessGroup) -> int:
     """Does one process's part of a training; returns the exit status, 2 for a mistake in the flags."""
-    return guarded("train_rl.py", partial(run_in, options, team), needs_output=False)
+    return guarded("train_rl.py", partial(run_in, options, process_group), needs_output=False)
 
 
-def run_in(options: Options, team: Team) -> int:
+def run_in(options: Options, process_group: ProcessGroup) -> int:
     """Does one process's part of a training; returns the exit status."""
-    display = Display(options.quiet or not team.leads)
-    run = begin(options, display, team)
+    display = Display(options.quiet or not process_group.is_rank0)
+    run = begin(options, display, process_group)
     if run is None:
         return 0
     handle_stop_signals(run.interrupt)
@@ -111,18 +111,18 @@ def run_in(options: Options, team: Team) -> int:
         run.execute()
     except KeyboardInterrupt:
         display.end()
-        if team.leads:
-            print(f"\nstopped; {team.command} train_rl.py --resume {run.folder} goes on", file=sys.stderr)
+        if process_group.is_rank0:
+            print(f"\nstopped; {process_group.command} train_rl.py --resume {run.folder} goes on", file=sys.stderr)
         return 130
     except O1NanoError as error:
         display.end()
-        if not team.is_first_to_tell():  # when one has failed, the others lose their connection
+        if not process_group.report_once():  # when one has failed, the others lose their connection
             return 2
-        if not isinstance(error, TeamError):
+        if not isinstance(error, ProcessGroupError):
             raise
-        again = f"{team.command} train_rl.py --resume {run.folder}"
-        raise TeamError(f"{error}; accepted: {again}, from the last checkpoint") from error
-    team.leave()
+        again = f"{process_group.command} train_rl.py --resume {run.folder}"
+        raise ProcessGroupError(f"{error}; accepted: {again}, from the last checkpoint") from error
+    process_group.leave()
     display.print(f"\nwrote {run.folder}/: o1_model.pth, results.json, config.json, TensorBoard events, and more")
     return 0
 

@@ -8,9 +8,9 @@ from gymnasium.vector import AutoresetMode
 
 from o1nano.agents.evaluation.held_out import levels
 from o1nano.agents.learning.demonstrations import DemonstrationStream
-from o1nano.agents.learning.distributed import Team
+from o1nano.agents.learning.distributed import ProcessGroup
 from o1nano.agents.learning.ppo import FramePPO
-from o1nano.agents.learning.vec_env import GymnasiumVecEnv, Monitor
+from o1nano.agents.learning.vec_env import GymnasiumVecEnv, TimedVecMonitor
 from o1nano.agents.run.config import TrainConfig
 from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.core.curriculum import AdaptiveCurriculum, Curriculum, LevelSampler, UniformCurriculum, UniformLevels
@@ -95,22 +95,24 @@ def build_env_config(config: TrainConfig) -> EnvConfig:
     )
 
 
-def build_demonstrations(config: TrainConfig, team: Team) -> DemonstrationStream:
+def build_demonstrations(config: TrainConfig, process_group: ProcessGroup) -> DemonstrationStream:
     """Returns the process's share of the expert's frames that the warm start imitates."""
     given = config.warm_start
     return DemonstrationStream(
         UniformLevels(demonstrated(config)),
-        stream("demonstrations", team.seed(config.seed)),
-        max(1, given.batch_tokens // team.size),
+        stream("demonstrations", process_group.seed(config.seed)),
+        max(1, given.batch_tokens // process_group.size),
         given.mistake_rate,
         given.corruption_rate,
         call_stack=config.call_stack,
     )
 
 
-def build_model(config: TrainConfig, env_config: EnvConfig, source: LevelSampler, team: Team) -> FramePPO:
+def build_model(
+    config: TrainConfig, env_config: EnvConfig, source: LevelSampler, process_group: ProcessGroup
+) -> FramePPO:
     """Returns PPO with its policy and the process's share of the environments."""
-    ppo, own = config.ppo, team.part("ppo.n_envs", config.ppo.n_envs)
+    ppo, own = config.ppo, process_group.divide("ppo.n_envs", config.ppo.n_envs)
     env = ArithmeticVectorEnv(
         own,
         autoreset_mode=AutoresetMode.SAME_STEP,
@@ -121,7 +123,7 @@ def build_model(config: TrainConfig, env_config: EnvConfig, source: LevelSampler
     env.episodes.level_sampler = source
     return FramePPO(
         ReasoningPolicy,
-        Monitor(GymnasiumVecEnv(env)),
+        TimedVecMonitor(GymnasiumVecEnv(env)),
         credit=ppo.credit,
         advantage=ppo.advantage,
         learning_rate=warm_up_and_decay(ppo.learning_rate, config.iterations),
@@ -141,8 +143,8 @@ def build_model(config: TrainConfig, env_config: EnvConfig, source: LevelSampler
             "bf16": config.bf16,
             "optimizer_kwargs": {"betas": (0.9, 0.99), "eps": 1e-5, "weight_decay": 0.0},
         },
-        seed=team.seed(config.seed),
-        team=team,
+        seed=process_group.seed(config.seed),
+        process_group=process_group,
         device=config.device,
     )
 

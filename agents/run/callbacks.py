@@ -12,9 +12,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import explained_variance
 
 from o1nano.agents.evaluation.transcripts import transcript
-from o1nano.agents.learning.distributed import Team
+from o1nano.agents.learning.distributed import ProcessGroup
 from o1nano.agents.learning.ppo import FramePPO
-from o1nano.agents.learning.vec_env import Monitor
+from o1nano.agents.learning.vec_env import TimedVecMonitor
 from o1nano.agents.run.tensorboard import NOT_TEXT
 from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.core.curriculum import Curriculum
@@ -45,15 +45,15 @@ class EpisodeStatistics(RolloutCallback):
 
     Args:
         curriculum: The curriculum that is in use.
-        team: The processes whose episodes are counted.
+        process_group: The processes whose episodes are counted.
 
     Attributes:
         history: Tokens of all processes so far and success, of each rollout.
     """
 
-    def __init__(self, curriculum: Curriculum, team: Team | None = None) -> None:
+    def __init__(self, curriculum: Curriculum, process_group: ProcessGroup | None = None) -> None:
         super().__init__()
-        self.curriculum, self.team = curriculum, team or Team()
+        self.curriculum, self.process_group = curriculum, process_group or ProcessGroup()
         self.success: defaultdict[str, list[bool]] = defaultdict(list)
         self.usage: defaultdict[str, list[float]] = defaultdict(list)
         self.rewards: defaultdict[str, list[float]] = defaultdict(list)
@@ -81,7 +81,7 @@ class EpisodeStatistics(RolloutCallback):
         return True
 
     def _on_rollout_end(self) -> None:
-        gathered = self.team.gather((self.success, self.usage, self.rewards))
+        gathered = self.process_group.gather((self.success, self.usage, self.rewards))
         success, usage, rewards = (_joined(parts) for parts in zip(*gathered, strict=True))
         for level, results in success.items():
             self.logger.record(f"accuracy/{level}", float(np.mean(results)))
@@ -107,7 +107,7 @@ class EpisodeStatistics(RolloutCallback):
         if not groups:
             return
         success = float(np.mean(np.concatenate(groups)))
-        self.history.append([self.model.num_timesteps * self.team.size, success])
+        self.history.append([self.model.num_timesteps * self.process_group.size, success])
         self.logger.record("reward/true", success)
         # All right or all wrong: such a group says nothing about what to do better.
         alike = [len(set(results)) == 1 for results in groups if len(results) > 1]
@@ -132,7 +132,7 @@ class FrameStatistics(RolloutCallback):
         if not len(buffer.values):
             return
         self.logger.record("reward/frame", buffer.mean_reward())
-        for name, value in buffer.groups.items():
+        for name, value in buffer.group_statistics.items():
             self.logger.record(f"group/{name}", value)
         channels = buffer.channels()
         for channel in Channel:
@@ -156,7 +156,7 @@ class Times(RolloutCallback):
     def _on_rollout_end(self) -> None:
         self.end = time.perf_counter()
         self.logger.record("time/rollout_seconds", self.end - self.start)
-        if isinstance(self.training_env, Monitor):
+        if isinstance(self.training_env, TimedVecMonitor):
             self.logger.record("time/environment_seconds", self.training_env.seconds)
             self.training_env.seconds = 0.0
 

@@ -18,7 +18,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from o1nano.agents.evaluation.figures import as_image, by_digits, by_tokens
 from o1nano.agents.evaluation.held_out import Cell, demonstrated_average, held_out, tabulate
 from o1nano.agents.evaluation.reports import comparison
-from o1nano.agents.learning.distributed import Team
+from o1nano.agents.learning.distributed import ProcessGroup
 from o1nano.agents.run.build import build_check_problems, build_curriculum, evaluated
 from o1nano.agents.run.callbacks import FrameStatistics, Pauses, Times, Transcripts
 from o1nano.agents.run.config import TrainConfig
@@ -34,12 +34,12 @@ from o1nano.policies.search.answers import Answer, solve
 from o1nano.policies.serialization import write_json
 
 
-def prepare(config: TrainConfig, team: Team | None = None) -> TrainConfig:
+def prepare(config: TrainConfig, process_group: ProcessGroup | None = None) -> TrainConfig:
     """Fills in what a configuration leaves to the machine.
 
     Args:
         config: What was asked for.
-        team: The processes, if they have been started already.
+        process_group: The processes, if they have been started already.
 
     Raises:
         ConfigurationError: If a value makes no sense.
@@ -48,10 +48,10 @@ def prepare(config: TrainConfig, team: Team | None = None) -> TrainConfig:
     config.validate()
     build_curriculum(config)  # which checks its thresholds
     config = config.small() if config.smoke else config
-    processes = team.size if team else _processes(config)
+    processes = process_group.size if process_group else _processes(config)
     if config.processes not in (None, processes):
         raise ConfigurationError(f"processes={config.processes} of {processes} that run; accepted: {processes}")
-    threads = config.threads or max(1, cores() // (team.on_machine if team else processes))
+    threads = config.threads or max(1, cores() // (process_group.on_machine if process_group else processes))
     name = config.name or f"{datetime.now():%Y%m%d-%H%M%S-%f}-seed{config.seed}"
     bf16 = has_bf16(config.device) if config.bf16 is None else config.bf16
     shape = architecture(config) if config.init_from else config.transformer
@@ -110,7 +110,7 @@ class Run(RunState):
             self.display.end()
             self.checkpoint()
             self.save()
-        if self.team.leads:
+        if self.process_group.is_rank0:
             self.model.save(self.folder / "o1_model.zip")
             self.report()
 
@@ -145,7 +145,7 @@ class Run(RunState):
         """Runs PPO under the curriculum."""
         config, model = self.config, self.model
         total = config.iterations * model.n_envs * model.n_steps
-        self.logger.scale = self.team.size
+        self.logger.scale = self.process_group.size
         self.display.begin("PPO", config.iterations, model.num_timesteps * config.iterations // max(1, total))
 
         def pause(iterations: int, success: float) -> None:
@@ -155,27 +155,27 @@ class Run(RunState):
 
         callbacks: list[BaseCallback] = [
             Times(),
-            self.levels,
+            self.level_sampler,
             self.statistics,
             FrameStatistics(),
             Pauses(pause),
         ]
-        if self.team.leads:
+        if self.process_group.is_rank0:
             every = max(1, config.iterations // 20)
             callbacks.insert(-1, Transcripts(self.curriculum, self.env_config, every, self.display.sample))
         fresh = model.num_timesteps == 0
         model.learn(total - model.num_timesteps, CallbackList(callbacks), reset_num_timesteps=fresh)
         self.display.update(config.iterations)
-        return {"tokens": model.num_timesteps * self.team.size, "curriculum": dict(self.curriculum.frontier)}
+        return {"tokens": model.num_timesteps * self.process_group.size, "curriculum": dict(self.curriculum.frontier)}
 
     def evaluate(self, title: str) -> list[dict[str, Any]]:
         """Measures held-out accuracy by task and size: greedy, one path."""
         problems = held_out(evaluated(self.config), self.config.evaluation.problems_per_level)
-        self.display.begin(title, len(range(0, len(problems), self.team.size)))
+        self.display.begin(title, len(range(0, len(problems), self.process_group.size)))
 
         def progress(done: int) -> None:
             self.display.update(done)
-            if self.team.size == 1:
+            if self.process_group.size == 1:
                 self.pause(0)
             elif self.stopping:  # several are never at the same place; nothing has changed since the last checkpoint
                 raise KeyboardInterrupt
@@ -192,8 +192,8 @@ class Run(RunState):
 
     def solve(self, problems: Sequence[Problem], progress: Callable[[int], None] = lambda done: None) -> list[Answer]:
         """Answers problems, each in one of the processes; returns all answers in all of them."""
-        rank, size = self.team.rank, self.team.size
-        found = self.team.gather(solve(self.network, problems[rank::size], self.env_config, progress=progress))
+        rank, size = self.process_group.rank, self.process_group.size
+        found = self.process_group.gather(solve(self.network, problems[rank::size], self.env_config, progress=progress))
         return [found[index % size][index // size] for index in range(len(problems))]
 
     def average(self, cells: Sequence[Cell]) -> float:

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import torch as th
 
-from o1nano.agents.learning.distributed import SharedLevels, Team
+from o1nano.agents.learning.distributed import ProcessGroup, SharedCurriculum
 from o1nano.agents.learning.imitation import WarmStart
 from o1nano.agents.learning.ppo import SHARED
 from o1nano.agents.run.build import build_curriculum, build_demonstrations, build_env_config, build_model
@@ -39,7 +39,7 @@ class RunState:
         folder: Where everything is written.
         display: Where progress is shown.
         state: What ``state_dict`` returned when the run was cut.
-        team: The processes that train together; the first one shows, logs and writes.
+        process_group: The processes that train together; the first one shows, logs and writes.
 
     Attributes:
         results: What each phase that is over has found. It depends on nothing but the configuration and the machine.
@@ -54,50 +54,51 @@ class RunState:
         folder: Path,
         display: Display,
         state: Mapping[str, Any] | None = None,
-        team: Team | None = None,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         if config.threads is not None:
             th.set_num_threads(config.threads)
-        self.config, self.folder, self.display, self.team = config, folder, display, team or Team()
+        self.config, self.folder, self.display = config, folder, display
+        self.process_group = process_group or ProcessGroup()
         self.snapshots = Snapshots(folder)
         self.env_config = build_env_config(config)
         self.curriculum = build_curriculum(config)
-        self.levels = SharedLevels(self.curriculum, self.team)
-        self.model = build_model(config, self.env_config, self.levels, self.team)
+        self.level_sampler = SharedCurriculum(self.curriculum, self.process_group)
+        self.model = build_model(config, self.env_config, self.level_sampler, self.process_group)
         self.network = self.model.policy.network
-        seed = self.team.seed(config.seed)
-        self.trainer = WarmStart(self.network, config.warm_start, bool(config.bf16), seed, self.team)
-        self.demonstrations = build_demonstrations(config, self.team)
-        self.statistics = EpisodeStatistics(self.curriculum, self.team)
+        seed = self.process_group.seed(config.seed)
+        self.trainer = WarmStart(self.network, config.warm_start, bool(config.bf16), seed, self.process_group)
+        self.demonstrations = build_demonstrations(config, self.process_group)
+        self.statistics = EpisodeStatistics(self.curriculum, self.process_group)
         self.results: dict[str, Any] = {}
         self.seconds: dict[str, float] = {}
         self.sessions: list[dict[str, str]] = []
         self.stopping = False
         self.phase, self._clock = "start", time.monotonic()
-        self.logger = RunLogger(folder, state and state["logger"]) if self.team.leads else SilentLogger()
+        self.logger = RunLogger(folder, state and state["logger"]) if self.process_group.is_rank0 else SilentLogger()
         self.model.set_logger(self.logger)
         if state is not None:
             self.load_state_dict(state)
         elif config.init_from:
             self.network.load_state_dict(checkpoint.load(Path(config.init_from), self.model.device)[0].state_dict())
         self.sessions.append(versions())
-        if self.team.leads:
+        if self.process_group.is_rank0:
             write_json(folder / "config.json", {"config": asdict(config), "sessions": self.sessions})
         if state is None:
             self.logger.describe(asdict(config))
             self.checkpoint()
 
     @classmethod
-    def resume(cls, folder: Path, display: Display, team: Team | None = None) -> Self:
+    def resume(cls, folder: Path, display: Display, process_group: ProcessGroup | None = None) -> Self:
         """Continues a run from its newest whole checkpoint.
 
         Raises:
             CheckpointError: If there is none, or it is of another number of processes.
         """
-        team, snapshots = team or Team(), Snapshots(folder)
+        process_group, snapshots = process_group or ProcessGroup(), Snapshots(folder)
         try:
-            config, state = team.lead(lambda: _newest(snapshots, team))
-            run = cls(config, folder, display, state, team)
+            config, state = process_group.broadcast_from_rank0(lambda: _newest(snapshots, process_group))
+            run = cls(config, folder, display, state, process_group)
         except (LookupError, TypeError, AttributeError, RuntimeError) as error:
             raise CheckpointError(
                 f"a checkpoint in {folder} has another state ({reason(error)}); accepted: its own"
@@ -122,13 +123,13 @@ class RunState:
             "demonstrations": self.demonstrations.state_dict(),
         }
         own = {"model": {name: value for name, value in state["model"].items() if name not in SHARED}}
-        others = self.team.gather({**own, "demonstrations": state["demonstrations"]})[1:]
+        others = self.process_group.gather({**own, "demonstrations": state["demonstrations"]})[1:]
         return {**state, "others": others}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what ``state_dict`` of a run with the same configuration returned; the logger has its part."""
         self.results, self.seconds, self.sessions = state["results"], state["seconds"], state["sessions"]
-        own = state if self.team.leads else state["others"][self.team.rank - 1]
+        own = state if self.process_group.is_rank0 else state["others"][self.process_group.rank - 1]
         self.model.load_state_dict({**state["model"], **own["model"]})
         self.curriculum.load_state_dict(state["curriculum"])
         self.statistics.load_state_dict(state["statistics"])
@@ -142,13 +143,13 @@ class RunState:
         self.seconds[self.phase] = self.seconds.get(self.phase, 0.0) + now - self._clock
         self._clock = now
         state = self.state_dict()
-        if self.team.leads:
+        if self.process_group.is_rank0:
             self.snapshots.save(self.config, state)
         return_memory()
 
     def save(self) -> None:
         """Writes ``o1_model.pth``."""
-        if not self.team.leads:
+        if not self.process_group.is_rank0:
             return
         training = {"config": asdict(self.config), "sessions": self.sessions, "results": self.results}
         checkpoint.save(self.folder / "o1_model.pth", self.network, self.env_config, training)
@@ -159,7 +160,7 @@ class RunState:
         Raises:
             KeyboardInterrupt: If the run was told to stop; everything has been saved.
         """
-        self.stopping = any(self.team.gather(self.stopping))
+        self.stopping = any(self.process_group.gather(self.stopping))
         if self.stopping or (done and done % self.config.checkpoint_every == 0):
             self.checkpoint()
         if self.stopping:
@@ -197,9 +198,9 @@ def handle_stop_signals(handler: Callable[[int, FrameType | None], None]) -> Non
         signal.signal(signal.SIGHUP, handler)
 
 
-def _newest(snapshots: Snapshots, team: Team) -> tuple[TrainConfig, dict[str, Any]]:
+def _newest(snapshots: Snapshots, process_group: ProcessGroup) -> tuple[TrainConfig, dict[str, Any]]:
     config, state = snapshots.newest()
     size = len(state["others"]) + 1
-    if size != team.size:
-        raise CheckpointError(f"a run of {size} processes on {team.size}; accepted: {size}, as it began with")
+    if size != process_group.size:
+        raise CheckpointError(f"a run of {size} processes on {process_group.size}; accepted: {size}, as it began with")
     return config, state

@@ -17,7 +17,7 @@ import torch as th
 
 import evaluate
 import train_rl
-from o1nano.agents.learning.distributed import Team
+from o1nano.agents.learning.distributed import ProcessGroup
 from o1nano.agents.run.config import PPOConfig, TrainConfig
 from o1nano.envs.core.config import EnvConfig
 from o1nano.policies import model_file as checkpoint
@@ -50,7 +50,7 @@ def mistake(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
     def run(script: Any, *given: object) -> str:
         monkeypatch.setattr(sys, "argv", [f"{script.__name__}.py", *map(str, given)])
-        monkeypatch.setattr(train_rl, "with_others", lambda processes, work: work(Team()))
+        monkeypatch.setattr(train_rl, "with_others", lambda processes, work: work(ProcessGroup()))
         try:
             status, by_tyro = script.main(), False
         except SystemExit as ended:
