@@ -272,13 +272,11 @@ class FrameRolloutBuffer(RolloutBuffer):
 
     def _chains(self) -> list[_Chain]:
         """Returns the frames of the rollout in groups whose actions are credited together."""
-        if self.credit != "episode":
-            return [_Chain([frame]) for frame in self.frames]
-
-        episodes: dict[int, list[TrainingFrame]] = {}
-        for frame in self.frames:
-            episodes.setdefault(frame.episode, []).append(frame)
-        return [_Chain(frames) for frames in episodes.values()]
+        chains: dict[int, list[TrainingFrame]] = {}
+        for index, frame in enumerate(self.frames):
+            key = frame.episode if self.credit == "episode" else index
+            chains.setdefault(key, []).append(frame)
+        return list(map(_Chain, chains.values()))
 
     def _compare(self, chains: list[_Chain], returns: list[Floats]) -> list[Floats]:
         """Returns the advantages of all actions without a critic: those of a chain are equal.
