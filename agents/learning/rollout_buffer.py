@@ -336,7 +336,7 @@ class FrameRolloutBuffer(RolloutBuffer):
             weight = self.process_group.weight(count, list(map(len, of_all)))
             centre, scale = self._normalisation(np.concatenate(of_all)) if normalize else (0.0, 1.0)
 
-            # A frame without advantages has no gradient, unless something besides the advantages pulls at the policy.
+            # A frame whose advantages are all 0 has no gradient. Where other terms of the loss have one, skip is False.
             if skip:
                 # One frame stays if there is no other: every minibatch needs a gradient.
                 frames = [frame for frame in frames if np.any(frame.advantages != centre)] or frames[:1]

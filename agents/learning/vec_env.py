@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvO
 
 from o1nano.envs.errors import ConfigurationError
 
-# What Gymnasium's vectors report of episodes that have ended, beside the infos of the episodes that follow them.
+# What Gymnasium's vectors report of ended episodes, in addition to the infos of the episodes that follow.
 _FINAL = ("final_obs", "_final_obs", "final_info", "_final_info")
 
 
