@@ -17,8 +17,7 @@ from o1nano.envs.core.call_stack import Ended
 from o1nano.envs.core.usage import Usage
 from o1nano.envs.errors import ActionError, ProblemError
 from o1nano.envs.language.answers import read_value
-from o1nano.envs.language.expression import Binary, Task, answer, render
-from o1nano.envs.language.parser import parse
+from o1nano.envs.language.expression import Binary, Task, render
 from o1nano.envs.language.templates import say
 from o1nano.envs.language.vocab import (
     CALL,
@@ -38,8 +37,8 @@ from o1nano.envs.language.vocab import (
     tokenize_answer,
     without_leading_zeros,
 )
-from o1nano.envs.problems import family_of
 from o1nano.envs.problems.expert import write_frame
+from o1nano.envs.problems.registry import expected_answer, family_of, read_task
 
 ENDED = "The episode has ended."
 
@@ -231,18 +230,18 @@ def expert_turn(context: str) -> tuple[str, str]:
     kind, _, text = question.partition(": ")
     task = _read_task(text)
     is_subtask = kind == "Subtask"
-    prompt = [SUBTASK, *render(task, least_first=True)] if is_subtask else [PROBLEM, *tokenize(text)]
-    children = write_frame([*prompt, EQUALS]).children
+    root = None if is_subtask else [PROBLEM, *tokenize(text), EQUALS]
+    children = write_frame(task, root).children
     asked = [child for child in children if not (isinstance(child, Binary) and child.op == QUOTIENT_DIGIT)]
     if len(solved) < len(asked):
         return "solve", _task_text(asked[len(solved)])
-    return "answer", _answer_text(answer(task, least_first=is_subtask), is_subtask)
+    return "answer", _answer_text(expected_answer(task, least_first=is_subtask), is_subtask)
 
 
 def _read_task(text: str) -> Task:
     """Reads what a model asks for as a subtask."""
     tokens = tokenize(without_leading_zeros(text))
-    task = parse(tokens, least_first=False)
+    task = read_task(tokens, least_first=False)
     if isinstance(task, int):
         raise ProblemError(f"nothing to compute in {text[:60]!r}; expected an expression such as '98+45'")
     return task
@@ -298,5 +297,5 @@ def _text_frame(depth: int, tokens: Sequence[int]) -> TextFrame:
 
 def _question_text(question: Sequence[int]) -> str:
     """Returns the text of what a subtask asks, whose numbers have the least significant digit first."""
-    task = parse(question, least_first=True)
+    task = read_task(question, least_first=True)
     return "".join(TOKENS[token] for token in question) if isinstance(task, int) else _task_text(task)

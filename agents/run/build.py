@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from gymnasium.vector import AutoresetMode
 
-from o1nano.agents.evaluation.held_out import levels
+from o1nano.agents.evaluation.held_out import standard_levels
 from o1nano.agents.learning.demonstrations import DemonstrationStream
 from o1nano.agents.learning.distributed import ProcessGroup
 from o1nano.agents.learning.ppo import FramePPO
@@ -50,14 +50,16 @@ def build_curriculum(config: TrainConfig) -> Curriculum:
 
 def demonstrated(config: TrainConfig) -> list[Level]:
     """Returns the levels that the warm start imitates."""
-    return levels(config.sum_digits, config.product_digits) + [read_level(name) for name in config.extra_levels]
+    return standard_levels(config.sum_digits, config.product_digits) + [
+        read_level(name) for name in config.extra_levels
+    ]
 
 
 def evaluated(config: TrainConfig) -> list[Level]:
     """Returns the levels that are measured on held-out problems."""
     given = config.evaluation
     extra = [read_level(name) for name in config.extra_levels]
-    return list(dict.fromkeys(levels(given.sum_digits, given.product_digits) + extra))
+    return list(dict.fromkeys(standard_levels(given.sum_digits, given.product_digits) + extra))
 
 
 def build_check_problems(config: TrainConfig, each: int = 16) -> list[Problem]:

@@ -29,7 +29,7 @@ from o1nano.agents.learning.distributed import ProcessGroup
 from o1nano.agents.run.build import build_demonstrations
 from o1nano.agents.run.cli import check_least, guarded, parse
 from o1nano.agents.run.config import TrainConfig
-from o1nano.agents.run.run import prepare
+from o1nano.agents.run.prepare import prepare
 from o1nano.envs.errors import ConfigurationError
 from o1nano.policies.serialization import write_json
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import torch as th
 
-from o1nano.policies.serialization import as_plain
+from o1nano.policies.serialization import to_plain
 
 
 def through_a_file(state: Any) -> Any:
     """What a checkpoint makes of a state."""
     buffer = io.BytesIO()
-    th.save(as_plain(state), buffer)
+    th.save(to_plain(state), buffer)
     buffer.seek(0)
     return th.load(buffer, weights_only=True)
 

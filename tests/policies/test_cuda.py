@@ -11,12 +11,14 @@ import pytest
 import torch as th
 from stable_baselines3.common.logger import Logger
 
+from o1nano.agents.run.prepare import prepare
 from o1nano.agents.run.progress import Display
-from o1nano.agents.run.run import Run, prepare
+from o1nano.agents.run.run import Run
 from o1nano.policies.actor_critic import ReasoningPolicy
 from tests.helpers.frames import CollectingPPO, like_structure
 from tests.helpers.runs import SMALL_RUN
 from tests.helpers.tiny import TINY, shake, vec_env
+from train_rl import train
 
 # On a CPU these test the tests.
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not th.cuda.is_available(), reason="no GPU here"))]
@@ -96,13 +98,13 @@ def test_a_whole_run_is_cut_and_resumed(tmp_path: Path, device: str) -> None:
     original = run.pause
 
     def pause(done: int) -> None:
-        run.stopping = run.phase == "ppo"
+        run.stopping = run.current_phase == "ppo"
         original(done)
 
     run.pause = pause  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
-        run.execute()
+        train(run)
     resumed = Run.resume(folder, Display(quiet=True))
     assert resumed.network.heads.value[0].weight.device.type == device
-    resumed.execute()
+    train(resumed)
     assert (folder / "results.json").is_file()

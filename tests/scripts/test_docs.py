@@ -24,7 +24,7 @@ import train_rl
 from o1nano.agents.evaluation.held_out import held_out
 from o1nano.agents.learning.distributed import ProcessGroup
 from o1nano.agents.run.config import TrainConfig
-from o1nano.agents.run.run import prepare
+from o1nano.agents.run.prepare import prepare
 from tests.helpers.paths import ROOT
 from tests.helpers.runs import SMALL_RUN
 

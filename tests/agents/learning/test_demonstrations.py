@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from o1nano.agents.evaluation.held_out import levels
+from o1nano.agents.evaluation.held_out import standard_levels
 from o1nano.agents.learning.demonstrations import DemonstrationStream, corrupted
 from o1nano.agents.learning.packing import TrainingFrame
 from o1nano.envs.core.curriculum import UniformLevels
@@ -139,7 +139,7 @@ def test_a_frame_without_digits_to_corrupt_stays_whole() -> None:
 
 @pytest.mark.parametrize(("product_digits", "longest"), [(2, 3), (3, 5)])
 def test_operands_of_demonstrated_subtasks(product_digits: int, longest: int) -> None:
-    shown = UniformLevels(levels(3, product_digits))
+    shown = UniformLevels(standard_levels(3, product_digits))
     stream = DemonstrationStream(shown, np.random.default_rng(0), 4096, mistake_rate=0.4)
     prompts = [spell(prompt_of(frame)) for batch in islice(stream, 8) for frame in batch]
     numbers = [number.replace(" ", "") for prompt in prompts for number in re.findall(r"\d(?: \d)*", prompt)]

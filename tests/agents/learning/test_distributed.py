@@ -22,9 +22,10 @@ from o1nano.agents.learning.demonstrations import DemonstrationStream
 from o1nano.agents.learning.distributed import ProcessGroup
 from o1nano.agents.learning.imitation import WarmStart, WarmStartConfig
 from o1nano.agents.learning.ppo import FramePPO
-from o1nano.agents.run.callbacks import EpisodeStatistics
+from o1nano.agents.run.callbacks import EpisodeStatisticsCallback
+from o1nano.agents.run.prepare import prepare
 from o1nano.agents.run.progress import Display
-from o1nano.agents.run.run import Run, prepare
+from o1nano.agents.run.run import Run
 from o1nano.envs.core.curriculum import AdaptiveCurriculum, UniformLevels
 from o1nano.envs.core.usage import EPISODE_USAGE
 from o1nano.envs.errors import CheckpointError, ConfigurationError, ProcessGroupError
@@ -187,14 +188,14 @@ def whole_run(
     original = run.pause
 
     def pause(done: int) -> None:
-        run.stopping = (run.phase, done) == stop and not process_group.is_rank0
+        run.stopping = (run.current_phase, done) == stop and not process_group.is_rank0
         original(done)
 
     run.pause = pause  # type: ignore[method-assign]
     try:
-        run.execute()
+        train_rl.train(run)
     except KeyboardInterrupt:
-        assert stop == (run.phase, run.trainer.done if run.phase == "warm_start" else 1)
+        assert stop == (run.current_phase, run.trainer.done if run.current_phase == "warm_start" else 1)
     return {
         "policy": weights(run.model),
         "optimizer": run.model.policy.optimizer.state_dict(),
@@ -223,7 +224,7 @@ def test_a_run_of_two_processes_agrees_with_itself_and_resumes_exactly(tmp_path:
     together(tmp_path / "b", lambda process_group: whole_run(process_group, cut, ("warm_start", 2)))
     together(tmp_path / "c", lambda process_group: whole_run(process_group, cut, ("ppo", 1), resume=True))
     together(tmp_path / "d", lambda process_group: whole_run(process_group, cut, ("after", 1), resume=True))
-    with pytest.raises(CheckpointError, match="2 processes on 1; accepted: 2, as it began with"):
+    with pytest.raises(CheckpointError, match="2 processes cannot continue in 1; expected 2"):
         Run.resume(cut, Display(quiet=True))
     again = together(tmp_path / "e", lambda process_group: whole_run(process_group, cut, resume=True))
     for expected, given in zip((first, second), again, strict=True):
@@ -243,7 +244,7 @@ def test_statistics_are_of_the_episodes_of_all_processes(tmp_path: Path) -> None
     ]
 
     def recorded(process_group: ProcessGroup) -> dict[str, float]:
-        statistics = EpisodeStatistics(AdaptiveCurriculum({"addition": 1}, {"addition": 2}), process_group)
+        statistics = EpisodeStatisticsCallback(AdaptiveCurriculum({"addition": 1}, {"addition": 2}), process_group)
         model = ppo(process_group)
         statistics.init_callback(model)
         own = [{**dict.fromkeys(EPISODE_USAGE, 0), **info} for info in infos[process_group.rank :: 2]]
@@ -267,13 +268,13 @@ def test_when_a_process_dies_the_others_say_so_and_a_checkpoint_is_there(tmp_pat
         original = run.pause
 
         def pause(done: int) -> None:
-            if run.phase == "ppo" and done == 1 and process_group.rank == 1:
+            if run.current_phase == "ppo" and done == 1 and process_group.rank == 1:
                 os._exit(DIED)
             original(done)
 
         run.pause = pause  # type: ignore[method-assign]
         with pytest.raises(ProcessGroupError, match="another process of the run has ended"):
-            run.execute()
+            train_rl.train(run)
         return [process_group.report_once(), process_group.report_once()]
 
     assert together(tmp_path / "a", dies) == [[True, False], None]
@@ -396,8 +397,9 @@ def test_torchrun_trains_dies_and_resumes(tmp_path: Path) -> None:
     _, said = process.communicate(timeout=60)
     assert process.returncode != 0
     own = [line for line in said.splitlines() if line.startswith("train_rl.py:")]
-    expected = "train_rl.py: another process of the run has ended; accepted: python train_rl.py --resume runs/small"
-    assert own == [f"{expected}, from the last checkpoint"]
+    resume_command = "python train_rl.py --resume runs/small"
+    expected = f"another process of the run has ended; to continue from the last checkpoint: {resume_command}"
+    assert own == [f"train_rl.py: {expected}"]
     again = subprocess.Popen([*torchrun, "--quiet", "--resume", "runs/small"], cwd=tmp_path)
     assert again.wait(timeout=600) == 0
     assert (run / "results.json").is_file()
