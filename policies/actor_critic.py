@@ -186,7 +186,7 @@ class ReasoningPolicy(ActorCriticPolicy):
         return self._decoder.step(obs.cpu().numpy().astype(np.uint8))
 
     def _as_batch(self, obs: th.Tensor) -> FrameBatch:
-        """Rows as a batch of frames with one action each, behind their last token."""
+        """Returns rows as a batch of frames with one action each, after the last token."""
         length = (obs != 0).sum(1).clamp(min=1)
         tokens = obs[:, : int(length.max())].long()
         states = th.from_numpy(self.grammar.states(tokens.cpu().numpy())).long().to(tokens.device)

@@ -41,7 +41,7 @@ def trainer(network: ReasoningNetwork, config: WarmStartConfig = CONFIG) -> Warm
 
 
 def all_log_probs(network: ReasoningNetwork, frame: list[int]) -> th.Tensor:
-    """Log-probabilities ``[T - 1, V]`` of the next token at every position of a frame, whoever wrote it."""
+    """Log-probabilities ``[T - 1, V]`` of the next token at every position of a frame, emitted or not."""
     tokens = th.tensor([frame[:-1]])
     states = th.from_numpy(network.grammar.states(tokens.numpy())).long()
     columns = th.arange(tokens.shape[1])
