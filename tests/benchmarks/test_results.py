@@ -162,7 +162,7 @@ def test_a_process_that_is_killed_ends_the_work(model: Path) -> None:
 
 
 def test_a_mistake_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    for flags in (("--n", "0"), ("--out", "nowhere/x.png"), ("nowhere.pth",), ("--votes", "x")):
+    for flags in (("--n", "0"), ("--out", "nowhere/x.png"), ("nowhere.pth",)):
         monkeypatch.setattr(sys, "argv", ["results.py", *flags])
         assert results.main() == 2
         assert capsys.readouterr().err.count("\n") == 1

@@ -45,7 +45,7 @@ def test_a_rollout_and_an_update(names: dict[str, Any]) -> None:
     assert 0.0 <= names["accuracy"](model, questions=3) <= 1.0
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 @pytest.mark.parametrize(("advantage", "steps"), [("critic", 200_000), ("group", 300_000)])
 def test_it_is_solved(advantage: str, steps: int, names: dict[str, Any]) -> None:
     assert f'"{advantage}": {steps:_}' in RUN
