@@ -6,7 +6,6 @@ every log-probability and value in it: the last observation of a frame contains 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -42,9 +41,7 @@ class ReasoningPolicy(ActorCriticPolicy):
         action_space: ``Discrete`` over the vocabulary.
         lr_schedule: Learning rate of PPO.
         transformer: The trunk, as a config or as its keyword arguments.
-        thinking: Whether the environment lets frames think.
-        call_stack: Whether the environment lets frames call.
-        functions: Whether the environment has families of functions: see ``Grammar``.
+        grammar: The environment's: ``env.config.grammar``. ``FramePPO`` asks the environment for it.
         bf16: Whether rollouts and updates run in bfloat16 autocast. Their log-probabilities then differ by rounding.
         use_sde: Accepted because Stable-Baselines3 passes it; must be False.
         optimizer_class: Optimizer of PPO.
@@ -52,8 +49,6 @@ class ReasoningPolicy(ActorCriticPolicy):
     """
 
     network: ReasoningNetwork
-    # The forward of a frozen network. No module of this one: neither trained nor saved.
-    reference: Callable[..., tuple[th.Tensor, th.Tensor]] | None = None
 
     def __init__(
         self,
@@ -61,9 +56,7 @@ class ReasoningPolicy(ActorCriticPolicy):
         action_space: spaces.Space[Any],
         lr_schedule: Schedule,
         transformer: TransformerConfig | dict[str, Any] | None = None,
-        thinking: bool = True,
-        call_stack: bool = True,
-        functions: bool = False,
+        grammar: Grammar | None = None,
         bf16: bool = False,
         use_sde: bool = False,
         optimizer_class: type[th.optim.Optimizer] = th.optim.AdamW,
@@ -73,7 +66,7 @@ class ReasoningPolicy(ActorCriticPolicy):
         if not isinstance(transformer, TransformerConfig):
             transformer = TransformerConfig(**(transformer or {}))
         self.transformer = transformer
-        self.grammar = Grammar(thinking, call_stack, functions)
+        self.grammar = grammar or Grammar()
         self.bf16 = bf16
         self._decoder: Decoder | None = None
         super().__init__(
@@ -101,9 +94,7 @@ class ReasoningPolicy(ActorCriticPolicy):
             "action_space": self.action_space,
             "lr_schedule": self._dummy_schedule,
             "transformer": self.transformer,
-            "thinking": self.grammar.thinking,
-            "call_stack": self.grammar.calls,
-            "functions": self.grammar.functions,
+            "grammar": self.grammar,
             "bf16": self.bf16,
             "use_sde": self.use_sde,
             "optimizer_class": self.optimizer_class,
@@ -133,27 +124,34 @@ class ReasoningPolicy(ActorCriticPolicy):
         actions = self._choose(log_probs, deterministic)
         return actions, values[:, None], log_probs.gather(1, actions[:, None]).squeeze(1)
 
+    def evaluate(
+        self, obs: PyTorchObs | PackedFrames, network: ReasoningNetwork | None = None
+    ) -> tuple[th.Tensor, th.Tensor]:
+        """Computes what follows observations, in one pass over whole frames.
+
+        Args:
+            obs: ``[M, L]`` rows, or packed frames with M actions in them.
+            network: Another network to ask, such as the policy of an earlier time; None: the policy's own.
+
+        Returns:
+            ``[M, V]`` log-probabilities of the next token, -inf for illegal ones, and ``[M]`` values.
+        """
+        batches = obs.batches if isinstance(obs, PackedFrames) else [self._as_batch(cast(th.Tensor, obs))]
+        with th.autocast(self.device.type, th.bfloat16, enabled=self.bf16):
+            out: tuple[th.Tensor, th.Tensor] = (network or self.network)(*batches)
+        return out
+
     def evaluate_actions(
         self, obs: PyTorchObs | PackedFrames, actions: th.Tensor
     ) -> tuple[th.Tensor, th.Tensor, th.Tensor | None]:
         """Computes values, log-probabilities and entropies of actions, with gradients.
 
-        With a ``reference`` the entropy is the one relative to it, minus the Kullback-Leibler divergence from it: an
-        entropy bonus then holds the policy where the reference was. Without one it is the plain entropy.
-
         Args:
             obs: ``[M, L]`` rows, or packed frames with M actions in them.
             actions: ``[M]``.
         """
-        batches = obs.batches if isinstance(obs, PackedFrames) else [self._as_batch(cast(th.Tensor, obs))]
-        surprise: th.Tensor | float = 0.0
-        with th.autocast(self.device.type, th.bfloat16, enabled=self.bf16):
-            log_probs, values = self.network(*batches)
-            if self.reference is not None:
-                with th.no_grad():
-                    surprise = self.reference(*batches)[0].clamp(min=_IMPOSSIBLE)
-        entropy = -(log_probs.exp() * (log_probs.clamp(min=_IMPOSSIBLE) - surprise)).sum(-1)
-        return values[:, None], log_probs.gather(1, actions.long()[:, None]).squeeze(1), entropy
+        log_probs, values = self.evaluate(obs)
+        return values[:, None], log_probs.gather(1, actions.long()[:, None]).squeeze(1), entropy(log_probs)
 
     def get_distribution(self, obs: PyTorchObs) -> Distribution:
         """Returns the distribution over the next token of each row."""
@@ -187,3 +185,19 @@ class ReasoningPolicy(ActorCriticPolicy):
         tokens = obs[:, : int(length.max())].long()
         states = th.from_numpy(self.grammar.states(tokens.cpu().numpy())).long().to(tokens.device)
         return FrameBatch(tokens, states, th.arange(len(tokens), device=tokens.device), length - 1)
+
+
+def entropy(log_probs: th.Tensor) -> th.Tensor:
+    """Returns the entropies ``[M]``, in nats, of distributions ``[M, V]``; illegal tokens have -inf."""
+    return -(log_probs.exp() * log_probs.clamp(min=_IMPOSSIBLE)).sum(-1)
+
+
+def kl_divergence(log_probs: th.Tensor, reference: th.Tensor) -> th.Tensor:
+    """Returns the Kullback-Leibler divergences ``[M]``, in nats, of distributions from those of a reference.
+
+    Args:
+        log_probs: ``[M, V]``; illegal tokens have -inf.
+        reference: The same of the reference.
+    """
+    difference = log_probs.clamp(min=_IMPOSSIBLE) - reference.clamp(min=_IMPOSSIBLE)
+    return (log_probs.exp() * difference).sum(-1)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
@@ -186,32 +186,14 @@ class Team:
         """Gives a module the leader's weights."""
         self.average(list(module.parameters()), float(self.size) if self.leads else 0.0)
 
-    @contextmanager
-    def averaging(self, parameters: Iterable[th.nn.Parameter], share: Callable[[], float]) -> Iterator[None]:
-        """Averages the gradients of every backward pass inside, before anybody else sees them.
+    def mean(self, value: float, weight: float) -> float:
+        """Returns the mean of the values of all processes.
 
         Args:
-            parameters: Of which every backward pass must give all a gradient.
-            share: Returns the weight of this process in the current pass.
+            value: This process's.
+            weight: Its weight; all of them must add up to ``size``.
         """
-        owned, done = list(parameters), 0
-
-        def count(parameter: th.Tensor) -> None:
-            nonlocal done
-            done += 1
-            if done == len(owned):
-                done = 0
-                self.average([p.grad for p in owned if p.grad is not None], share())
-
-        hooked = owned if self.size > 1 else []
-        handles = [p.register_post_accumulate_grad_hook(count) for p in hooked]  # type: ignore[no-untyped-call]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-        if done:  # some would have learned from their own gradients alone
-            raise RuntimeError(f"a backward pass gave {done} of {len(owned)} parameters a gradient")
+        return sum(self.gather(value * weight)) / self.size
 
     def is_first_to_tell(self) -> bool:
         """Whether no other process has called this before: of those that are left, one speaks."""
@@ -267,30 +249,6 @@ def _others() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise TeamError("another process of the run has ended") from error
-
-
-class JointThreshold:
-    """A threshold that all processes pass together, on the weighted mean of their values, or none of them.
-
-    It takes the place of the ``target_kl`` of stock PPO, which stops where ``approx_kl_div > 1.5 * target_kl``.
-
-    Args:
-        value: The threshold.
-        team: The processes.
-        share: Returns the weight of this process.
-    """
-
-    __array_ufunc__ = None  # NumPy leaves the comparison to this class
-
-    def __init__(self, value: float, team: Team, share: Callable[[], float]) -> None:
-        self.value, self.team, self.share = value, team, share
-
-    def __rmul__(self, factor: float) -> JointThreshold:
-        return JointThreshold(factor * self.value, self.team, self.share)
-
-    def __lt__(self, value: Any) -> bool:
-        mean = sum(self.team.gather(float(value) * self.share())) / self.team.size
-        return bool(mean > self.value)
 
 
 class SharedLevels(BaseCallback):

@@ -79,8 +79,8 @@ class OpenFrames:
 
         Frames of these episodes that have ended, but wait for the end of the episode, are forgotten too.
         """
+        self._episode[self._depth >= 0] += len(self._rows)  # the next ones have other serial numbers
         self._depth[:] = -1
-        self._episode += len(self._rows)
         self._unfinished = []
 
     def add(

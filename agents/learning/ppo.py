@@ -1,31 +1,27 @@
-"""PPO on whole frames: Stable-Baselines3's own, extended by its hooks."""
+"""PPO on whole frames: Stable-Baselines3's, with a loss, a buffer and a critic of its own."""
 
 from __future__ import annotations
 
 import copy
 import warnings
-from collections import deque
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from math import ceil, inf
-from typing import Any, cast
+from collections import defaultdict, deque
+from collections.abc import Mapping, Sequence
+from math import ceil
+from typing import Any
 
 import numpy as np
 import torch as th
-from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
+from stable_baselines3.common.utils import explained_variance
 
+from o1nano.agents.learning.compatibility import read_env_config
 from o1nano.agents.learning.credit import Advantage, Credit
-from o1nano.agents.learning.distributed import JointThreshold, Team
-from o1nano.agents.learning.rollout_buffer import FrameRolloutBuffer
-from o1nano.envs.core.config import EnvConfig
-from o1nano.envs.core.grammar import Grammar
+from o1nano.agents.learning.distributed import Team
+from o1nano.agents.learning.rollout_buffer import FrameMinibatch, FrameRolloutBuffer
 from o1nano.envs.errors import ConfigurationError
-from o1nano.envs.language.vocab import VOCAB_SIZE
 from o1nano.envs.seeding import stream
-from o1nano.policies.actor_critic import PackedFrames, ReasoningPolicy
+from o1nano.policies.actor_critic import ReasoningPolicy, entropy, kl_divergence
 from o1nano.policies.network.model import ReasoningNetwork
 
 _CRITIC_BATCH = 2048  # actions, of all processes together
@@ -36,34 +32,39 @@ _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_current_progress_r
 
 
 class FramePPO(PPO):
-    """``PPO`` with a ``FrameRolloutBuffer``, a critic that is fitted apart, and a pull towards a reference policy.
+    """PPO whose minibatches are whole frames, with a pull towards a reference policy and a critic that is fitted apart.
 
-    ``collect_rollouts`` and ``train`` are Stable-Baselines3's own. The critic reads the trunk without pulling at it
-    (``Heads.values``), so it is fitted in a phase of its own, after the policy's, at its own learning rate and over as
-    many epochs as it needs: the auxiliary phase of Cobbe et al. (2021), "Phasic policy gradient", undistilled.
+    ``learn``, ``collect_rollouts``, callbacks, logger and schedules are Stable-Baselines3's own. The loss is all in
+    ``train``. Grammar and depth of the frames are the environment's: the model asks it (``env.get_attr("config")``).
 
-    Args:
-        policy: ``ReasoningPolicy`` or a subclass.
-        env: A vector environment of ``ArithmeticVectorEnv``s, adapted.
-        credit: See ``FrameRolloutBuffer``.
-        advantage: See ``FrameRolloutBuffer``. Without a critic the value head stays as it is, and advantages are scaled
-            (``normalize_advantage``) but not shifted.
-        depth: The environment's limit on open frames.
-        critic_epochs: Passes of the critic over a rollout.
-        critic_learning_rate: Of the critic (Adam).
-        team: The processes that learn together. Each has its own environments; an update is the one that a single
-            process would make on the frames of all of them, but that groups are compared within a process.
-        max_grad_norm: Largest norm of the gradient; None never clips.
-        target_kl: Ends an update's passes where the approximate divergence is 1.5 times this; None never does.
-        **kwargs: Everything else that ``PPO`` takes. ``ent_coef`` weighs the entropy relative to the reference, once
-            there is one: see ``set_reference``.
+    The critic reads the trunk without a gradient into it (``Heads.values``), so it is fitted after the policy, at its
+    own learning rate and over as many passes as it needs: the auxiliary phase of Cobbe et al. (2021), "Phasic policy
+    gradient", without its distillation.
 
     ``save`` and ``load`` keep weights, both optimizers, the reference and the settings, as Stable-Baselines3 does. To
     continue exactly where a model stopped, with its environments and random states, use ``state_dict``.
 
+    Args:
+        policy: ``ReasoningPolicy`` or a subclass.
+        env: A vector of o1nano environments, ``GymnasiumVecEnv(ArithmeticVectorEnv(...))``.
+        credit: How a frame is rewarded: ``"blame"``, ``"frame"`` or ``"episode"``, see ``FrameRolloutBuffer``.
+        advantage: What the reward is compared with: ``"critic"``, ``"group"`` or ``"leave_one_out"``, see
+            ``FrameRolloutBuffer``. Without a critic the value head stays as it is, and advantages are scaled
+            (``normalize_advantage``) but not shifted.
+        critic_epochs: Passes of the critic over a rollout.
+        critic_learning_rate: Of the critic (Adam).
+        kl_coef: Weight of the Kullback-Leibler divergence from the reference, see ``set_reference``.
+        max_grad_norm: Largest norm of the gradient; None never clips.
+        target_kl: Ends an update's passes where the approximate divergence from the policy that acted is 1.5 times
+            this; None never does.
+        team: The processes that learn together. Each has its own environments; an update is the one that a single
+            process would make on the frames of all of them, but that groups are compared within a process.
+        **kwargs: Everything else that ``PPO`` takes, apart from ``vf_coef`` and ``clip_range_vf``: the critic is fitted
+            apart.
+
     Raises:
-        ConfigurationError: If the policy is no ``ReasoningPolicy``, if the environment's observations are not the token
-            ids of an o1nano environment, as they are, or if grammar or depth are not the environment's.
+        ConfigurationError: If a value makes no sense, if the policy is no ``ReasoningPolicy``, or if the environment's
+            observations are not the token ids of an o1nano environment, as they are.
     """
 
     policy: ReasoningPolicy
@@ -75,12 +76,12 @@ class FramePPO(PPO):
         env: Any,
         credit: Credit = "blame",
         advantage: Advantage = "critic",
-        depth: int = 32,
         critic_epochs: int = 4,
         critic_learning_rate: float = 3e-3,
-        team: Team | None = None,
+        kl_coef: float = 0.0,
         max_grad_norm: float | None = 0.5,
         target_kl: float | None = None,
+        team: Team | None = None,
         **kwargs: Any,
     ) -> None:
         if not (isinstance(policy, type) and issubclass(policy, ReasoningPolicy)):
@@ -90,30 +91,39 @@ class FramePPO(PPO):
         for name, value in (("max_grad_norm", max_grad_norm), ("target_kl", target_kl)):
             if value is not None and not value > 0:  # 0 would never learn anything
                 raise ConfigurationError(f"{name}={value}; expected None, which is off, or a number above 0")
+        for name in {"vf_coef", "clip_range_vf"} & set(kwargs):
+            raise ConfigurationError(f"{name}={kwargs[name]}; expected critic_epochs and critic_learning_rate instead")
+
         self.team = team or Team()
-        self.credit, self.advantage, self.depth = credit, advantage, depth
-        self.critic_epochs, self.critic_learning_rate = critic_epochs, critic_learning_rate
+        self.credit = credit
+        self.advantage = advantage
+        self.critic_epochs = critic_epochs
+        self.critic_learning_rate = critic_learning_rate
+        self.kl_coef = kl_coef
         self.reference: ReasoningNetwork | None = None
         self.has_reference = False
+        self.depth = 0  # of the environment
         with warnings.catch_warnings():  # a minibatch is made of whole frames: its size divides nothing anyway
             warnings.filterwarnings("ignore", "You have specified a mini-batch size")
             super().__init__(
                 policy,
                 env,
                 rollout_buffer_class=FrameRolloutBuffer,
-                max_grad_norm=inf if max_grad_norm is None else max_grad_norm,
+                max_grad_norm=max_grad_norm,  # type: ignore[arg-type]
                 target_kl=target_kl,
-                **{"vf_coef": 0.0, **kwargs},
+                **kwargs,
             )
 
     def _setup_model(self) -> None:
-        # The buffer is built before the policy, whose grammar it shares.
-        given = self.policy_kwargs
-        grammar = Grammar(given.get("thinking", True), given.get("call_stack", True), given.get("functions", False))
-        if self.env is not None:
-            _check_environment(self.env, grammar, self.depth)
+        if self.env is not None:  # a model may be loaded without one, to predict
+            config = read_env_config(self.env)
+            given = self.policy_kwargs.get("grammar", config.grammar)
+            if given != config.grammar:
+                raise ConfigurationError(f"{given} of the policy; expected the environment's, {config.grammar}")
+            self.policy_kwargs = {**self.policy_kwargs, "grammar": config.grammar}
+            self.depth = config.depth
         self.rollout_buffer_kwargs = {
-            "grammar": grammar,
+            "grammar": self.policy_kwargs["grammar"],
             "depth": self.depth,
             "credit": self.credit,
             "advantage": self.advantage,
@@ -138,7 +148,15 @@ class FramePPO(PPO):
             ConfigurationError: If it is none that the model can learn from: see the class.
         """
         env = self._wrap_env(env, self.verbose)
-        _check_environment(env, self.policy.grammar, self.depth)
+        config = read_env_config(env)
+        if config.grammar != self.policy.grammar:
+            raise ConfigurationError(
+                f"{config.grammar} of the environment; expected the policy's, {self.policy.grammar}"
+            )
+        if config.depth > self.depth:
+            raise ConfigurationError(
+                f"depth={config.depth} of the environment; expected at most {self.depth}, as before"
+            )
         super().set_env(env, force_reset)
 
     def set_random_seed(self, seed: int | None = None) -> None:
@@ -152,6 +170,10 @@ class FramePPO(PPO):
             self.env.seed(int(stream("environments", seed).integers(2**31)))
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
+        if self.kl_coef and self.reference is None:
+            raise ConfigurationError(
+                f"kl_coef={self.kl_coef} without a reference; expected a call of set_reference first"
+            )
         before = self._last_obs
         out = super()._setup_learn(*args, **kwargs)
         if self._last_obs is not before:  # it has reset the environment, which has cut running episodes off
@@ -205,86 +227,130 @@ class FramePPO(PPO):
         self.ep_success_buffer = deque(state["successes"], maxlen=self._stats_window_size)
 
     def set_reference(self) -> None:
-        """Freezes a copy of the present policy as the one that ``ent_coef`` holds on to."""
+        """Freezes a copy of the present policy as the reference, from which ``kl_coef`` holds the policy back."""
         self.reference = copy.deepcopy(self.policy.network).requires_grad_(False).eval()  # without dropout
         self.has_reference = True
-        self.policy.reference = self.reference.forward
 
     def train(self) -> None:
-        """Updates policy and critic, unless no frame has ended in the rollout: then there is nothing to learn from."""
-        if min(self.team.gather(len(self.rollout_buffer.values))):
-            self.logger.record("train/first_ratio", self._first_ratio())
-            with self._together():
-                super().train()
-            if self.reference is not None:  # what stands for the entropy is minus the divergence
-                self.logger.record("train/kl_to_warm_start", self.logger.name_to_value["train/entropy_loss"])
-            if self.advantage == "critic":
-                self._fit_critic()
+        """Updates the policy on the frames that have ended in the rollout, then the critic.
 
-    @contextmanager
-    def _together(self) -> Iterator[None]:
-        """Has stock ``train()`` learn from the frames of all processes as if they were its own."""
-        buffer, own = self.rollout_buffer, (self.normalize_advantage, self.target_kl)
-        if self.team.size > 1 or self.advantage != "critic":  # stock PPO would shift what is 0 for good reason
-            buffer.normalise, self.normalize_advantage = self.normalize_advantage, False
-        if self.team.size > 1 and self.target_kl is not None:
-            self.target_kl = JointThreshold(self.target_kl, self.team, lambda: buffer.share)  # type: ignore[assignment]
-        try:
-            with self.team.averaging(self.policy.parameters(), lambda: buffer.share):
-                yield
-        finally:
-            self.normalize_advantage, self.target_kl = own
-            buffer.normalise = False
+        The loss is the one of Schulman et al. (2017), "Proximal policy optimization algorithms", and a penalty on the
+        divergence from a reference. Every mean is taken over the actions of a minibatch, in all processes. Where the
+        advantages alone pull at the policy, frames without any are left out: their gradient is 0. A penalty or a bonus
+        pulls at all frames.
+        """
+        if not min(self.team.gather(len(self.rollout_buffer.frames))):
+            return  # nothing to learn from
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        clip_range = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
+        skip = not (self.kl_coef or self.ent_coef)
+        log: defaultdict[str, list[float]] = defaultdict(list)
+        is_too_far = False
+
+        for _ in range(self.n_epochs):
+            log["approx_kl"] = []  # Stable-Baselines3 logs the last pass's
+            for batch in self.rollout_buffer.get(self.batch_size, self.normalize_advantage, skip):
+                log_probs, _ = self.policy.evaluate(batch.observations)  # [M, V]
+                log_prob = log_probs.gather(1, batch.actions[:, None]).squeeze(1)  # [M]
+
+                # The probability ratio between the policy and the one that acted: 1 before the first step.
+                log_ratio = log_prob - batch.old_log_prob
+                ratio = log_ratio.exp()
+
+                # The clipped surrogate objective (equation 7), a penalty, and a bonus.
+                unclipped = batch.advantages * ratio
+                clipped = batch.advantages * ratio.clamp(1 - clip_range, 1 + clip_range)
+                policy_loss = -batch.mean(th.min(unclipped, clipped))
+                reference_kl = self._reference_kl(batch, log_probs)
+                bonus = batch.mean(entropy(log_probs))
+                loss = policy_loss + self.kl_coef * reference_kl - self.ent_coef * bonus
+
+                # How far this is from the policy that acted (http://joschu.net/blog/kl-approx.html, k3): all processes
+                # stop together.
+                approx_kl = self.team.mean(batch.mean(ratio - 1 - log_ratio).item(), batch.weight)
+                is_too_far = self.target_kl is not None and approx_kl > 1.5 * self.target_kl
+                log["policy_gradient_loss"].append(policy_loss.item())
+                log["reference_kl"].append(reference_kl.item())
+                log["entropy_loss"].append(-bonus.item())
+                log["loss"].append(loss.item())
+                log["approx_kl"].append(approx_kl)
+                log["clip_fraction"].append(batch.mean(((ratio - 1).abs() > clip_range).float()).item())
+                log["ratio"].append(ratio.mean().item())
+                if is_too_far:
+                    break
+
+                # One step on the average gradient of all processes.
+                self.policy.optimizer.zero_grad()
+                th.autograd.backward(loss)
+                gradients = [parameter.grad for parameter in self.policy.parameters() if parameter.grad is not None]
+                self.team.average(gradients, batch.weight)
+                if self.max_grad_norm is not None:
+                    th.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+                self.policy.optimizer.step()
+
+            self._n_updates += 1
+            if is_too_far:
+                break
+
+        if self.advantage == "critic":
+            self._fit_critic()
+        self._record(log, clip_range)
+
+    def _reference_kl(self, batch: FrameMinibatch, log_probs: th.Tensor) -> th.Tensor:
+        """Returns the mean divergence from the reference, exact over the vocabulary; 0 where it weighs nothing.
+
+        Args:
+            batch: The minibatch.
+            log_probs: ``[M, V]`` of the policy.
+        """
+        if not self.kl_coef:
+            return th.zeros((), device=self.device)
+        with th.no_grad():
+            reference, _ = self.policy.evaluate(batch.observations, self.reference)
+        return batch.mean(kl_divergence(log_probs, reference))
 
     def _fit_critic(self) -> None:
-        """Least squares of the critic on the returns of the rollout, on hidden states that are computed once."""
-        samples = next(self.rollout_buffer.get())
-        policy, value = self.policy, self.policy.network.heads.value
-        with th.no_grad(), th.autocast(self.device.type, th.bfloat16, enabled=policy.bf16):
-            hidden, _ = policy.network.acted(*cast(PackedFrames, samples.observations).batches)
+        """Fits the value head to the returns by least squares, on hidden states that are computed once."""
+        batch = next(iter(self.rollout_buffer.get()))
+        value = self.policy.network.heads.value
+        with th.no_grad(), th.autocast(self.device.type, th.bfloat16, enabled=self.policy.bf16):
+            hidden, _ = self.policy.network.acted(*batch.observations.batches)
         counts = self.team.gather(len(hidden))
         steps = min(ceil(sum(counts) / _CRITIC_BATCH), *counts)
+
         for _ in range(self.critic_epochs):
-            for part in th.randperm(len(hidden), generator=policy.generator).tensor_split(steps):
+            for part in th.randperm(len(hidden), generator=self.policy.generator).tensor_split(steps):
+                error = value(hidden[part].float()).squeeze(1) - batch.returns[part]
+                loss = error.square().mean()
                 self.critic_optimizer.zero_grad()
-                loss = (value(hidden[part].float()).squeeze(1) - samples.returns[part]).square().mean()
                 th.autograd.backward(loss)
                 gradients = [parameter.grad for parameter in value.parameters() if parameter.grad is not None]
-                self.team.average(gradients, self.rollout_buffer.share)
+                self.team.average(gradients, batch.weight)
                 self.critic_optimizer.step()
         self.logger.record("train/critic_loss", loss.item())
 
-    def _first_ratio(self) -> float:
-        """Mean probability ratio of some frames before the update: 1, but for frames older than the last one."""
-        samples = self.rollout_buffer._samples(self.rollout_buffer._frames[:32])
-        with th.no_grad():
-            log_probs = self.policy.evaluate_actions(samples.observations, samples.actions)[1]
-        return float((log_probs - samples.old_log_prob).exp().mean())
+    def _record(self, log: Mapping[str, Sequence[float]], clip_range: float) -> None:
+        """Logs an update under Stable-Baselines3's names, where it has one."""
+        for name in ("policy_gradient_loss", "entropy_loss", "approx_kl", "clip_fraction"):
+            self.logger.record(f"train/{name}", float(np.mean(log[name])))
+        if self.kl_coef:
+            self.logger.record("train/reference_kl", float(np.mean(log["reference_kl"])))
+        # 1 before the first step, but for frames that were begun before the last update.
+        self.logger.record("train/first_ratio", log["ratio"][0])
+        self.logger.record("train/loss", log["loss"][-1])
+
+        values = self.rollout_buffer.values
+        returns = self.rollout_buffer.returns
+        self.logger.record("train/value_loss", float(np.mean((returns - values) ** 2)))
+        self.logger.record("train/explained_variance", explained_variance(values, returns))
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("train/clip_range", clip_range)
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         modules, variables = super()._get_torch_save_params()
-        return [*modules, "critic_optimizer", *(["reference"] if self.has_reference else [])], variables
+        reference = ["reference"] if self.has_reference else []
+        return [*modules, "critic_optimizer", *reference], variables
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "critic_optimizer", "reference", "team"]
-
-
-def _check_environment(env: VecEnv, grammar: Grammar, depth: int) -> None:
-    """Raises ``ConfigurationError`` unless a model of this grammar and depth can learn from an environment."""
-    try:
-        config: EnvConfig = env.get_attr("config")[0]
-    except AttributeError as error:
-        raise ConfigurationError(f"environment {env}; expected one of o1nano's") from error
-    expected = spaces.Box(0, VOCAB_SIZE - 1, (config.frame_length,), env.observation_space.dtype)  # type: ignore[arg-type]
-    if env.observation_space != expected or env.action_space != spaces.Discrete(VOCAB_SIZE):
-        raise ConfigurationError(
-            f"observations {env.observation_space} and actions {env.action_space}; "
-            f"expected token ids as the environment gives them, {expected} and {spaces.Discrete(VOCAB_SIZE)}"
-        )
-    normalize = unwrap_vec_normalize(env)
-    if normalize is not None and normalize.norm_obs:
-        raise ConfigurationError("VecNormalize with norm_obs=True; expected token ids, which are not normalized")
-    if config.grammar != grammar:
-        raise ConfigurationError(f"{grammar} of the policy; expected the environment's, {config.grammar}")
-    if config.depth > depth:
-        raise ConfigurationError(f"depth={depth}; expected at least the environment's, {config.depth}")

@@ -26,7 +26,7 @@ LAYOUT = {
         "calls, depth, revisions": ["Multiline", ["usage/subtasks", "usage/depth", "usage/revisions"]],
     },
     "health": {
-        "KL": ["Multiline", ["train/approx_kl", "train/kl_to_warm_start"]],
+        "KL": ["Multiline", ["train/approx_kl", "train/reference_kl"]],
         "critic, explained variance": ["Multiline", ["critic/.*"]],
         "rewards": ["Multiline", ["reward/.*"]],
         "seconds": ["Multiline", ["time/.*_seconds"]],

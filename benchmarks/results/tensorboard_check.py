@@ -36,7 +36,7 @@ PAGES = {
             "rollout/success_rate",
             "train/approx_kl",
             "train/first_ratio",
-            "train/kl_to_warm_start",
+            "train/reference_kl",
         ),
     ),
     "answers": (

@@ -19,7 +19,7 @@ from o1nano.policies.actor_critic import ReasoningPolicy
 from o1nano.policies.network.model import FrameBatch
 from tests.helpers.tiny import TINY, ids, padded, random_legal, shake, vec_env
 
-DIRECT: dict[str, Any] = {"transformer": TINY, "thinking": False, "call_stack": False}
+DIRECT: dict[str, Any] = {"transformer": TINY, "grammar": Grammar(thinking=False, calls=False)}
 
 
 def direct_ppo(env: Any = None, **policy_kwargs: Any) -> PPO:
@@ -94,7 +94,7 @@ def test_a_saved_model_gives_the_same_logits(tmp_path: Path) -> None:
 
 
 def test_a_saved_policy_gives_the_same_logits(tmp_path: Path) -> None:
-    policy = small_policy(thinking=True, call_stack=False)
+    policy = small_policy(grammar=Grammar(calls=False))
     policy.save(str(tmp_path / "policy.pth"))
     loaded = ReasoningPolicy.load(str(tmp_path / "policy.pth"), device="cpu")
     assert loaded.grammar == policy.grammar and loaded.transformer == TINY
@@ -108,7 +108,7 @@ def test_every_constructor_argument_is_saved() -> None:
 
 
 def test_constructor_arguments_have_the_values_given() -> None:
-    given = {"thinking": True, "call_stack": False, "bf16": True, "optimizer_class": th.optim.SGD}
+    given = {"grammar": Grammar(calls=False), "bf16": True, "optimizer_class": th.optim.SGD}
     saved = small_policy(**given, optimizer_kwargs={"momentum": 0.5})._get_constructor_parameters()
     assert {key: saved[key] for key in given} == given
     assert saved["optimizer_kwargs"] == {"momentum": 0.5}
@@ -125,7 +125,7 @@ def test_the_optimizer_has_every_parameter() -> None:
 @pytest.mark.parametrize("thinking, call_stack", [(True, True), (True, False), (False, False)])
 def test_illegal_tokens_have_probability_zero_and_legal_ones_have_not(thinking: bool, call_stack: bool) -> None:
     env = ArithmeticVectorEnv(8, autoreset_mode="SameStep", thinking=thinking, call_stack=call_stack, frame_length=48)
-    policy, rng = small_policy(thinking=thinking, call_stack=call_stack), np.random.default_rng(0)
+    policy, rng = small_policy(grammar=env.config.grammar), np.random.default_rng(0)
     observations, _ = env.reset(seed=0)
     for _ in range(40):
         probs = policy.get_distribution(th.from_numpy(observations)).distribution.probs.detach().numpy()

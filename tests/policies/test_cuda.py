@@ -15,7 +15,7 @@ from o1nano.agents.learning.ppo import FramePPO
 from o1nano.agents.run.progress import Display
 from o1nano.agents.run.run import Run, prepare
 from o1nano.policies.actor_critic import ReasoningPolicy
-from tests.agents.learning.test_rollout_buffer import like_structure
+from tests.helpers.frames import like_structure
 from tests.helpers.runs import SMALL_RUN
 from tests.helpers.tiny import TINY, shake, vec_env
 
@@ -31,7 +31,6 @@ def ppo(device: str, bf16: bool = False) -> FramePPO:
         n_steps=48,
         batch_size=150,
         n_epochs=2,
-        depth=4,
         gamma=1.0,
         seed=0,
         device=device,
@@ -62,7 +61,7 @@ def twin() -> dict[str, th.Tensor]:
 def collect(model: FramePPO) -> list[Any]:
     _, callback = model._setup_learn(10**9, None)
     model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
-    return list(model.rollout_buffer._frames)
+    return list(model.rollout_buffer.frames)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -85,7 +84,7 @@ def test_the_first_minibatch_has_ratio_one(device: str, bf16: bool, tolerance: f
     model = ppo(device, bf16)
     collect(model)
     batch = next(model.rollout_buffer.get())
-    for tensor in (*batch.observations.batches[0], *batch[1:]):
+    for tensor in (*batch.observations.batches[0], batch.actions, batch.old_log_prob, batch.advantages):
         assert tensor.device.type == device
     with th.no_grad():
         _, log_probs, _ = model.policy.evaluate_actions(batch.observations, batch.actions)

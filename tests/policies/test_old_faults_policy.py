@@ -83,7 +83,6 @@ def test_dropout_was_on_during_ppo(mode: bool) -> None:
         vec_env(4),
         n_steps=16,
         batch_size=32,
-        depth=4,
         seed=0,
         device="cpu",
         credit="episode",

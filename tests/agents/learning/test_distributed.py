@@ -19,10 +19,9 @@ from stable_baselines3.common.logger import Logger
 
 import train_rl
 from o1nano.agents.learning.demonstrations import DemonstrationStream
-from o1nano.agents.learning.distributed import JointThreshold, Team
+from o1nano.agents.learning.distributed import Team
 from o1nano.agents.learning.imitation import WarmStart, WarmStartConfig
 from o1nano.agents.learning.ppo import FramePPO
-from o1nano.agents.learning.rollout_buffer import FrameRolloutBuffer
 from o1nano.agents.run.callbacks import USAGE, EpisodeStatistics
 from o1nano.agents.run.progress import Display
 from o1nano.agents.run.run import Run, prepare
@@ -31,8 +30,8 @@ from o1nano.envs.errors import CheckpointError, ConfigurationError, TeamError
 from o1nano.envs.problems.problem import sizes
 from o1nano.envs.seeding import stream
 from o1nano.policies.actor_critic import ReasoningPolicy
-from tests.agents.learning.test_rollout_buffer import like_structure
 from tests.agents.run.test_resume import scalars
+from tests.helpers.frames import like_structure
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import DIED, together
 from tests.helpers.runs import SMALL_RUN, flags
@@ -47,7 +46,6 @@ def ppo(team: Team = ALONE, **kwargs: Any) -> FramePPO:
         ReasoningPolicy,
         vec_env(4 + 2 * team.rank),
         n_steps=48,
-        depth=4,
         seed=team.rank,
         device="cpu",
         policy_kwargs={"transformer": TINY, "optimizer_class": th.optim.SGD},
@@ -68,10 +66,9 @@ def collect_and_train(team: Team, **kwargs: Any) -> tuple[Any, ...]:
     model = ppo(team, **kwargs)
     before, (_, callback) = weights(model), model._setup_learn(10**9, None)
     model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
-    frames = list(model.rollout_buffer._frames)
+    frames = list(model.rollout_buffer.frames)
     model.train()
-    kept = model.normalize_advantage, model.target_kl
-    return before, frames, weights(model), model._n_updates, kept
+    return before, frames, weights(model), model._n_updates
 
 
 @pytest.mark.parametrize("target_kl, updates", [(None, 3), (1e-4, 2)])
@@ -79,13 +76,12 @@ def test_an_update_of_two_processes_is_the_update_of_one_on_the_union_of_the_dat
     tmp_path: Path, target_kl: float | None, updates: int
 ) -> None:
     found = together(tmp_path, lambda team: collect_and_train(team, target_kl=target_kl))
-    (before, frames, after, count, kept), (_, other_frames, other_after, other_count, _) = found
-    assert kept == (True, target_kl)
+    (before, frames, after, count), (_, other_frames, other_after, other_count) = found
     assert len(frames) != len(other_frames)  # the average has weights
     model = ppo(target_kl=target_kl)
     model.policy.load_state_dict(before)
     buffer = model.rollout_buffer
-    buffer._frames = frames + other_frames
+    buffer.frames = frames + other_frames
     buffer.compute_returns_and_advantage(th.zeros(1), np.zeros(1))
     model.train()
     assert model._n_updates == count == other_count == updates
@@ -95,6 +91,36 @@ def test_an_update_of_two_processes_is_the_update_of_one_on_the_union_of_the_dat
         assert (after[name] - expected).abs().max() < 2e-6, name
         moved += float((expected - before[name]).abs().max())
     assert moved > 1e-2
+
+
+def some_have_no_advantage(frames: list[Any]) -> None:
+    """Two of three frames have none; of the first process's more than of the second's."""
+    for index, frame in enumerate(frames):
+        advantage = (index % 3 == 0) * (1.0 + len(frames) % 2)
+        frame.advantages = np.full(len(frame.positions), advantage, dtype=np.float32)
+
+
+def test_frames_without_advantage_count_in_the_average_of_two_processes(tmp_path: Path) -> None:
+    def trained(team: Team) -> tuple[Any, ...]:
+        model = ppo(team, advantage="group")
+        before, (_, callback) = weights(model), model._setup_learn(10**9, None)
+        model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
+        some_have_no_advantage(model.rollout_buffer.frames)
+        model.train()
+        return before, list(model.rollout_buffer.frames), weights(model)
+
+    (before, frames, after), (_, other_frames, other_after) = together(tmp_path, trained)
+    model = ppo(advantage="group")
+    model.policy.load_state_dict(before)
+    model.rollout_buffer.frames = frames + other_frames
+    model.rollout_buffer.compute_returns_and_advantage(th.zeros(1), np.zeros(1))
+    some_have_no_advantage(frames)
+    some_have_no_advantage(other_frames)
+    model.train()
+    for name, expected in weights(model).items():
+        assert th.equal(after[name], other_after[name]), name
+        assert (after[name] - expected).abs().max() < 2e-6, name
+    assert max(float((after[name] - before[name]).abs().max()) for name in before) > 1e-2
 
 
 def test_without_the_average_the_comparison_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,8 +134,7 @@ def test_minibatches_are_as_many_everywhere_and_none_is_empty(tmp_path: Path) ->
         model = ppo(team)
         _, callback = model._setup_learn(10**9, None)
         model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
-        buffer: FrameRolloutBuffer = model.rollout_buffer
-        return [(len(batch.actions), buffer.share) for batch in buffer.get(60)]
+        return [(batch.count, batch.weight) for batch in model.rollout_buffer.get(60)]
 
     first, second = together(tmp_path, sizes_of)
     assert len(first) == len(second) > 3
@@ -325,16 +350,6 @@ def test_what_has_no_equal_parts_is_refused() -> None:
         Team(0, 2).part("ppo.n_envs", 7)
 
 
-def test_a_parameter_without_a_gradient_is_an_error(tmp_path: Path) -> None:
-    def learns(team: Team) -> bool:
-        used, unused = th.nn.Parameter(th.ones(2)), th.nn.Parameter(th.ones(2))
-        with pytest.raises(RuntimeError, match="1 of 2 parameters"), team.averaging([used, unused], lambda: 1.0):
-            used.sum().backward()
-        return True
-
-    assert together(tmp_path, learns) == [True, True]
-
-
 def test_a_failing_leader_ends_the_others(tmp_path: Path) -> None:
     def fails() -> None:
         raise ConfigurationError("x=3; accepted: 4")
@@ -347,13 +362,12 @@ def test_a_failing_leader_ends_the_others(tmp_path: Path) -> None:
     assert together(tmp_path, leads) == ["x=3; accepted: 4", "2"]
 
 
-def test_the_joint_threshold_compares_as_stock_ppo_does(tmp_path: Path) -> None:
-    def passes(team: Team) -> list[bool]:
-        values = th.tensor([0.02, 0.0]) if team.leads else th.tensor([0.02, 0.05])
-        limit = JointThreshold(0.01, team, lambda: 1.5 if team.leads else 0.5)
-        return [bool(value.cpu().numpy() > 1.5 * limit) for value in values]  # type: ignore[operator]
+def test_the_mean_of_all_processes_has_weights(tmp_path: Path) -> None:
+    def mean(team: Team) -> float:
+        return team.mean(0.0 if team.leads else 1.0, 1.5 if team.leads else 0.5)
 
-    assert together(tmp_path, passes) == [[True, False], [True, False]]  # 0.02, and 0.0125 of 0.015
+    assert together(tmp_path, mean) == [0.25, 0.25]
+    assert ALONE.mean(3.0, 1.0) == 3.0
 
 
 @pytest.mark.slow

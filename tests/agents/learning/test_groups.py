@@ -19,8 +19,9 @@ from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import spell
 from o1nano.envs.problems.problem import Level
 from o1nano.envs.vector import ArithmeticVectorEnv
-from tests.agents.learning.test_rollout_buffer import CALL, RIGHT_CHILD, WRONG_CHILD, frame_ppo, rollouts
+from tests.agents.learning.test_rollout_buffer import CALL, RIGHT_CHILD, WRONG_CHILD
 from tests.agents.learning.test_states import through_a_file
+from tests.helpers.frames import frame_ppo, rollouts
 from tests.helpers.tiny import SMALL_ENV, ids, random_legal
 
 ESTIMATORS: tuple[Advantage, ...] = ("group", "leave_one_out")
@@ -122,7 +123,7 @@ def together(scripts: list[str], **kwargs: Any) -> dict[str, list[tuple[float, f
     buffer.add(observation, np.full(count, ids("<think>")[0]), np.zeros(count), start, th.zeros(count), th.zeros(count))
     buffer.compute_returns_and_advantage(th.zeros(count), start)
     found: dict[str, list[tuple[float, float]]] = {}
-    for frame in buffer._frames:
+    for frame in buffer.frames:
         assert len(set(frame.advantages)) == 1  # the same for every action
         assert frame.returns == pytest.approx(np.full(len(frame.positions), frame.returns[0]))
         told = float(frame.returns[0]), float(frame.advantages[0])
@@ -161,10 +162,7 @@ def test_a_minibatch_scales_advantages_and_shifts_none(estimator: Advantage) -> 
     rollouts(model, 4)  # an untrained policy is seldom right: in this one, some groups differ
     buffer = model.rollout_buffer
     assert 0 < buffer.groups["alone"] < 1 and buffer.groups["without_variance"] < 1
-    with model._together():
-        assert buffer.normalise and not model.normalize_advantage
-        (samples,) = buffer.get()
-    assert model.normalize_advantage and not buffer.normalise
+    (samples,) = buffer.get(normalize=True)
     advantages = samples.advantages
     assert advantages.std() == pytest.approx(1, rel=1e-3)
     assert (advantages == 0).any() and (advantages != 0).any()

@@ -93,7 +93,7 @@ def test_ppo_raises_success_from_half_a_warm_start(stages: Stages) -> None:
     env = ArithmeticVectorEnv(128, autoreset_mode="SameStep", obs_dtype="uint8", **CONFIG.__dict__)
     policy_kwargs = {"transformer": SMALL, "optimizer_kwargs": {"weight_decay": 0.0}}
     settings = {"batch_size": 2048, "n_epochs": 2, "learning_rate": 5e-4, "target_kl": 0.05, "max_grad_norm": 1.0}
-    model = ppo(GymnasiumVecEnv(env), 64, policy_kwargs, depth=CONFIG.depth, **settings)
+    model = ppo(GymnasiumVecEnv(env), 64, policy_kwargs, **settings)
     network = model.policy.network
     network.load_state_dict(stages.half.state_dict())
     asked = [problem for family in FAMILIES for problem in problems(family, 200)]
@@ -122,7 +122,7 @@ class SaySeven(VecEnvWrapper):
 )
 def test_ppo_finds_the_only_answer_that_is_rewarded(advantage: Advantage, group_size: int) -> None:
     env = SaySeven(vec_env(32, digits=1, thinking=False, call_stack=False, frame_length=16, group_size=group_size))
-    policy_kwargs = {"transformer": replace(TINY, layers=1), "thinking": False, "call_stack": False}
+    policy_kwargs = {"transformer": replace(TINY, layers=1)}
     model = ppo(env, 32, policy_kwargs, batch_size=256, n_epochs=4, learning_rate=3e-3, advantage=advantage)
     config = EnvConfig(digits=1, thinking=False, call_stack=False, frame_length=16)
     asked = problems("addition")

@@ -2,87 +2,22 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
-from gymnasium.vector import AutoresetMode
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.vec_env import VecFrameStack, VecNormalize
 
 from o1nano.agents.learning.packing import ClosedFrame
 from o1nano.agents.learning.ppo import FramePPO
 from o1nano.agents.learning.rollout_buffer import FrameRolloutBuffer
-from o1nano.agents.learning.vec_env import GymnasiumVecEnv
 from o1nano.agents.run.build import warm_up_and_decay
-from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import EQUALS, GOTO, spell
 from o1nano.envs.vector import ArithmeticVectorEnv
-from o1nano.envs.wrappers import VectorOneHotWrapper
-from o1nano.policies.actor_critic import ReasoningPolicy
-from tests.helpers.tiny import TINY, ids, padded, shake, vec_env
+from tests.helpers.frames import frame_ppo, rollouts, rows_of
+from tests.helpers.tiny import ids
 
 TOLERANCE = 2e-5
-
-
-class Recorder(BaseCallback):
-    """Writes down every action with its environment, time, log-probability and value, and the ends of episodes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.actions: dict[tuple[int, int], tuple[int, float, float]] = {}
-        self.ends: list[tuple[int, int]] = []  # environment and time
-        self.time = 0
-
-    def _on_step(self) -> bool:
-        values, log_probs = self.locals["values"].flatten(), self.locals["log_probs"]
-        for env, action in enumerate(self.locals["actions"].flatten().tolist()):
-            self.actions[env, self.time] = (action, log_probs[env].item(), values[env].item())
-            if self.locals["dones"][env]:
-                self.ends.append((env, self.time))
-        self.time += 1
-        return True
-
-
-def frame_ppo(n_envs: int = 8, n_steps: int = 48, **kwargs: Any) -> FramePPO:
-    env_kwargs = kwargs.pop("env", {})
-    settings = {"batch_size": 2 * n_steps, "n_epochs": 2, "gamma": 1.0, "credit": "frame", "depth": 4, **kwargs}
-    wrap = settings.pop("wrap", lambda envs: envs)
-    model = FramePPO(
-        settings.pop("policy", ReasoningPolicy),
-        wrap(vec_env(n_envs, **env_kwargs)),
-        n_steps=n_steps,
-        seed=0,
-        device="cpu",
-        policy_kwargs={"transformer": TINY, **settings.pop("policy_kwargs", {})},
-        **settings,
-    )
-    model.set_logger(Logger(None, []))
-    shake(model.policy, size=0.15)
-    like_structure(model.policy)
-    return model
-
-
-@th.no_grad()
-def like_structure(policy: ReasoningPolicy) -> None:
-    """Makes a random policy call and return more often, so that frames of every kind appear."""
-    policy.network.heads.completion.bias[ids("<think> <eos>")] += 3
-    policy.network.heads.reasoning.bias[ids("<call> </think>")] += 2
-    policy.network.heads.subtask.bias[ids("</call>")] += 3
-
-
-def rollouts(model: FramePPO, count: int = 1) -> tuple[Recorder, list[list[ClosedFrame]]]:
-    """Collects rollouts without learning; returns what was recorded and the frames of each."""
-    recorder, frames = Recorder(), []
-    _, callback = model._setup_learn(10**9, recorder)
-    for _ in range(count):
-        assert model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
-        frames.append(list(model.rollout_buffer._frames))
-    return recorder, frames
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +25,7 @@ def collected() -> FramePPO:
     """A model behind its first rollout."""
     model = frame_ppo(16, 64)
     rollouts(model)
-    kinds = {spell(frame.tokens[:1]) for frame in model.rollout_buffer._frames}
+    kinds = {spell(frame.tokens[:1]) for frame in model.rollout_buffer.frames}
     assert kinds == {"<problem>", "<subtask>"}
     return model
 
@@ -104,7 +39,7 @@ def test_the_first_minibatches_have_ratio_one(collected: FramePPO) -> None:
         assert (values.flatten() - batch.old_values).abs().max() < TOLERANCE
         assert ((log_probs - batch.old_log_prob).exp() - 1).abs().max() < TOLERANCE
         actions += len(log_probs)
-    assert actions == sum(len(frame.positions) for frame in collected.rollout_buffer._frames) > 200
+    assert actions == sum(len(frame.positions) for frame in collected.rollout_buffer.frames) > 200
 
 
 def test_ratios_are_one_again_after_an_update() -> None:
@@ -117,8 +52,8 @@ def test_ratios_are_one_again_after_an_update() -> None:
     model.collect_rollouts(model.env, callback, model.rollout_buffer, 32)
     new = old = 0
     buffer = model.rollout_buffer
-    for frame in buffer._frames:
-        (batch,) = [buffer._samples([frame])]
+    for frame in buffer.frames:
+        (batch,) = [buffer.samples([frame])]
         with th.no_grad():
             _, log_probs, _ = model.policy.evaluate_actions(batch.observations, batch.actions)
         fresh = th.from_numpy(frame.times >= 64)
@@ -129,15 +64,10 @@ def test_ratios_are_one_again_after_an_update() -> None:
     assert new > 100 and old > 5
 
 
-def rows_of(frames: list[ClosedFrame]) -> th.Tensor:
-    """The observation before every action of some frames."""
-    return th.from_numpy(padded([frame.tokens[: at + 1].tolist() for frame in frames for at in frame.positions], 48))
-
-
 def test_packed_is_row_by_row(collected: FramePPO) -> None:
     policy, buffer = collected.policy, collected.rollout_buffer
-    frames = sorted(buffer._frames[:60], key=lambda frame: len(frame.tokens))
-    batch, rows = buffer._samples(frames), rows_of(frames)
+    frames = sorted(buffer.frames[:60], key=lambda frame: len(frame.tokens))
+    batch, rows = buffer.samples(frames), rows_of(frames)
     weights = th.randn((3, len(batch.actions)), generator=th.Generator().manual_seed(0))
     results, gradients = [], []
     for observations in (batch.observations, rows):
@@ -156,19 +86,19 @@ def test_packed_is_row_by_row(collected: FramePPO) -> None:
 @pytest.mark.parametrize("batch_size", [1, 7, 96, 10**6, None])
 def test_every_action_appears_in_exactly_one_minibatch(collected: FramePPO, batch_size: int | None) -> None:
     buffer, serial = collected.rollout_buffer, 0
-    kept = [frame.values for frame in buffer._frames]
-    for frame in buffer._frames:
+    kept = [frame.values for frame in buffer.frames]
+    for frame in buffer.frames:
         frame.values = np.arange(serial, serial + len(frame.positions), dtype=np.float32)
         serial += len(frame.positions)
     batches = list(buffer.get(batch_size))
     seen = np.concatenate([batch.old_values.numpy() for batch in batches])
     assert np.sort(seen).tolist() == list(range(serial))
-    by_serial, returns = (np.concatenate([getattr(f, name) for f in buffer._frames]) for name in ("actions", "returns"))
+    by_serial, returns = (np.concatenate([getattr(f, name) for f in buffer.frames]) for name in ("actions", "returns"))
     for batch in batches:
         serials = batch.old_values.numpy().astype(int)
         assert batch.actions.tolist() == by_serial[serials].tolist()
         assert batch.returns.tolist() == returns[serials].tolist()
-    for frame, values in zip(buffer._frames, kept, strict=True):
+    for frame, values in zip(buffer.frames, kept, strict=True):
         frame.values = values
 
 
@@ -200,82 +130,9 @@ def test_frames_that_cross_a_rollout_border_are_yielded_later_none_lost_none_twi
 
 def test_the_value_estimates_of_sb3s_diagnostics_are_those_of_the_frames(collected: FramePPO) -> None:
     buffer = collected.rollout_buffer
-    assert np.array_equal(buffer.values, np.concatenate([frame.values for frame in buffer._frames]))
-    advantages = np.concatenate([frame.advantages for frame in buffer._frames])
+    assert np.array_equal(buffer.values, np.concatenate([frame.values for frame in buffer.frames]))
+    advantages = np.concatenate([frame.advantages for frame in buffer.frames])
     assert np.allclose(buffer.returns - buffer.values, advantages, atol=1e-6)
-
-
-def test_it_learns_and_saves_through_stock_sb3(tmp_path: Any) -> None:
-    model = frame_ppo()
-    before = [parameter.clone() for parameter in model.policy.parameters()]
-    model.learn(2 * 8 * 48)
-    assert any(not th.equal(old, new) for old, new in zip(before, model.policy.parameters(), strict=True))
-    model.save(tmp_path / "model")
-    loaded = FramePPO.load(tmp_path / "model", env=model.env, device="cpu")
-    assert (loaded.credit, loaded.depth, loaded.critic_epochs) == ("frame", 4, 4)
-    assert isinstance(loaded.rollout_buffer, FrameRolloutBuffer)
-    rows = th.from_numpy(padded([ids("<problem> 3 + 4 =")], 48))
-    assert th.equal(loaded.policy.predict_values(rows), model.policy.predict_values(rows))
-    loaded.set_logger(Logger(None, []))
-    loaded.learn(8 * 48)
-
-
-def test_a_rollout_in_which_no_frame_ends_is_no_error() -> None:
-    model = frame_ppo(2, 2, env={"digits": 2})
-    with th.no_grad():  # it thinks for ever
-        model.policy.network.heads.completion.bias[ids("<think>")] += 50
-        model.policy.network.heads.reasoning.bias[ids("<ok>")] += 50
-    model.learn(4)
-    assert model.num_timesteps == 4
-
-
-def test_the_entropy_is_relative_to_the_reference() -> None:
-    model = frame_ppo(8, 32)
-    model.learn(8 * 32)
-    policy, rows = model.policy, rows_of(model.rollout_buffer._frames[:5])
-    actions = th.zeros(len(rows), dtype=th.long)
-    with th.no_grad():
-        plain = policy.evaluate_actions(rows, actions)[2]
-        model.set_reference()
-        held = policy.evaluate_actions(rows, actions)[2]
-        mine = policy.network(policy._as_batch(rows))[0]
-        shake(policy.network, seed=9)
-        other = policy.network(policy._as_batch(rows))[0]
-        moved = policy.evaluate_actions(rows, actions)[2]
-    expected = (other.exp() * (other - mine).nan_to_num()).sum(1)
-    assert (plain > 0).all()
-    assert held == pytest.approx(np.zeros(len(rows)), abs=1e-5)
-    assert -moved == pytest.approx(expected.numpy(), rel=1e-3)
-    assert not set(dict(policy.named_parameters())) & {"reference"}
-
-
-def test_a_large_weight_of_the_divergence_holds_the_policy() -> None:
-    moved = []
-    for weight in (0.0, 100.0):
-        model = frame_ppo(8, 32, ent_coef=weight, learning_rate=1e-3)
-        model.learn(8 * 32)
-        model.set_reference()
-        model.learn(4 * 8 * 32)
-        rows = rows_of(model.rollout_buffer._frames[:20])
-        with th.no_grad():
-            entropy = model.policy.evaluate_actions(rows, th.zeros(len(rows), dtype=th.long))[2]
-        moved.append(-float(entropy.mean()))
-    assert moved[1] < 0.3 * moved[0]
-
-
-def test_the_critic_learns_what_it_can_without_moving_the_policy() -> None:
-    model = frame_ppo(8, 32, critic_epochs=50)
-    rollouts(model)
-    buffer, value = model.rollout_buffer, model.policy.network.heads.value
-    error = np.mean((buffer.returns - buffer.values) ** 2)
-    before = {name: tensor.clone() for name, tensor in model.policy.network.state_dict().items()}
-    model._fit_critic()
-    samples = next(buffer.get())
-    with th.no_grad():
-        values = model.policy.evaluate_actions(samples.observations, samples.actions)[0].squeeze(1)
-    assert (samples.returns - values).square().mean() < 0.5 * error
-    changed = {name for name, tensor in model.policy.network.state_dict().items() if not th.equal(tensor, before[name])}
-    assert changed == {f"heads.value.{name}" for name, _ in value.named_parameters()}
 
 
 # Credit on scripted episodes.
@@ -300,7 +157,7 @@ def learned(credit: Any, problem: str, script: str, lam: float = 1.0, **config: 
     # The next episode's first step shows the buffer that this one has ended.
     buffer.add(observation, np.array([[ids("<think>")[0]]]), np.zeros(1), start, th.zeros(1), th.zeros(1))
     buffer.compute_returns_and_advantage(th.zeros(1), start)
-    frames = buffer._frames
+    frames = buffer.frames
     by_prompt = {spell(frame.tokens[1 : frame.tokens.tolist().index(EQUALS)]): frame for frame in frames}
     assert len(by_prompt) == len(frames)
     return by_prompt
@@ -449,121 +306,6 @@ def test_who_waits_for_an_answer_to_a_senseless_question_when_a_limit_ends_the_e
     assert outcomes(learned("blame", "24/2", script, max_tokens=emitted)) == {"4 2 / 2": 0, "4 2 - - 1": 0}
     sensible = script.replace("4 2 - - 1", "2 / 2")
     assert outcomes(learned("blame", "24/2", sensible, max_tokens=len(sensible.split()))) == {"2 / 2": 0}
-
-
-def one_hot(envs: GymnasiumVecEnv) -> GymnasiumVecEnv:
-    return GymnasiumVecEnv(VectorOneHotWrapper(envs.env))
-
-
-def cart_pole(envs: GymnasiumVecEnv) -> GymnasiumVecEnv:
-    mode = {"autoreset_mode": AutoresetMode.SAME_STEP}
-    return GymnasiumVecEnv(gym.make_vec("CartPole-v1", 2, "sync", vector_kwargs=mode))
-
-
-@pytest.mark.parametrize(
-    "changes, message",
-    [
-        ({"policy": "MlpPolicy"}, "policy='MlpPolicy'; expected ReasoningPolicy"),
-        ({"wrap": lambda envs: VecFrameStack(envs, 2)}, r"observations Box\(.*\(96,\), uint8\) .*; expected token ids"),
-        ({"wrap": VecNormalize}, "VecNormalize with norm_obs=True; expected token ids"),
-        ({"wrap": one_hot}, r"observations Box\(.*float32\) .*; expected token ids"),
-        ({"wrap": cart_pole}, "expected one of o1nano's"),
-        ({"env": {"operations": ("gcd",)}}, "functions=False.* of the policy; expected .*functions=True"),
-        ({"env": {"call_stack": False}}, "calls=True.* of the policy; expected .*calls=False"),
-        ({"depth": 1}, "depth=1; expected at least the environment's, 4"),
-        ({"critic_epochs": 0}, "critic_epochs=0; expected at least 1"),
-        ({"max_grad_norm": 0}, "max_grad_norm=0; expected None, which is off, or a number above 0"),
-        ({"target_kl": 0.0}, "target_kl=0.0; expected None, which is off, or a number above 0"),
-    ],
-)
-def test_what_cannot_be_learned_from_is_refused_at_construction(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigurationError, match=message):
-        frame_ppo(2, 8, **changes)
-
-
-def test_an_environment_that_cannot_be_learned_from_is_refused_when_it_is_set() -> None:
-    model = frame_ppo(2, 8)
-    before = model.env
-    with pytest.raises(ConfigurationError, match="norm_obs=True"):
-        model.set_env(VecNormalize(vec_env(2)))
-    assert model.env is before
-    model.set_env(VecNormalize(vec_env(2), norm_obs=False))
-
-
-@pytest.mark.parametrize("limit", [None, 1e-6])
-def test_none_does_not_limit_the_gradient(limit: float | None) -> None:
-    model = frame_ppo(8, 32, max_grad_norm=limit, n_epochs=1, batch_size=10**6)
-    rollouts(model)
-    model.train()
-    trained = [p for name, p in model.policy.named_parameters() if "heads.value" not in name and p.grad is not None]
-    norm = th.stack([parameter.grad.norm() for parameter in trained if parameter.grad is not None]).norm()
-    assert norm > 1e-3 if limit is None else norm == pytest.approx(limit, rel=0.01)
-
-
-def test_a_reset_from_outside_drops_open_frames() -> None:
-    """A second ``learn`` resets the environment: what was open then never ended, so nothing can be learned from it."""
-    for credit in ("frame", "blame", "episode"):
-        model = frame_ppo(16, 16, credit=credit)
-        _, callback = model._setup_learn(10**9, None)
-        model.collect_rollouts(model.env, callback, model.rollout_buffer, 16)
-        recorder = Recorder()
-        _, callback = model._setup_learn(10**9, recorder)
-        for _ in range(5):
-            model.collect_rollouts(model.env, callback, model.rollout_buffer, 16)
-            for frame in model.rollout_buffer._frames:
-                assert frame.times[0] >= 16, "begun before the reset"
-        assert recorder.ends
-
-
-def test_open_frames_are_kept_where_learning_continues() -> None:
-    model = frame_ppo(16, 16)
-    model.learn(16 * 16)
-    model.learn(16 * 16, reset_num_timesteps=False)
-    assert any(frame.times[0] < 16 <= frame.times[-1] for frame in model.rollout_buffer._frames)
-
-
-def test_a_saved_model_keeps_its_reference_and_both_optimizers(tmp_path: Any) -> None:
-    model = frame_ppo(8, 32, ent_coef=0.1)
-    model.learn(8 * 32)
-    model.set_reference()
-    shake(model.policy.network, seed=3, size=0.05)
-    model.learn(8 * 32)
-    model.save(tmp_path / "model")
-    loaded = FramePPO.load(tmp_path / "model", env=model.env, device="cpu")
-
-    assert model.reference is not None and loaded.reference is not None
-    rows = rows_of(model.rollout_buffer._frames[:20])
-    actions = th.zeros(len(rows), dtype=th.long)
-    with th.no_grad():
-        before, after = (m.policy.evaluate_actions(rows, actions)[2] for m in (model, loaded))
-    assert (before < 0).any() and th.equal(before, after)
-    for name in ("critic_optimizer", "policy.optimizer"):
-        states = [attrgetter(name)(m).state_dict()["state"] for m in (model, loaded)]
-        assert states[0].keys() == states[1].keys() and states[0]
-        for one, other in zip(*(state.values() for state in states), strict=True):
-            assert all(th.equal(th.as_tensor(one[key]), th.as_tensor(other[key])) for key in one)
-    assert all(not parameter.requires_grad for parameter in loaded.reference.parameters())
-
-
-def test_a_saved_model_without_a_reference_has_none(tmp_path: Any) -> None:
-    model = frame_ppo(2, 8)
-    model.save(tmp_path / "model")
-    loaded = FramePPO.load(tmp_path / "model", device="cpu")
-    assert loaded.reference is None
-    loaded.set_env(model.env)
-    loaded.set_logger(Logger(None, []))
-    loaded.learn(16)
-
-
-def test_neighbouring_seeds_are_other_experiments() -> None:
-    """Environment i of a vector has the seed s + i: taken as it is, seeds 0 and 1 would share all problems but one."""
-    posed = []
-    for seed in (0, 1):
-        model = frame_ppo(16, env={"digits": (4, 4)})
-        model.set_random_seed(seed)
-        assert model.env is not None
-        posed.append({row.tobytes() for row in np.asarray(model.env.reset())})
-    assert len(posed[0]) == len(posed[1]) == 16 and not posed[0] & posed[1]
 
 
 def test_every_epoch_learns_the_last_one_too() -> None:

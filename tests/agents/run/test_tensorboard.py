@@ -23,7 +23,7 @@ LEVELS = ("addition/1", "multiplication/1")
 SCALARS = {
     *("rollout/ep_rew_mean", "rollout/ep_len_mean", "rollout/success_rate", "time/fps"),
     *("train/approx_kl", "train/clip_fraction", "train/entropy_loss", "train/explained_variance", "train/loss"),
-    *("train/policy_gradient_loss", "train/value_loss", "train/first_ratio", "train/kl_to_warm_start"),
+    *("train/policy_gradient_loss", "train/value_loss", "train/first_ratio", "train/reference_kl"),
     *("warm_start/loss", "warm_start/value_loss", "warm_start/gradient_norm", "warm_start/accuracy"),
     *("usage/reasoning_tokens", "usage/completion_tokens", "usage/subtask_tokens", "usage/subtasks"),
     *("usage/depth", "usage/revisions", "usage/illegal_token"),

@@ -68,8 +68,8 @@ from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.policies.actor_critic import ReasoningPolicy
 env = ArithmeticVectorEnv(4, autoreset_mode="SameStep", operations=("lcm",), digits=1, frame_length=64, depth=8)
 small = {"embedding": 16, "heads": 2, "layers": 1, "feed_forward": 32}
-model = FramePPO(ReasoningPolicy, GymnasiumVecEnv(env), depth=8, n_steps=64, batch_size=64,
-                 policy_kwargs={"functions": True, "transformer": small})
+model = FramePPO(ReasoningPolicy, GymnasiumVecEnv(env), n_steps=64, batch_size=64,
+                 policy_kwargs={"transformer": small})
 assert model.policy.grammar == env.config.grammar == model.rollout_buffer.grammar
 model.learn(512)
 print("trained")
