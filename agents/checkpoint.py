@@ -15,7 +15,7 @@ from o1nano.agents.plain import restore
 from o1nano.envs.episodes import EnvConfig
 from o1nano.envs.errors import CheckpointError
 from o1nano.envs.vocab import TOKENS
-from o1nano.policies.network import ReasoningNetwork
+from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.transformer import TransformerConfig
 
 FORMAT = 2  # format 1 had no seal

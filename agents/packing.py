@@ -12,7 +12,7 @@ import torch as th
 from o1nano.envs.grammar import Grammar
 from o1nano.envs.vocab import EQUALS
 from o1nano.policies.actor_critic import PackedFrames
-from o1nano.policies.network import FrameBatch
+from o1nano.policies.network.model import FrameBatch
 
 Floats = npt.NDArray[np.float32]
 

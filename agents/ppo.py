@@ -21,7 +21,7 @@ from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.grammar import Grammar
 from o1nano.envs.pose import stream
 from o1nano.policies.actor_critic import PackedFrames, ReasoningPolicy
-from o1nano.policies.network import ReasoningNetwork
+from o1nano.policies.network.model import ReasoningNetwork
 
 _CRITIC_BATCH = 2048  # actions, of all processes together
 

@@ -16,7 +16,7 @@ from o1nano.envs.pose import Level, Problem, read
 from o1nano.envs.problems import FAMILIES, family_of
 from o1nano.policies.answers import Answer
 from o1nano.policies.choice import Select
-from o1nano.policies.network import ReasoningNetwork
+from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.search import Search, search
 from o1nano.policies.threads import Thinking
 

@@ -14,7 +14,7 @@ from o1nano.agents.demonstrations import Demonstration
 from o1nano.agents.distributed import Team
 from o1nano.agents.packing import cut, pack
 from o1nano.envs.pose import stream
-from o1nano.policies.network import ReasoningNetwork
+from o1nano.policies.network.model import ReasoningNetwork
 
 
 @dataclass(frozen=True)

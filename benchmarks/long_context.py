@@ -31,7 +31,7 @@ from o1nano.envs.grammar import Grammar
 from o1nano.envs.pose import Level, draw, stream
 from o1nano.envs.vocab import PROBLEM, STEP, THINK
 from o1nano.policies.long_decoding import LongDecoder
-from o1nano.policies.network import ReasoningNetwork
+from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.transformer import TransformerConfig
 
 WINDOWS = (1024, 1024, 1024, 0)

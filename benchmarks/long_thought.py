@@ -30,7 +30,7 @@ from o1nano.envs.expert import ExpertPolicy, demonstrate
 from o1nano.envs.pose import Level, Problem, draw, stream
 from o1nano.envs.rules import Outcome
 from o1nano.policies.answers import Answer, solve
-from o1nano.policies.network import ReasoningNetwork
+from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.transformer import TransformerConfig
 
 FRAME = 512  # tokens of the longest frame

@@ -34,7 +34,7 @@ from o1nano.envs.problems.recall import KEY_DIGITS, Recall
 from o1nano.envs.templates import say
 from o1nano.envs.vocab import EQUALS, NOTHING, PROBLEM, STEP, THINK, ZERO, digits_of
 from o1nano.policies.answers import solve
-from o1nano.policies.network import ReasoningNetwork
+from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.transformer import TransformerConfig
 
 SIZE = 2  # digits of the values

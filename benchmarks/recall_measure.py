@@ -29,7 +29,7 @@ from o1nano.envs.problems import FAMILIES
 from o1nano.envs.vocab import NOTHING, STEP, THINK, digits_of
 from o1nano.policies.answers import Answer, solve
 from o1nano.policies.engine import LONG
-from o1nano.policies.network import ReasoningNetwork
+from o1nano.policies.network.model import ReasoningNetwork
 
 
 def questions(length: int, seed: object, depths: int, each: int) -> list[Problem]:

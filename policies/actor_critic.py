@@ -18,7 +18,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 
 from o1nano.envs.grammar import Grammar
 from o1nano.policies.decoding import Decoder
-from o1nano.policies.network import FrameBatch, ReasoningNetwork
+from o1nano.policies.network.model import FrameBatch, ReasoningNetwork
 from o1nano.policies.transformer import TransformerConfig
 
 _IMPOSSIBLE = -1e4  # log-probability of an illegal token where an infinite one would make 0 * inf

@@ -12,7 +12,7 @@ from o1nano.envs.pose import Problem
 from o1nano.envs.rules import Ended, Outcome
 from o1nano.envs.vocab import answer_text
 from o1nano.policies.engine import Engine
-from o1nano.policies.network import ReasoningNetwork
+from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.sampling import key
 from o1nano.policies.threads import Path, Thinking, Thread
 

@@ -12,8 +12,8 @@ from math import ceil
 import torch as th
 
 from o1nano.policies.cache import FrameCache, LastTokens
-from o1nano.policies.coordinates import Coordinates
-from o1nano.policies.network import ReasoningNetwork
+from o1nano.policies.network.model import ReasoningNetwork
+from o1nano.policies.transformer import Coordinates
 
 SPAN = 64
 Outputs = tuple[th.Tensor, th.Tensor]

@@ -15,8 +15,8 @@ from o1nano.envs.grammar import State
 from o1nano.envs.vocab import PAD, PROBLEM
 from o1nano.policies.cache import CacheView, FrameCache
 from o1nano.policies.captured import CapturedStep
-from o1nano.policies.coordinates import Coordinates, coordinates
-from o1nano.policies.network import ReasoningNetwork
+from o1nano.policies.network.model import ReasoningNetwork
+from o1nano.policies.transformer import Coordinates, coordinates
 from o1nano.policies.weights import WeightWatch
 
 Inputs = tuple[th.Tensor, Coordinates, th.Tensor, CacheView]

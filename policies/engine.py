@@ -16,7 +16,7 @@ from o1nano.envs.vocab import END_CALL, END_THINK, EQUALS, PAD, STEP, THINK
 from o1nano.policies.beam import Beam
 from o1nano.policies.decoding import Decoder
 from o1nano.policies.long_decoding import LongDecoder
-from o1nano.policies.network import ReasoningNetwork
+from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.sampling import choose, key, uniforms
 from o1nano.policies.threads import Ballot, Thinking, Thread, commuted
 

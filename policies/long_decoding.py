@@ -15,8 +15,9 @@ import torch as th
 from o1nano.envs.grammar import State
 from o1nano.envs.vocab import EQUALS, PAD, PROBLEM
 from o1nano.policies.blocks import BlockCache
-from o1nano.policies.coordinates import Coordinates, coordinates, further_coordinates
-from o1nano.policies.network import ReasoningNetwork
+from o1nano.policies.coordinates import coordinates, further_coordinates
+from o1nano.policies.network.model import ReasoningNetwork
+from o1nano.policies.transformer import Coordinates
 from o1nano.policies.weights import WeightWatch
 
 

@@ -12,7 +12,7 @@ from o1nano.envs.pose import Problem, read
 from o1nano.policies import checks
 from o1nano.policies.answers import Answer, explore, solve
 from o1nano.policies.choice import Select, choose, with_cost_of_all
-from o1nano.policies.network import ReasoningNetwork
+from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.threads import MOST, Thinking
 
 HOTTEST = 1000

@@ -16,7 +16,7 @@ from o1nano.envs.grammar import Channel, Grammar
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.envs.vocab import VOCAB_SIZE
 from o1nano.policies.actor_critic import ReasoningPolicy
-from o1nano.policies.network import FrameBatch
+from o1nano.policies.network.model import FrameBatch
 from tests.tiny import TINY, ids, padded, random_legal, shake, vec_env
 
 DIRECT: dict[str, Any] = {"transformer": TINY, "thinking": False, "call_stack": False}

@@ -22,7 +22,7 @@ from o1nano.agents.command_line import _one_line
 from o1nano.agents.distributed import Team
 from o1nano.agents.files import claim, read_sealed, write_sealed
 from o1nano.envs.episodes import EnvConfig
-from o1nano.policies.network import ReasoningNetwork
+from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.transformer import TransformerConfig
 from tests.runs import flags, small_run
 

@@ -19,7 +19,7 @@ from o1nano.policies import captured, decoding
 from o1nano.policies.actor_critic import ReasoningPolicy
 from o1nano.policies.cache import FrameCache
 from o1nano.policies.decoding import Decoder
-from o1nano.policies.network import ReasoningNetwork
+from o1nano.policies.network.model import ReasoningNetwork
 from tests.tiny import SMALL_ENV, TINY, full_pass, ids, padded, random_legal, shake, tiny_network
 
 TOLERANCE = 2e-5

@@ -21,7 +21,7 @@ from o1nano.envs.stacks import Limits
 from o1nano.envs.vocab import spell
 from o1nano.policies import engine
 from o1nano.policies.answers import Answer, solve
-from o1nano.policies.network import ReasoningNetwork
+from o1nano.policies.network.model import ReasoningNetwork
 from tests.tiny import ids, random_legal, tiny_network
 
 CONFIG = EnvConfig(frame_length=48, depth=4, max_tokens=120)

@@ -19,7 +19,7 @@ from o1nano.envs.pose import frame_answer, read
 from o1nano.envs.vocab import END_THINK, EQUALS, ID, NINE, PAD, REVISE, VOCAB_SIZE, ZERO
 from o1nano.policies.actor_critic import ReasoningPolicy
 from o1nano.policies.answers import solve
-from o1nano.policies.network import FrameBatch
+from o1nano.policies.network.model import FrameBatch
 from tests.tiny import TINY, full_pass, ids, padded, shake, tiny_network, vec_env
 
 

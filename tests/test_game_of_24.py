@@ -18,7 +18,7 @@ from o1nano.envs.levels import read_level
 from o1nano.envs.pose import draw, split_of, stream
 from o1nano.envs.vocab import tokenize
 from o1nano.policies.choice import pass_at_k
-from o1nano.policies.network import ReasoningNetwork
+from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.transformer import TransformerConfig
 
 

@@ -58,7 +58,7 @@ def test_scripts_import_absolutely(path: Path) -> None:
 @pytest.mark.parametrize(
     "layer, line",
     [
-        ("envs", "from o1nano.policies.network import X"),
+        ("envs", "from o1nano.policies.network.model import X"),
         ("envs", "from o1nano import agents"),
         ("envs", "import torch as th"),
         ("envs", "def f():\n    import torch.nn"),

@@ -25,7 +25,7 @@ from o1nano.envs.pose import Level, Problem, draw, stream
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.policies.actor_critic import ReasoningPolicy
 from o1nano.policies.answers import solve
-from o1nano.policies.network import ReasoningNetwork
+from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.transformer import TransformerConfig
 from tests.tiny import TINY, vec_env
 

@@ -19,7 +19,7 @@ from o1nano.policies.coordinates import coordinates, further_coordinates
 from o1nano.policies.decoding import Decoder
 from o1nano.policies.kernels import attend_blocks, banded, causal_mask, fused, masked
 from o1nano.policies.long_decoding import LongDecoder
-from o1nano.policies.network import ReasoningNetwork
+from o1nano.policies.network.model import ReasoningNetwork
 from tests.tiny import TINY, full_pass, ids, padded, random_legal, tiny_network
 
 LAYERS: list[dict[str, Any]] = [

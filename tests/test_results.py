@@ -24,7 +24,7 @@ from o1nano.envs.episodes import EnvConfig
 from o1nano.envs.errors import TeamError
 from o1nano.envs.pose import Problem, read, split_of
 from o1nano.policies.answers import Answer
-from o1nano.policies.network import ReasoningNetwork
+from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.transformer import TransformerConfig
 
 # Brown et al. 2020, table 3.9, GPT-3 175B few-shot, in the order of its columns.

@@ -20,7 +20,7 @@ from o1nano.agents.solver import Solver
 from o1nano.envs.episodes import EnvConfig
 from o1nano.envs.pose import Problem
 from o1nano.policies.answers import Answer
-from o1nano.policies.network import ReasoningNetwork
+from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.transformer import TransformerConfig
 
 ROOT = Path(__file__).resolve().parent.parent

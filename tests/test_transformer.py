@@ -12,7 +12,7 @@ from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.grammar import Grammar
 from o1nano.envs.vocab import ID, VOCAB_SIZE
 from o1nano.policies import kernels
-from o1nano.policies.network import ReasoningNetwork
+from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.positions import OFFSET_POWER, place_frequencies, rotate, rotation, sinusoids, time_frequencies
 from o1nano.policies.transformer import Positions, Transformer, TransformerConfig
 from tests.tiny import TINY, shake

@@ -14,7 +14,7 @@ from o1nano.agents.warm_start import WarmStart, WarmStartConfig
 from o1nano.envs.expert import demonstrate
 from o1nano.envs.pose import read
 from o1nano.envs.vocab import VOCAB_SIZE
-from o1nano.policies.network import FrameBatch, ReasoningNetwork
+from o1nano.policies.network.model import FrameBatch, ReasoningNetwork
 from tests.tiny import tiny_network
 
 CONFIG = WarmStartConfig(steps=120, learning_rate=1e-2)

@@ -13,7 +13,7 @@ from o1nano.agents.vec_env import GymnasiumVecEnv
 from o1nano.envs.grammar import Grammar
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.envs.vocab import CALL, END_CALL, END_THINK, EOS, EQUALS, GOTO, ID, THINK, VOCAB_SIZE
-from o1nano.policies.network import FrameBatch, ReasoningNetwork
+from o1nano.policies.network.model import FrameBatch, ReasoningNetwork
 from o1nano.policies.transformer import TransformerConfig
 
 TINY = TransformerConfig(embedding=32, heads=4, layers=2, feed_forward=64, dropout=0.0)

@@ -9,9 +9,8 @@ from torch import nn
 
 from o1nano.envs.grammar import Grammar
 from o1nano.policies.attention import Cache
-from o1nano.policies.coordinates import Coordinates
 from o1nano.policies.heads import Heads
-from o1nano.policies.transformer import Transformer, TransformerConfig
+from o1nano.policies.transformer import Coordinates, Transformer, TransformerConfig
 
 
 class FrameBatch(NamedTuple):
