@@ -1,0 +1,461 @@
+"""The forward pass of decoding on a CPU: compiled loops around matrix products.
+
+Few tokens run through compiled products too, in one call without the interpreter. Many run through PyTorch's, in
+bfloat16 if asked for; a long prompt attends by PyTorch's fused kernel. All of them share the other loops.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch as th
+
+from o1nano.envs.grammar import Channel
+from o1nano.envs.vocab import VOCAB_SIZE
+from o1nano.policies.decoding import kernels
+from o1nano.policies.decoding.kernels import BLOCK, FRAME, LANES, NONE, OFFSET, PLACE, TIME, Floats, Ints, Numbers
+from o1nano.policies.kernels import attend_blocks, banded, causal_mask, fused
+from o1nano.policies.network.compiled import compiled
+from o1nano.policies.network.frame_scan import NUM_ROLES
+from o1nano.policies.network.model import ReasoningNetwork
+from o1nano.policies.positions import OFFSET_POWER, place_frequencies, time_frequencies
+from o1nano.policies.transformer import TransformerConfig
+
+FEW = 8
+"""Up to so many tokens compiled products are faster than calls of PyTorch's."""
+LONG = 64
+"""From so many new tokens of one frame on, attention runs through PyTorch's fused kernel."""
+PIECE = 4096
+"""Tokens of a frame whose blocks are put together for it at a time."""
+ROWS = 32
+"""Rows of bfloat16 products come in multiples of this: oneDNN makes a kernel for every shape, and keeps it."""
+
+
+class Weights(NamedTuple):
+    """All weights, contiguous, inputs first; norms and what is added before them in the order of the pass.
+
+    Shapes: D embedding, F hidden layer, C channels, V vocabulary.
+    """
+
+    tokens: Floats  # [V, D]
+    roles: Floats  # [NUM_ROLES, D]
+    frequencies: Floats  # [D / 2] of sinusoids, or none
+    qkv: Floats  # [layers, D, 3 * D]
+    mixed: Floats  # [layers, D, D]
+    hidden: Floats  # [layers, D, F]
+    hidden_bias: Floats  # [layers, F]
+    change: Floats  # [layers, F, D]
+    added: Floats  # [2 * layers + 1, D]
+    gain: Floats  # [2 * layers + 1, D]
+    shift: Floats  # [2 * layers + 1, D]
+    heads: Floats  # [D, C * V]
+    heads_bias: Floats  # [C * V]
+    critic: Floats  # [D, D]
+    critic_bias: Floats  # [D]
+    value: Floats  # [D]
+    value_bias: Floats  # [1]
+
+
+class Products(NamedTuple):
+    """The weights of matrix products, as tensors in the precision in which many tokens are computed."""
+
+    qkv: th.Tensor
+    mixed: th.Tensor
+    hidden: th.Tensor
+    change: th.Tensor
+    heads: th.Tensor
+    critic: th.Tensor
+
+
+class Views(NamedTuple):
+    """The first rows of the buffers of the same names, as tensors."""
+
+    normed: th.Tensor
+    qkv: th.Tensor
+    mixed: th.Tensor
+    change: th.Tensor
+    hidden: th.Tensor
+    logits: th.Tensor
+    critic: th.Tensor
+
+
+class Shape(NamedTuple):
+    """What does not change with the weights.
+
+    Attributes:
+        turns: ``[8, positions, K]`` see ``kernels.write_keys_and_values``.
+        kinds: ``[layers, 2]`` kinds of position by which even and odd heads are rotated.
+        windows: ``[layers]`` tokens that are seen; 0: all.
+        groups: ``[layers]`` which table of blocks is theirs.
+        log_length: See ``TransformerConfig``.
+        legal: ``[NUM_STATES, V]``.
+        channel: ``[NUM_STATES]``.
+    """
+
+    turns: Floats
+    kinds: Ints
+    windows: Ints
+    groups: Ints
+    log_length: int
+    legal: npt.NDArray[np.bool_]
+    channel: Ints
+
+
+class Buffers(NamedTuple):
+    """Where the pass writes, for M tokens at most."""
+
+    x: Floats  # [M, D]
+    normed: Numbers  # [M, D]
+    qkv: Numbers  # [M, 3 * D]
+    mixed: Numbers  # [M, D]
+    change: Numbers  # [M, D]
+    hidden: Numbers  # [M, F]
+    logits: Numbers  # [M, C * V]
+    critic: Numbers  # [M, D]
+    scores: Floats  # [H, tokens of a frame]
+    query: Floats  # [H, P]
+    sums: Floats  # [H, P]
+
+
+@th.no_grad()
+def pack(network: ReasoningNetwork) -> Weights:
+    """Copies the weights of a network."""
+    trunk, heads = network.trunk, network.heads
+    config = trunk.config
+    width, blocks = config.embedding, list(trunk.blocks)
+    none = th.zeros(0, width)
+
+    def stacked(*parameters: th.Tensor) -> Floats:
+        return th.stack([parameter.float().cpu() for parameter in parameters]).contiguous().numpy()
+
+    norms = [norm for block in blocks for norm in (block.norm_attention, block.norm_feed_forward)] + [trunk.norm]
+    biases = [block.feed_forward[2].bias for block in blocks]
+    added = np.zeros((len(norms), width), dtype=np.float32)
+    added[2::2] = stacked(*biases)
+    decoders = {
+        Channel.REASONING: heads.reasoning,
+        Channel.COMPLETION: heads.completion,
+        Channel.SUBTASK: heads.subtask,
+    }
+    sinusoidal = config.positions == "sinusoidal"
+    frequencies = time_frequencies(width, th.device("cpu")) if sinusoidal else none[:0, 0]
+    return Weights(
+        tokens=trunk.tokens.weight.float().cpu().contiguous().numpy().copy(),
+        roles=(trunk.roles.weight if config.roles else th.zeros(NUM_ROLES, width)).float().cpu().numpy().copy(),
+        frequencies=frequencies.numpy().astype(np.float32),
+        qkv=stacked(*(block.attention.inputs.weight.T for block in blocks)),
+        mixed=stacked(*(block.attention.output.weight.T for block in blocks)),
+        hidden=stacked(*(block.feed_forward[0].weight.T for block in blocks)),
+        hidden_bias=stacked(*(block.feed_forward[0].bias for block in blocks)),
+        change=stacked(*(block.feed_forward[2].weight.T for block in blocks)),
+        added=added,
+        gain=stacked(*(norm.weight for norm in norms)),
+        shift=stacked(*(norm.bias for norm in norms)),
+        heads=np.concatenate([stacked(decoders[channel].weight.T)[0] for channel in Channel], axis=1),
+        heads_bias=np.concatenate([stacked(decoders[channel].bias)[0] for channel in Channel]),
+        critic=stacked(heads.value[0].weight.T)[0],
+        critic_bias=stacked(heads.value[0].bias)[0],
+        value=stacked(heads.value[2].weight[0])[0],
+        value_bias=stacked(heads.value[2].bias)[0],
+    )
+
+
+def shape_of(network: ReasoningNetwork, positions: int) -> Shape:
+    """Returns what the pass must know besides the weights.
+
+    Args:
+        network: The network.
+        positions: How many places, offsets and times there may be.
+    """
+    config = network.config
+    width = config.embedding // config.heads
+    kinds = np.array([_kinds(config, config.window(layer)) for layer in range(config.layers)], dtype=np.int32)
+    turns = np.zeros((NONE + 1, positions, width), dtype=np.float32)
+    cpu = th.device("cpu")
+    by_time = time_frequencies(width, cpu, config.rotary_base)
+    by_place, by_offset = place_frequencies(width, cpu), place_frequencies(width, cpu, OFFSET_POWER)
+    for kind, frequencies in ((PLACE, by_place), (OFFSET, by_offset), (TIME, by_time), (NONE, 0 * by_place)):
+        if (kinds == kind).any():
+            angles = th.arange(1 if kind == NONE else positions)[:, None] * frequencies
+            turns[kind, : len(angles)] = th.cat((angles.cos(), angles.sin()), 1)
+    windows = [config.window(layer) for layer in range(config.layers)]
+    groups = sorted(set(windows))
+    return Shape(
+        turns=turns,
+        kinds=kinds,
+        windows=np.array(windows, dtype=np.int32),
+        groups=np.array([groups.index(window) for window in windows], dtype=np.int32),
+        log_length=config.log_length,
+        legal=network.heads.legal.cpu().numpy(),
+        channel=network.heads.channel.cpu().numpy().astype(np.int32),
+    )
+
+
+def _kinds(config: TransformerConfig, window: int) -> tuple[int, int]:
+    """Kinds of position by which even and odd heads of a layer with a window are rotated: see ``Transformer``."""
+    if config.positions == "rotary" or (config.positions in ("local", "local_places") and window > 0):
+        return TIME, TIME
+    if config.positions == "coupled":
+        return PLACE, OFFSET
+    if config.positions in ("places", "local_places"):
+        return PLACE, PLACE
+    return NONE, NONE
+
+
+class CompiledForward:
+    """Computes what follows frames, and keeps keys and values.
+
+    Args:
+        network: The network.
+        frame_length: Tokens of a frame at most.
+        tokens: M, the most tokens of a pass.
+        bf16: Whether matrix products of many tokens are in bfloat16.
+        half: Whether keys and values are kept in bfloat16.
+    """
+
+    def __init__(self, network: ReasoningNetwork, frame_length: int, tokens: int, bf16: bool, half: bool) -> None:
+        config = network.config
+        self.network, self.bf16 = network, bf16
+        self.shape = shape_of(network, frame_length + 2)
+        padded = -(-(config.embedding // config.heads) // LANES) * LANES
+        self._blocks = config.layers, config.heads, padded
+        self.keys = self.values = np.zeros((config.layers, 0, 0, 0, 0), dtype=np.uint16 if half else np.float32)
+
+        longest = -(-frame_length // BLOCK) * BLOCK
+        self._small = (
+            np.zeros((config.heads, longest), dtype=np.float32),
+            np.zeros((config.heads, padded), dtype=np.float32),
+            np.zeros((config.heads, padded), dtype=np.float32),
+        )
+        self._few = self._buffers(FEW, np.float32)
+        self._many = self._buffers(tokens, np.uint16 if bf16 else np.float32)
+        self._views: dict[int, Views] = {}
+        self._every = np.arange(tokens, dtype=np.int32)
+        self.pack()
+
+    def pack(self) -> None:
+        """Reads the weights of the network."""
+        self.weights = pack(self.network)
+        self._products = Products(*(self._tensor(getattr(self.weights, name)) for name in Products._fields))
+
+    def _tensor(self, weight: Floats) -> th.Tensor:
+        return th.from_numpy(weight).to(th.bfloat16 if self.bf16 else th.float32)
+
+    def make_room(self, blocks: int) -> None:
+        """Makes room for a number of blocks of keys and values; memory is taken when they are first written."""
+        old = self.keys.shape[1]
+        if old >= blocks:
+            return
+        layers, heads, padded = self._blocks
+        keys = np.zeros((layers, blocks, heads, padded, BLOCK), dtype=self.keys.dtype)
+        values = np.zeros((layers, blocks, heads, BLOCK, padded), dtype=self.keys.dtype)
+        if old:
+            keys[:, :old], values[:, :old] = self.keys, self.values
+        self.keys, self.values = keys, values
+
+    def _buffers(self, tokens: int, dtype: npt.DTypeLike) -> Buffers:
+        config = self.network.config
+        width = config.embedding
+        columns = (width, 3 * width, width, width, config.feed_forward, len(Channel) * VOCAB_SIZE, width)
+        x = np.zeros((tokens, width), dtype=np.float32)
+        return Buffers(x, *(np.zeros((tokens, count), dtype=dtype) for count in columns), *self._small)
+
+    def _rows(self, count: int) -> Views:
+        """Returns the buffers as tensors of a number of rows or, in bfloat16, a few more."""
+        if self.bf16:
+            count += -count % max(ROWS, 2 ** (count.bit_length() - 5))
+        if count not in self._views:
+            tensors = (th.from_numpy(getattr(self._many, name)[:count]) for name in Views._fields)
+            self._views[count] = Views(*(each.view(th.bfloat16) if self.bf16 else each for each in tensors))
+        return self._views[count]
+
+    def __call__(self, inputs: Ints, ends: Ints, rows: Ints, tables: Ints, log_probs: Floats, values: Floats) -> None:
+        """Runs new tokens of some frames.
+
+        Args:
+            inputs: ``[8, M]`` what they are and where they stand: its rows are named in ``kernels``.
+            ends: ``[Q]`` which of them end a frame.
+            rows: ``[Q]`` the rows of these frames.
+            tables: ``[groups, frames, blocks]``.
+            log_probs: ``[N, V]`` of what follows, written at ``rows``.
+            values: ``[N]`` likewise.
+        """
+        if inputs.shape[1] <= FEW:
+            _forward_few(
+                *(self.weights, self.shape, self._few, inputs, ends, rows),
+                *(tables, self.keys, self.values, log_probs, values),
+            )
+        else:
+            self._forward_many(inputs, ends, rows, tables, log_probs, values)
+
+    def _forward_many(
+        self, inputs: Ints, ends: Ints, rows: Ints, tables: Ints, log_probs: Floats, values: Floats
+    ) -> None:
+        weights, products, buffers = self.weights, self._products, self._many
+        count = inputs.shape[1]
+        views, layers = self._rows(count), len(self.shape.windows)
+
+        kernels.embed(inputs, weights.tokens, weights.roles, weights.frequencies, buffers.x)
+        buffers.change[:count] = 0
+        for layer in range(layers):
+            self._normalise(2 * layer, count)
+            th.mm(views.normed, products.qkv[layer], out=views.qkv)
+            self._write(inputs, layer, tables)
+            if layer == layers - 1:  # of which nothing but the ends of frames is asked for
+                self._attend(inputs, ends, layer, tables)
+                kernels.keep(buffers.x, ends)
+                count = len(ends)
+                views = self._rows(count)
+            else:
+                self._attend(inputs, self._every[:count], layer, tables)
+            th.mm(views.mixed, products.mixed[layer], out=views.change)
+            self._normalise(2 * layer + 1, count)
+            th.mm(views.normed, products.hidden[layer], out=views.hidden)
+            kernels.gelu(buffers.hidden, weights.hidden_bias[layer], count)
+            th.mm(views.hidden, products.change[layer], out=views.change)
+        if not count:
+            return
+
+        self._normalise(2 * layers, count)
+        th.mm(views.normed, products.heads, out=views.logits)
+        th.mm(views.normed, products.critic, out=views.critic)
+        shape = self.shape
+        kernels.log_softmax(
+            inputs, ends, rows, buffers.logits, weights.heads_bias, shape.legal, shape.channel, log_probs
+        )
+        kernels.critic(rows, buffers.critic, weights.critic_bias, weights.value, weights.value_bias, values)
+
+    def _normalise(self, norm: int, count: int) -> None:
+        weights, buffers = self.weights, self._many
+        added, gain, shift = weights.added[norm], weights.gain[norm], weights.shift[norm]
+        kernels.add_and_normalise(buffers.x, buffers.change, added, gain, shift, buffers.normed, count)
+
+    def _write(self, inputs: Ints, layer: int, tables: Ints) -> None:
+        shape = self.shape
+        even, odd = shape.kinds[layer]
+        table = tables[shape.groups[layer]]
+        kernels.write_keys_and_values(
+            inputs, self._many.qkv, shape.turns, even, odd, table, self.keys[layer], self.values[layer]
+        )
+
+    def _attend(self, inputs: Ints, queries: Ints, layer: int, tables: Ints) -> None:
+        shape, buffers = self.shape, self._many
+        table = tables[shape.groups[layer]]
+        start = 0
+        for first, stop in _long_parts(inputs, queries):
+            self._attend_few(inputs, queries[start:first], layer, table, buffers.mixed[start:first])
+            self._attend_long(inputs[:, first:stop], slice(first, stop), layer, table)
+            start = stop
+        self._attend_few(inputs, queries[start:], layer, table, buffers.mixed[start:])
+
+    def _attend_few(self, inputs: Ints, queries: Ints, layer: int, table: Ints, out: Numbers) -> None:
+        shape, buffers = self.shape, self._many
+        even, odd = shape.kinds[layer]
+        kernels.attend(
+            *(inputs, queries, buffers.qkv, shape.turns, even, odd, shape.windows[layer], shape.log_length),
+            *(table, self.keys[layer], self.values[layer], buffers.scores, buffers.query, buffers.sums, out),
+        )
+
+    def _attend_long(self, inputs: Ints, part: slice, layer: int, table: Ints) -> None:
+        """Attends with many tokens of one frame, one after the other."""
+        shape, buffers, config = self.shape, self._many, self.network.config
+        even, odd = shape.kinds[layer]
+        window = int(shape.windows[layer])
+        first, length = int(inputs[TIME, 0]), inputs.shape[1]
+        queries = np.zeros((length, config.heads, config.embedding // config.heads), dtype=np.float32)
+        kernels.rotate_queries(
+            inputs, buffers.qkv[part], shape.turns, even, odd, window, shape.log_length, queries
+        )
+        rotated = th.from_numpy(queries).transpose(0, 1)[None]
+
+        def keys_and_values(start: int, stop: int) -> tuple[th.Tensor, th.Tensor]:
+            keys, values = np.empty((2, config.heads, stop - start, queries.shape[2]), dtype=np.float32)
+            kernels.collect(self.keys[layer], self.values[layer], table[inputs[FRAME, 0]], start, keys, values)
+            return th.from_numpy(keys)[None], th.from_numpy(values)[None]
+
+        if window:
+            oldest = max(first - window + 1, 0)
+            keys, values = keys_and_values(oldest, first + length)
+            if length >= 4 * window:
+                mixed = banded(rotated, keys, values, window)
+            else:
+                mixed = fused(rotated, keys, values, causal_mask(length, keys.shape[2], window, keys.device))
+        else:
+            pieces = (keys_and_values(start, min(start + PIECE, first)) for start in range(0, first, PIECE))
+            mixed = attend_blocks(rotated, pieces, keys_and_values(first, first + length))
+        self._rows(part.stop).mixed[part].copy_(mixed[0].transpose(0, 1).flatten(1))
+
+
+def _long_parts(inputs: Ints, queries: Ints) -> list[tuple[int, int]]:
+    """Returns where at least ``LONG`` tokens of one frame follow each other, if all tokens are asked for."""
+    count = inputs.shape[1]
+    if count < LONG or len(queries) < count:
+        return []
+    bounds = np.flatnonzero(np.diff(inputs[FRAME], prepend=-1, append=-1)).tolist()
+    return [(first, stop) for first, stop in pairwise(bounds) if stop - first >= LONG]
+
+
+@compiled
+def _forward_few(
+    weights: Weights,
+    shape: Shape,
+    buffers: Buffers,
+    inputs: Ints,
+    ends: Ints,
+    rows: Ints,
+    tables: Ints,
+    keys: Numbers,
+    values: Numbers,
+    log_probs: Floats,
+    out: Floats,
+) -> None:
+    """Does what ``_forward_many`` does, products included, without the interpreter."""
+    x, normed, qkv, mixed, change, hidden, logits, critic, scores, query, sums = buffers
+    count, layers = inputs.shape[1], len(shape.windows)
+    queries = np.arange(count).astype(np.int32)
+
+    kernels.embed(inputs, weights.tokens, weights.roles, weights.frequencies, x[:count])
+    change[:count] = 0
+    for layer in range(layers):
+        even, odd = shape.kinds[layer]
+        window, table = shape.windows[layer], tables[shape.groups[layer]]
+        added, gain, shift = weights.added[2 * layer], weights.gain[2 * layer], weights.shift[2 * layer]
+        kernels.add_and_normalise(x, change, added, gain, shift, normed, count)
+        kernels.multiply(normed, weights.qkv[layer], qkv, count)
+        kernels.write_keys_and_values(inputs, qkv, shape.turns, even, odd, table, keys[layer], values[layer])
+        if layer == layers - 1:  # of which nothing but the ends of frames is asked for
+            queries = ends
+            kernels.keep(x, ends)
+            count = len(ends)
+        kernels.attend(
+            inputs,
+            queries,
+            qkv,
+            shape.turns,
+            even,
+            odd,
+            window,
+            shape.log_length,
+            table,
+            keys[layer],
+            values[layer],
+            scores,
+            query,
+            sums,
+            mixed,
+        )
+        kernels.multiply(mixed, weights.mixed[layer], change, count)
+        added, gain, shift = weights.added[2 * layer + 1], weights.gain[2 * layer + 1], weights.shift[2 * layer + 1]
+        kernels.add_and_normalise(x, change, added, gain, shift, normed, count)
+        kernels.multiply(normed, weights.hidden[layer], hidden, count)
+        kernels.gelu(hidden, weights.hidden_bias[layer], count)
+        kernels.multiply(hidden, weights.change[layer], change, count)
+
+    kernels.add_and_normalise(x, change, weights.added[-1], weights.gain[-1], weights.shift[-1], normed, count)
+    kernels.multiply(normed, weights.heads, logits, count)
+    kernels.multiply(normed, weights.critic, critic, count)
+    kernels.log_softmax(inputs, ends, rows, logits, weights.heads_bias, shape.legal, shape.channel, log_probs)
+    kernels.critic(rows, critic, weights.critic_bias, weights.value, weights.value_bias, out)

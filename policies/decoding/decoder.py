@@ -1,0 +1,95 @@
+"""Incremental decoding: log-probabilities and values of the next token, from observations and a cache.
+
+A decoder is shown the top frame of every row, as the environment's observation shows it. It works out by itself what
+has happened since the last step and computes only what is new: see ``block_cache``. Nothing but the tokens decides
+that, so a caller can show it anything.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch as th
+
+from o1nano.envs.vocab import VOCAB_SIZE
+from o1nano.policies.decoding.block_cache import BlockCache
+from o1nano.policies.decoding.compiled_forward import CompiledForward
+from o1nano.policies.decoding.kernels import BLOCK, NONE
+from o1nano.policies.network.model import ReasoningNetwork
+
+TOKENS = 2048
+"""Tokens that are computed together; longer prompts take several passes."""
+
+
+class Decoder:
+    """Decodes N rows together.
+
+    Args:
+        network: The network. After a change of its weights ``reload`` must be called.
+        rows: N.
+        frame_length: L, tokens of an observation.
+        bf16: Whether matrix products are in bfloat16 where that is faster.
+        half: Whether keys and values are kept in 16 bits.
+    """
+
+    def __init__(
+        self, network: ReasoningNetwork, rows: int, frame_length: int, bf16: bool = False, half: bool = False
+    ) -> None:
+        self.network, self.rows, self.frame_length = network, rows, frame_length
+        self.device = next(network.parameters()).device
+        config = network.config
+        windows = tuple(sorted({config.window(layer) for layer in range(config.layers)}))
+        # Two full frames a row: most rows have less. Memory is taken when blocks are first written.
+        self.cache = BlockCache(rows, frame_length, windows, 2 * rows * -(-frame_length // BLOCK))
+        tokens = min(TOKENS, rows * frame_length)
+        self._forward = CompiledForward(network, frame_length, tokens, bf16, half)
+        self._inputs = np.zeros((NONE + 1, tokens), dtype=np.int32)
+        self._ends = np.zeros(rows, dtype=np.int32)
+        self._rows = np.zeros(rows, dtype=np.int32)
+        self._log_probs = np.zeros((rows, VOCAB_SIZE), dtype=np.float32)
+        self._values = np.zeros(rows, dtype=np.float32)
+
+    def reload(self) -> None:
+        """Reads the weights of the network again, and forgets what was computed with others."""
+        self._forward.pack()
+        self.cache.clear()
+
+    def clear(self, row: int) -> None:
+        """Says that another call stack takes the place of a row's. What the two have in common is not computed again."""
+        self.cache.book.stale[row] = True
+
+    def step(self, observations: npt.NDArray[np.integer]) -> tuple[th.Tensor, th.Tensor]:
+        """Computes what follows the frames shown.
+
+        Args:
+            observations: ``[N, L]`` token ids, padded with 0. An empty row keeps its last result.
+
+        Returns:
+            ``[N, V]`` log-probabilities and ``[N]`` values.
+        """
+        log_probs, values = self.step_arrays(observations.astype(np.uint8, copy=False))
+        return th.from_numpy(log_probs.copy()), th.from_numpy(values.copy())
+
+    def step_arrays(
+        self, shown: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Does what ``step`` does; the results are the decoder's own arrays, which the next step overwrites."""
+        cache, successor = self.cache, self.network.grammar.successor
+        cache.begin()
+        try:
+            while True:
+                tokens, ended = cache.gather(shown, successor, self._inputs, self._ends, self._rows)
+                if not tokens:
+                    return self._log_probs, self._values
+                self._forward.make_room(cache.blocks)
+                self._forward(
+                    self._inputs[:, :tokens],
+                    self._ends[:ended],
+                    self._rows[:ended],
+                    cache.book.tables,
+                    self._log_probs,
+                    self._values,
+                )
+        except BaseException:
+            cache.clear()  # some tokens are listed whose keys and values were never computed
+            raise
