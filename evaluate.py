@@ -18,19 +18,19 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 import tyro
 from rich.console import Console
 
-from o1nano.agents.command_line import guarded, parse
-from o1nano.agents.evaluation import held_out, levels, tabulate
-from o1nano.agents.machine import find_device
-from o1nano.agents.probes import probe
-from o1nano.agents.progress import Display
-from o1nano.agents.reports import check_writable, read_problems, records, table, usage
-from o1nano.agents.solver import Solver
-from o1nano.agents.transcripts import tree
+from o1nano.agents.evaluation.held_out import held_out, levels, tabulate
+from o1nano.agents.evaluation.probes import probe
+from o1nano.agents.evaluation.reports import check_writable, read_problems, records, table, usage_line
+from o1nano.agents.evaluation.transcripts import tree
+from o1nano.agents.run.cli import guarded, parse
+from o1nano.agents.run.progress import Display
+from o1nano.envs.core.levels import read_level
 from o1nano.envs.errors import CheckpointError, ConfigurationError, O1NanoError
-from o1nano.envs.levels import read_level
-from o1nano.envs.pose import Level, Problem
-from o1nano.policies.answers import Answer
-from o1nano.policies.search import Search
+from o1nano.envs.problems.problem import Level, Problem
+from o1nano.policies.device import find_device
+from o1nano.policies.search.answers import Answer
+from o1nano.policies.search.options import SearchOptions
+from o1nano.policies.search.solver import Solver
 
 PRETRAINED = Path(__file__).resolve().parent / "pretrained" / "o1_model.pth"
 
@@ -61,7 +61,7 @@ class Options:
     """Other levels, as expression/1x3: FAMILY/SIZE or FAMILY/SIZExOTHER."""
     seed: int = 0
     """Which held-out problems, and which samples."""
-    search: tyro.conf.OmitArgPrefixes[Search] = field(default_factory=Search)
+    search: tyro.conf.OmitArgPrefixes[SearchOptions] = field(default_factory=SearchOptions)
     probe: bool = False
     """Does it reason? Tamper with the hidden tokens of held-out problems, and see what becomes of the answers."""
     batch: int = 256
@@ -92,7 +92,7 @@ class Options:
             raise ConfigurationError(
                 "--select oracle, which looks at the solution, with --ask or --interactive; accepted: another way"
             )
-        if self.probe and (self.search != Search() or self.show_reasoning):
+        if self.probe and (self.search != SearchOptions() or self.show_reasoning):
             raise ConfigurationError("--probe with flags of a search or --show-reasoning; accepted: one greedy path")
         find_device(self.device)
         if self.json is not None:
@@ -133,9 +133,9 @@ class Session:
         answer = self.solve([self.solver.read(text)])[0]
         if self.options.show_reasoning:
             self.show([answer])
-            print(usage(answer))
+            print(usage_line(answer))
         else:
-            print(f"{answer.text or f'no answer: {answer.outcome}'}    ({usage(answer)})")
+            print(f"{answer.text or f'no answer: {answer.outcome}'}    ({usage_line(answer)})")
 
     def show(self, answers: Iterable[Answer]) -> None:
         """Draws the frames of answers, hidden reasoning included; in a terminal every channel has its colour."""

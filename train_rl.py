@@ -19,15 +19,15 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import tyro
 
-from o1nano.agents.command_line import guarded, parse
-from o1nano.agents.config import TrainConfig
-from o1nano.agents.distributed import Team, end
-from o1nano.agents.files import claim
-from o1nano.agents.launch import is_started, with_others
-from o1nano.agents.progress import Display
-from o1nano.agents.snapshots import Snapshots
-from o1nano.agents.training import Run, prepare
+from o1nano.agents.learning.distributed import Team, end
+from o1nano.agents.run.checkpoints import Snapshots
+from o1nano.agents.run.cli import guarded, parse
+from o1nano.agents.run.config import TrainConfig
+from o1nano.agents.run.launch import is_started, with_others
+from o1nano.agents.run.progress import Display
+from o1nano.agents.run.run import Run, prepare
 from o1nano.envs.errors import ConfigurationError, O1NanoError, TeamError
+from o1nano.policies.serialization import claim
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from o1nano.envs.episodes import EnvConfig, Episodes
+from o1nano.envs.core.call_stack import RUNNING
+from o1nano.envs.core.episodes import EnvConfig, Episodes
 from o1nano.envs.errors import ConfigurationError, RenderModeError
+from o1nano.envs.language.vocab import VOCAB_SIZE
 from o1nano.envs.render import Window, draw_picture, draw_stack
-from o1nano.envs.rules import RUNNING
-from o1nano.envs.vocab import VOCAB_SIZE
 
 OBSERVATION_DTYPES = ("float32", "uint8", "int16", "int64")
 
@@ -37,8 +37,8 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
     ``<subtask> expr =``. The environment never computes for the agent: it pushes, pops and injects.
 
     ## Action Space
-    ``Discrete(101)``: the next token (``o1nano.envs.vocab.TOKENS``). ``action_masks()`` tells which tokens are legal;
-    an illegal one ends the episode.
+    ``Discrete(101)``: the next token (``o1nano.envs.language.vocab.TOKENS``). ``action_masks()`` tells which tokens
+    are legal; an illegal one ends the episode.
 
     ## Observation Space
     ``Box(0, 100, (frame_length,))``: the token ids of the top frame, padded with 0. ``float32`` by default, because

@@ -22,7 +22,7 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
 from o1nano.envs.errors import ActionError, ConfigurationError
-from o1nano.envs.vocab import ID, PAD, TOKENS
+from o1nano.envs.language.vocab import ID, PAD, TOKENS
 
 Array = npt.NDArray[Any]
 Tokens = Sequence[str] | None

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from o1nano.envs.grammar import Channel, Grammar, State
-from o1nano.envs.vocab import END_CALL, EQUALS, PAD, TOKENS, is_digit, spell
+from o1nano.envs.core.grammar import Channel, Grammar, State
+from o1nano.envs.language.vocab import END_CALL, EQUALS, PAD, TOKENS, is_digit, spell
 
 if TYPE_CHECKING:
     from rich.live import Live

@@ -13,11 +13,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from o1nano.envs.arithmetic import observation_space
-from o1nano.envs.episodes import EnvConfig, Episodes
+from o1nano.envs.core.call_stack import RUNNING
+from o1nano.envs.core.episodes import EnvConfig, Episodes
+from o1nano.envs.core.stacks import Ints
 from o1nano.envs.errors import ConfigurationError
-from o1nano.envs.rules import RUNNING
-from o1nano.envs.stacks import Ints
-from o1nano.envs.vocab import VOCAB_SIZE
+from o1nano.envs.language.vocab import VOCAB_SIZE
 
 Array = npt.NDArray[Any]
 

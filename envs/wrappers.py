@@ -16,11 +16,11 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import VectorEnv, VectorWrapper
 
 from o1nano.envs.arithmetic import ArithmeticEnv
-from o1nano.envs.curriculum import Curriculum
-from o1nano.envs.episodes import Episodes
+from o1nano.envs.core.curriculum import Curriculum
+from o1nano.envs.core.episodes import Episodes
+from o1nano.envs.core.reward_terms import make_term
+from o1nano.envs.core.rewards import RewardTerm
 from o1nano.envs.errors import ConfigurationError
-from o1nano.envs.reward_terms import make_term
-from o1nano.envs.rewards import RewardTerm
 from o1nano.envs.vector import ArithmeticVectorEnv
 
 

@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
-import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.distributions import CategoricalDistribution, Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 
-from o1nano.envs.grammar import Grammar
-from o1nano.policies.decoding import Decoder
+from o1nano.envs.core.grammar import Grammar
+from o1nano.policies.decoding.decoder import Decoder
 from o1nano.policies.network.model import FrameBatch, ReasoningNetwork
-from o1nano.policies.transformer import TransformerConfig
+from o1nano.policies.network.transformer import TransformerConfig
 
 _IMPOSSIBLE = -1e4  # log-probability of an illegal token where an infinite one would make 0 * inf
 
@@ -45,7 +44,6 @@ class ReasoningPolicy(ActorCriticPolicy):
         thinking: Whether the environment lets frames think.
         call_stack: Whether the environment lets frames call.
         functions: Whether the environment has families of functions: see ``Grammar``.
-        cuda_graphs: Whether rollouts decode by captured graphs, on a GPU: see ``CapturedStep``.
         bf16: Whether rollouts and updates run in bfloat16 autocast. Their log-probabilities then differ by rounding.
         use_sde: Accepted because Stable-Baselines3 passes it; must be False.
         optimizer_class: Optimizer of PPO.
@@ -66,7 +64,6 @@ class ReasoningPolicy(ActorCriticPolicy):
         call_stack: bool = True,
         functions: bool = False,
         bf16: bool = False,
-        cuda_graphs: bool = False,
         use_sde: bool = False,
         optimizer_class: type[th.optim.Optimizer] = th.optim.AdamW,
         optimizer_kwargs: dict[str, Any] | None = None,
@@ -76,7 +73,7 @@ class ReasoningPolicy(ActorCriticPolicy):
             transformer = TransformerConfig(**(transformer or {}))
         self.transformer = transformer
         self.grammar = Grammar(thinking, call_stack, functions)
-        self.bf16, self.cuda_graphs = bf16, cuda_graphs
+        self.bf16 = bf16
         self._decoder: Decoder | None = None
         super().__init__(
             observation_space,
@@ -107,20 +104,32 @@ class ReasoningPolicy(ActorCriticPolicy):
             "call_stack": self.grammar.calls,
             "functions": self.grammar.functions,
             "bf16": self.bf16,
-            "cuda_graphs": self.cuda_graphs,
             "use_sde": self.use_sde,
             "optimizer_class": self.optimizer_class,
             "optimizer_kwargs": self.optimizer_kwargs,
         }
 
-    def forget(self) -> None:
-        """Drops the cache: what follows does not depend on how the observations came about, not even in rounding."""
+    def clear_cache(self) -> None:
+        """Forgets keys and values, and reads the weights again: to be called after they were changed from outside.
+
+        What follows does not depend on how the observations came about, not even in rounding.
+        """
         self._decoder = None
 
     def set_training_mode(self, mode: bool) -> None:
-        """Leaves dropout off while PPO trains: with it on, the ratio to the policy that acted would be noise."""
+        """Leaves dropout off while PPO trains: with it on, the ratio to the policy that acted would be noise.
+
+        In training mode weights may change at any time: no step then uses what an earlier one has computed.
+        """
         super().set_training_mode(mode)
         self.network.eval()
+        if mode:
+            self.clear_cache()
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Loads weights, and forgets what was computed with others."""
+        self.clear_cache()
+        return super().load_state_dict(*args, **kwargs)
 
     def forward(self, obs: th.Tensor, deterministic: bool = False) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
         """Decodes one token for every row, with the cache.
@@ -180,9 +189,9 @@ class ReasoningPolicy(ActorCriticPolicy):
         return th.multinomial(log_probs.exp().cpu(), 1, generator=self.generator).squeeze(1).to(log_probs.device)
 
     def _decode(self, obs: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-        if self._decoder is None or (self._decoder.rows, self._decoder.frame_length) != tuple(obs.shape):
-            self._decoder = Decoder(self.network, obs.shape[0], obs.shape[1], self.bf16, self.cuda_graphs)
-        return self._decoder.step(obs.cpu().numpy().astype(np.uint8))
+        if self.training or self._decoder is None or self._decoder.shape != tuple(obs.shape):
+            self._decoder = Decoder(self.network, *obs.shape, bf16=self.bf16)
+        return self._decoder.step(obs.cpu().numpy())
 
     def _as_batch(self, obs: th.Tensor) -> FrameBatch:
         """Rows as a batch of frames with one action each, behind their last token."""

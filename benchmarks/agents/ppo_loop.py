@@ -1,6 +1,6 @@
 """PPO in one file, in the manner of CleanRL, on the native vector environment. PyTorch only.
 
-python benchmarks/agents/ppo_loop.py --env-id o1nano/Direct-v0 --total-steps 8192
+python -m benchmarks.agents.ppo_loop --env-id o1nano/Direct-v0 --total-steps 8192
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Runs the lines of docs/agents.md, each group of libraries in a virtual environment of its own.
 
-python benchmarks/agents/run.py --workdir /tmp/agents
-python benchmarks/agents/run.py --workdir /tmp/agents --only tianshou rllib
+python -m benchmarks.agents.run --workdir /tmp/agents
+python -m benchmarks.agents.run --workdir /tmp/agents --only tianshou rllib
 """
 
 from __future__ import annotations

@@ -6,14 +6,15 @@ import re
 from typing import Any
 
 from o1nano.envs.errors import ConfigurationError
-from o1nano.envs.expression import RULES, Binary, Task
+from o1nano.envs.language.expression import RULES, Binary, Task
+from o1nano.envs.language.vocab import DIVIDE, FUNCTIONS, ID, MINUS, PLUS, QUOTIENT_DIGIT, ROOT_FUNCTIONS, TIMES
 from o1nano.envs.problems.addition import Addition
-from o1nano.envs.problems.base import Family, FunctionFamily
 from o1nano.envs.problems.chains import Chains
 from o1nano.envs.problems.comparison import Comparison
 from o1nano.envs.problems.countdown import Countdown, GameOf24
 from o1nano.envs.problems.division import Division
 from o1nano.envs.problems.expressions import Expressions
+from o1nano.envs.problems.family import Family, FunctionFamily
 from o1nano.envs.problems.gcd import GreatestCommonDivisor
 from o1nano.envs.problems.ledger import Ledger
 from o1nano.envs.problems.linear import LinearEquation
@@ -23,7 +24,6 @@ from o1nano.envs.problems.multiplication import Multiplication
 from o1nano.envs.problems.recall import Recall
 from o1nano.envs.problems.subtraction import Subtraction
 from o1nano.envs.problems.total import ListSum
-from o1nano.envs.vocab import DIVIDE, FUNCTIONS, ID, MINUS, PLUS, QUOTIENT_DIGIT, ROOT_FUNCTIONS, TIMES
 
 FAMILIES: dict[str, Family[Any]] = {}
 SUMS, PRODUCTS = ("addition", "subtraction"), ("multiplication", "division")
@@ -54,7 +54,7 @@ def register_family(family: Family[Any]) -> None:
         words = [word for word in template.split() if word[0] != "{" and word not in ID]
         if words:
             raise ConfigurationError(
-                f"word {words[0]!r} in a phrasing of {family.name!r}; accepted: those of o1nano.envs.vocab"
+                f"word {words[0]!r} in a phrasing of {family.name!r}; accepted: those of o1nano.envs.language.vocab"
             )
     if not family.phrasings:
         raise ConfigurationError(f"family {family.name!r} without phrasings; accepted: at least one")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from o1nano.envs.errors import ConfigurationError
-from o1nano.envs.expression import Binary, Expr
-from o1nano.envs.problems.base import below, draw_number
+from o1nano.envs.language.expression import Binary, Expr
+from o1nano.envs.language.vocab import MINUS, PLUS, TIMES
 from o1nano.envs.problems.expressions import Expressions
-from o1nano.envs.vocab import MINUS, PLUS, TIMES
+from o1nano.envs.problems.family import below, draw_number
 
 
 class Chains(Expressions):

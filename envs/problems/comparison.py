@@ -6,9 +6,9 @@ from itertools import zip_longest
 
 import numpy as np
 
-from o1nano.envs.expression import Function
-from o1nano.envs.problems.base import FunctionFamily, Script, below, digits_least_first, draw_number
-from o1nano.envs.vocab import GREATER, ID, LESS, SAME
+from o1nano.envs.language.expression import Function
+from o1nano.envs.language.vocab import GREATER, ID, LESS, SAME
+from o1nano.envs.problems.family import FunctionFamily, Script, below, digits_least_first, draw_number
 
 
 class Comparison(FunctionFamily):

@@ -13,11 +13,20 @@ from typing import cast
 import numpy as np
 
 from o1nano.envs.errors import ConfigurationError, ProblemError
-from o1nano.envs.expression import Function, render
-from o1nano.envs.parser import parse
-from o1nano.envs.problems.base import FunctionFamily, Script, below, draw_number
-from o1nano.envs.problems.formulas import Number, Step, exact_value, first_step, formula, leaves, solvable, steps_from
-from o1nano.envs.vocab import ID, NOTHING, OK, REVISE, WRONG
+from o1nano.envs.language.expression import Function, render
+from o1nano.envs.language.parser import parse
+from o1nano.envs.language.vocab import ID, NOTHING, OK, REVISE, WRONG
+from o1nano.envs.problems.countdown_solver import (
+    Number,
+    Step,
+    exact_value,
+    first_step,
+    formula,
+    leaves,
+    solvable,
+    steps_from,
+)
+from o1nano.envs.problems.family import FunctionFamily, Script, below, draw_number
 
 LARGEST = 10**6 - 1  # of the numbers and the target: bounds the cost of a verification
 PATIENCE = 3  # candidates that the expert tries in a dead end of three numbers before it answers "_"; twice it of more

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from o1nano.envs.errors import ProblemError
-from o1nano.envs.expression import Binary, answer
-from o1nano.envs.problems.base import Script, TwoOperands, below, draw_number
+from o1nano.envs.language.expression import Binary, answer
+from o1nano.envs.language.vocab import DIVIDE, MINUS, OK, QUOTIENT_DIGIT, REVISE, TIMES, WRONG, ZERO
+from o1nano.envs.problems.family import Script, TwoOperands, below, draw_number
 from o1nano.envs.problems.subtraction import write_columns
-from o1nano.envs.vocab import DIVIDE, MINUS, OK, QUOTIENT_DIGIT, REVISE, TIMES, WRONG, ZERO
 
 _WRONG_GUESSES = 3  # in a frame, at most
 

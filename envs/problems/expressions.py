@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from o1nano.envs.errors import ConfigurationError
-from o1nano.envs.expression import PRECEDENCE, Binary, Expr, answer, evaluate
-from o1nano.envs.problems.base import Family, Script, below, draw_number
-from o1nano.envs.vocab import DIVIDE, MINUS, PLUS, TIMES
+from o1nano.envs.language.expression import PRECEDENCE, Binary, Expr, answer, evaluate
+from o1nano.envs.language.vocab import DIVIDE, MINUS, PLUS, TIMES
+from o1nano.envs.problems.family import Family, Script, below, draw_number
 
 
 class Expressions(Family[Binary]):

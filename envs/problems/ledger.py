@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from o1nano.envs.expression import Binary, Function, render
-from o1nano.envs.problems.base import Script, below, draw_number
+from o1nano.envs.language.expression import Binary, Function, render
+from o1nano.envs.language.vocab import ID, MINUS, PLUS
+from o1nano.envs.problems.family import Script, below, draw_number
 from o1nano.envs.problems.long import SHORT, LongFamily
-from o1nano.envs.vocab import ID, MINUS, PLUS
 
 _OVERHEAD = 24  # tokens of the longest wording and the answer, without numbers
 

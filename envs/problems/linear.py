@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from o1nano.envs.errors import ProblemError
-from o1nano.envs.expression import Binary, Function, render
-from o1nano.envs.problems.base import FunctionFamily, Script, below, draw_number
-from o1nano.envs.vocab import DIVIDE, ID, MINUS
+from o1nano.envs.language.expression import Binary, Function, render
+from o1nano.envs.language.vocab import DIVIDE, ID, MINUS
+from o1nano.envs.problems.family import FunctionFamily, Script, below, draw_number
 
 
 class LinearEquation(FunctionFamily):

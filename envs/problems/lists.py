@@ -6,8 +6,8 @@ from abc import abstractmethod
 
 import numpy as np
 
-from o1nano.envs.expression import Function, Task, render
-from o1nano.envs.problems.base import FunctionFamily, Script, below, draw_number
+from o1nano.envs.language.expression import Function, Task, render
+from o1nano.envs.problems.family import FunctionFamily, Script, below, draw_number
 
 
 class ListFamily(FunctionFamily):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from o1nano.envs.expression import Binary, Function, evaluate
-from o1nano.envs.problems.base import FunctionFamily, Script
+from o1nano.envs.language.expression import Binary, Function, evaluate
+from o1nano.envs.problems.family import FunctionFamily, Script
 
 SHORT = 128
 """Tokens of the frame that a problem fills unless a level says otherwise."""

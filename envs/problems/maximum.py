@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from o1nano.envs.expression import Function
+from o1nano.envs.language.expression import Function
+from o1nano.envs.language.vocab import ID
 from o1nano.envs.problems.lists import ListFamily
-from o1nano.envs.vocab import ID
 
 
 class Maximum(ListFamily):

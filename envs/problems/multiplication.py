@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from o1nano.envs.expression import Binary, answer
-from o1nano.envs.problems.base import Script, TwoOperands, digits_least_first
-from o1nano.envs.vocab import PLUS, TIMES, ZERO
+from o1nano.envs.language.expression import Binary, answer
+from o1nano.envs.language.vocab import PLUS, TIMES, ZERO
+from o1nano.envs.problems.family import Script, TwoOperands, digits_least_first
 
 
 class Multiplication(TwoOperands):

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from o1nano.envs.errors import ProblemError
-from o1nano.envs.expression import Binary, Function, render
-from o1nano.envs.problems.base import Script, draw_number
+from o1nano.envs.language.expression import Binary, Function, render
+from o1nano.envs.language.vocab import ID, MINUS, NOTHING, PLUS, digits_of
+from o1nano.envs.problems.family import Script, draw_number
 from o1nano.envs.problems.long import SHORT, LongFamily
-from o1nano.envs.vocab import ID, MINUS, NOTHING, PLUS, digits_of
 
 KEY_DIGITS = 5  # the same at every length, so that a longer context differs in nothing but its length
 _SAME = 0.25  # share of questions that ask for one number twice

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from itertools import zip_longest
 
-from o1nano.envs.expression import Binary, answer
-from o1nano.envs.problems.base import Script, TwoOperands, digits_least_first
-from o1nano.envs.vocab import MINUS, ZERO
+from o1nano.envs.language.expression import Binary, answer
+from o1nano.envs.language.vocab import MINUS, ZERO
+from o1nano.envs.problems.family import Script, TwoOperands, digits_least_first
 
 
 def write_columns(left: int, right: int, script: Script) -> bool:

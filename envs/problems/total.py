@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from o1nano.envs.expression import Binary
+from o1nano.envs.language.expression import Binary
+from o1nano.envs.language.vocab import ID, PLUS
 from o1nano.envs.problems.lists import ListFamily
-from o1nano.envs.vocab import ID, PLUS
 
 
 class ListSum(ListFamily):

@@ -1,4 +1,4 @@
-"""Which keys and values belong to whom: blocks of tokens, frames that are lists of blocks, rows that are stacks of frames.
+"""Which keys and values belong to whom: blocks of tokens, frames as lists of blocks, rows as stacks of frames.
 
 A row is shown the top frame of a call stack, and what has happened to it is worked out from the tokens alone: the frame
 continues, a child has opened, a parent has resumed with an injected answer, a tail call or another problem has taken
@@ -18,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from o1nano.envs.grammar import State
-from o1nano.envs.vocab import EQUALS, NINE, PAD, PROBLEM, ZERO
+from o1nano.envs.core.grammar import State
+from o1nano.envs.language.vocab import EQUALS, NINE, PAD, PROBLEM, ZERO
 from o1nano.policies.decoding.kernels import BLOCK, FRAME, NONE, TIME, TOKEN
 from o1nano.policies.network.compiled import compiled
 from o1nano.policies.network.frame_scan import MEMORY, PROMPTED, STATE, scan_frame
@@ -246,7 +246,11 @@ def _match(book: Book, row: int, shown: Bytes, length: int, successor: Bytes, sc
         own = book.lengths[frame]
         # A parent resumes with more tokens than it had. A frame whose prompt was not complete begins again.
         same = level == book.depths[row] - 1 and own == length
-        if (own < length or same) and book.memory[frame, PROMPTED] and _in_common(book.tokens[frame], shown, own) == own:
+        if (
+            (own < length or same)
+            and book.memory[frame, PROMPTED]
+            and _in_common(book.tokens[frame], shown, own) == own
+        ):
             _close(book, row, level + 1)
             book.stale[row] = False
             book.tokens[frame, own:length] = shown[own:length]

@@ -13,16 +13,16 @@ import numpy as np
 import numpy.typing as npt
 import torch as th
 
-from o1nano.envs.grammar import Channel
-from o1nano.envs.vocab import VOCAB_SIZE
+from o1nano.envs.core.grammar import Channel
+from o1nano.envs.language.vocab import VOCAB_SIZE
 from o1nano.policies.decoding import kernels
 from o1nano.policies.decoding.kernels import BLOCK, FRAME, LANES, NONE, OFFSET, PLACE, TIME, Floats, Ints, Numbers
-from o1nano.policies.kernels import attend_blocks, banded, causal_mask, fused
+from o1nano.policies.network.attention_kernels import attend_blocks, banded, causal_mask, fused
 from o1nano.policies.network.compiled import compiled
 from o1nano.policies.network.frame_scan import NUM_ROLES
 from o1nano.policies.network.model import ReasoningNetwork
-from o1nano.policies.positions import OFFSET_POWER, place_frequencies, time_frequencies
-from o1nano.policies.transformer import TransformerConfig
+from o1nano.policies.network.rope import OFFSET_POWER, place_frequencies, time_frequencies
+from o1nano.policies.network.transformer import TransformerConfig
 
 FEW = 8
 """Up to so many tokens compiled products are faster than calls of PyTorch's."""
@@ -366,9 +366,7 @@ class CompiledForward:
         window = int(shape.windows[layer])
         first, length = int(inputs[TIME, 0]), inputs.shape[1]
         queries = np.zeros((length, config.heads, config.embedding // config.heads), dtype=np.float32)
-        kernels.rotate_queries(
-            inputs, buffers.qkv[part], shape.turns, even, odd, window, shape.log_length, queries
-        )
+        kernels.rotate_queries(inputs, buffers.qkv[part], shape.turns, even, odd, window, shape.log_length, queries)
         rotated = th.from_numpy(queries).transpose(0, 1)[None]
 
         def keys_and_values(start: int, stop: int) -> tuple[th.Tensor, th.Tensor]:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch as th
 
-from o1nano.envs.vocab import VOCAB_SIZE
+from o1nano.envs.language.vocab import VOCAB_SIZE
 from o1nano.policies.decoding.block_cache import BlockCache
 from o1nano.policies.decoding.compiled_forward import CompiledForward
 from o1nano.policies.decoding.kernels import BLOCK, NONE
@@ -35,7 +35,7 @@ class Decoder:
     def __init__(
         self, network: ReasoningNetwork, rows: int, frame_length: int, bf16: bool = False, half: bool = False
     ) -> None:
-        self.network, self.rows, self.frame_length = network, rows, frame_length
+        self.network, self.shape = network, (rows, frame_length)
         self.device = next(network.parameters()).device
         config = network.config
         windows = tuple(sorted({config.window(layer) for layer in range(config.layers)}))
@@ -55,7 +55,7 @@ class Decoder:
         self.cache.clear()
 
     def clear(self, row: int) -> None:
-        """Says that another call stack takes the place of a row's. What the two have in common is not computed again."""
+        """Says that another call stack takes the place of a row's; what both have in common is not computed again."""
         self.cache.book.stale[row] = True
 
     def step(self, observations: npt.NDArray[np.integer]) -> tuple[th.Tensor, th.Tensor]:
@@ -70,9 +70,7 @@ class Decoder:
         log_probs, values = self.step_arrays(observations.astype(np.uint8, copy=False))
         return th.from_numpy(log_probs.copy()), th.from_numpy(values.copy())
 
-    def step_arrays(
-        self, shown: npt.NDArray[np.uint8]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def step_arrays(self, shown: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Does what ``step`` does; the results are the decoder's own arrays, which the next step overwrites."""
         cache, successor = self.cache, self.network.grammar.successor
         cache.begin()

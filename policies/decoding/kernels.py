@@ -34,11 +34,13 @@ Numbers = npt.NDArray[Any]  # float32, or bfloat16 as uint16
 Ints = npt.NDArray[np.int32]
 
 _ONE, _HALF = np.float32(1.0), np.float32(0.5)
+# Of Cephes' expf: log2(e), ln(2) in two parts, and the polynomial.
 _LOG2_E, _LN_2_HIGH, _LN_2_LOW = np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.12194440e-4)
-_EXP = tuple(np.float32(x) for x in (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1))
-_ERF = tuple(np.float32(x) for x in (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429, 0.3275911))
-_EXP_0, _EXP_1, _EXP_2, _EXP_3, _EXP_4 = _EXP
-_ERF_0, _ERF_1, _ERF_2, _ERF_3, _ERF_4, _ERF_P = _ERF
+_EXP_0, _EXP_1, _EXP_2 = np.float32(1.9875691500e-4), np.float32(1.3981999507e-3), np.float32(8.3334519073e-3)
+_EXP_3, _EXP_4 = np.float32(4.1665795894e-2), np.float32(1.6666665459e-1)
+# Of Abramowitz and Stegun, 7.1.26.
+_ERF_0, _ERF_1, _ERF_2 = np.float32(0.254829592), np.float32(-0.284496736), np.float32(1.421413741)
+_ERF_3, _ERF_4, _ERF_P = np.float32(-1.453152027), np.float32(1.061405429), np.float32(0.3275911)
 _ROOT_HALF = np.float32(0.5**0.5)
 _LEAST = np.float32(-87.0)
 

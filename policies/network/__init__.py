@@ -1,1 +1,1 @@
-"""The network that is trained: a transformer over the tokens of a frame, with heads for tokens and values."""
+"""What is trained: a causal transformer with its output heads."""

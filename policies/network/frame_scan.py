@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from o1nano.envs import vocab
+from o1nano.envs.language import vocab
 from o1nano.policies.network.compiled import compiled
 
 Ints = npt.NDArray[np.int64]

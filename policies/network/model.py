@@ -7,10 +7,10 @@ from typing import NamedTuple
 import torch as th
 from torch import nn
 
-from o1nano.envs.grammar import Grammar
-from o1nano.policies.attention import Cache
-from o1nano.policies.heads import Heads
-from o1nano.policies.transformer import Coordinates, Transformer, TransformerConfig
+from o1nano.envs.core.grammar import Grammar
+from o1nano.policies.network.attention import Cache
+from o1nano.policies.network.heads import Heads
+from o1nano.policies.network.transformer import Coordinates, Transformer, TransformerConfig
 
 
 class FrameBatch(NamedTuple):

@@ -1,0 +1,1 @@
+"""What changes weights: imitation, the rollout buffer of whole frames, and PPO."""

@@ -1,0 +1,1 @@
+"""One training run: configured, built, logged, stopped and resumed."""

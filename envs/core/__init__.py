@@ -1,0 +1,1 @@
+"""The mechanism: tokens in, frames pushed and popped, rewards out."""

@@ -1,0 +1,1 @@
+"""How a problem is written: tokens, expressions, phrasings, and the parser."""

@@ -1,0 +1,85 @@
+"""``o1_model.pth``: weights and configuration in one file that loads without executing code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch as th
+
+import o1nano
+from o1nano.envs.core.episodes import EnvConfig
+from o1nano.envs.errors import CheckpointError
+from o1nano.envs.language.vocab import TOKENS
+from o1nano.policies.network.model import ReasoningNetwork
+from o1nano.policies.network.transformer import TransformerConfig
+from o1nano.policies.plain import restore
+from o1nano.policies.serialization import UNREADABLE, read_sealed, reason, write_sealed
+
+FORMAT = 2
+
+
+def save(path: Path, network: ReasoningNetwork, env: EnvConfig, training: Mapping[str, Any]) -> None:
+    """Writes a model.
+
+    Args:
+        path: Usually ``runs/NAME/o1_model.pth``.
+        network: The model.
+        env: The environment's limits and grammar, which an answer needs.
+        training: How it was trained: plain values only.
+    """
+    content = {
+        "format": FORMAT,
+        "version": o1nano.__version__,
+        "tokens": list(TOKENS),
+        "transformer": asdict(network.config),
+        "env": {**asdict(env), "operations": list(env.operations), "digits": list(env.digit_range)},
+        "training": dict(training),
+        "weights": dict(network.state_dict()),
+    }
+    write_sealed(path, content)
+
+
+def load(path: str | Path, device: str | th.device = "cpu") -> tuple[ReasoningNetwork, EnvConfig]:
+    """Reads a model, from its file or the folder of its run; nothing in the file is executed.
+
+    Raises:
+        CheckpointError: If the file is missing, is no such file, or was written for another vocabulary.
+    """
+    path = Path(path)
+    path = path / "o1_model.pth" if path.is_dir() else path
+    if not path.is_file():
+        raise CheckpointError(f"no model at {str(path)!r}; accepted: an o1_model.pth written by train_rl.py")
+    content, sealed = read_sealed(path, device)
+    try:
+        return _build(path, content, sealed, device)
+    except CheckpointError:
+        raise
+    except UNREADABLE as error:
+        raise CheckpointError(f"{str(path)!r} is no model file ({reason(error)}); accepted: an o1_model.pth") from error
+
+
+def check_tokens(path: Path, content: Mapping[str, Any]) -> None:
+    """Raises ``CheckpointError`` if a file is of another vocabulary: its weights would mean other tokens."""
+    if tuple(content["tokens"]) != TOKENS:
+        raise CheckpointError(
+            f"{str(path)!r} has another vocabulary ({len(content['tokens'])} tokens); accepted: the {len(TOKENS)} of "
+            f"o1nano {o1nano.__version__}, the file is from {content['version']}"
+        )
+
+
+def _build(path: Path, content: Any, sealed: bool, device: str | th.device) -> tuple[ReasoningNetwork, EnvConfig]:
+    form = content["format"] if isinstance(content, dict) else type(content).__name__
+    if form != FORMAT:
+        raise CheckpointError(f"{str(path)!r} has format {form!r}; accepted: {FORMAT}")
+    if not sealed:
+        raise CheckpointError(f"{str(path)!r} has lost its checksum; accepted: an o1_model.pth as it was written")
+    check_tokens(path, content)
+    env, shape = restore(EnvConfig, content["env"]), restore(TransformerConfig, content["transformer"])
+    if shape.layers > len(content["weights"]) or env.limits.frame_length > shape.max_context:
+        raise CheckpointError(f"{str(path)!r} has weights of another shape; accepted: an o1_model.pth")
+    network = ReasoningNetwork(shape, env.grammar)
+    network.load_state_dict(content["weights"])
+    return network.to(device).eval(), env

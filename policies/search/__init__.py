@@ -1,0 +1,1 @@
+"""More tokens for a better answer: several attempts, votes, self-checks, and the solver."""

@@ -1,0 +1,183 @@
+"""From problems to answers: what the model said, and what it cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from o1nano.envs.core.call_stack import Ended, Outcome
+from o1nano.envs.core.episodes import EnvConfig
+from o1nano.envs.core.usage import Usage
+from o1nano.envs.language.vocab import answer_text
+from o1nano.envs.problems.problem import Problem
+from o1nano.policies.network.model import ReasoningNetwork
+from o1nano.policies.search.branches import Attempt, Branch
+from o1nano.policies.search.engine import Engine
+from o1nano.policies.search.options import SearchOptions
+from o1nano.policies.search.sampling import stream_seed
+
+Progress = Callable[[int], None]
+
+
+def no_progress(done: int) -> None:
+    """Shows nothing."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model said to a problem.
+
+    Attributes:
+        problem: The problem.
+        text: The visible answer; empty if there is none.
+        correct: Whether it is exactly right.
+        outcome: How the episode ended, such as ``"answered"`` or ``"out_of_tokens"``.
+        usage: What it cost.
+        frames: The frames in the order in which they ended, hidden reasoning included, if they were asked for.
+        log_prob: Log-probability of the tokens that led to the answer, at temperature 1.
+        seconds: Time until it was there, in a batch with others.
+        passed_checks: Whether the answer passed all of the model's own checks; None if it was not checked.
+    """
+
+    problem: Problem
+    text: str
+    correct: bool
+    outcome: str
+    usage: Usage = field(default_factory=Usage)
+    frames: tuple[Ended, ...] = field(default=(), repr=False)
+    log_prob: float = field(default=0.0, compare=False)
+    seconds: float = field(default=0.0, compare=False)
+    passed_checks: bool | None = None
+
+    @property
+    def tokens(self) -> int:
+        """All emitted tokens."""
+        return self.usage.tokens
+
+
+@dataclass(frozen=True)
+class Request:
+    """One attempt to be made.
+
+    Attributes:
+        problem: What to answer; its prompt must be shorter than a frame.
+        seed: Seed of the attempt's stream of random numbers.
+        temperature: 0 takes the most likely token; otherwise log-probabilities are divided by it and sampled.
+    """
+
+    problem: Problem
+    seed: int = 0
+    temperature: float = 0.0
+
+
+def attempt_all(
+    network: ReasoningNetwork,
+    requests: Sequence[Request],
+    config: EnvConfig,
+    options: SearchOptions | None = None,
+    batch: int = 256,
+    keep_frames: bool = False,
+    progress: Progress = no_progress,
+) -> list[Answer]:
+    """Makes attempts, many of them in one batch.
+
+    Args:
+        network: The model.
+        requests: The attempts. What comes of one does not depend on the others.
+        config: Limits and grammar of the environment.
+        options: Votes, reuse of subtasks and budgets of every attempt; the rest of it is not used here.
+        batch: Number of call stacks that are decoded together.
+        keep_frames: Whether answers carry their frames, hidden reasoning included.
+        progress: Called with the number of attempts that have ended.
+
+    Returns:
+        An answer for each request, in the same order.
+    """
+    options = options or SearchOptions()
+    answers: dict[int, Answer] = {}
+    started = time.perf_counter()
+
+    def branch_of(index: int) -> Branch:
+        request = requests[index]
+
+        def on_end(branch: Branch) -> None:
+            answers[index] = _answer(request.problem, branch, time.perf_counter() - started)
+            progress(len(answers))
+
+        attempt = Attempt(request.seed, request.temperature)
+        return Branch(bytes(request.problem.prompt), request.seed, attempt, on_end, request.temperature)
+
+    # Long problems first: a long one that starts last would leave the batch almost empty.
+    order = sorted(range(len(requests)), key=lambda index: -len(requests[index].problem.prompt))
+    rows = min(batch, len(requests) * options.votes)
+    if rows:
+        engine = Engine(network, config, rows, options, keep_frames)
+        engine.run(branch_of(index) for index in order)
+    return [answers[index] for index in range(len(requests))]
+
+
+def solve(
+    network: ReasoningNetwork,
+    problems: Sequence[Problem],
+    config: EnvConfig,
+    batch: int = 256,
+    temperature: float = 0.0,
+    seed: int = 0,
+    keep_frames: bool = False,
+    progress: Progress = no_progress,
+) -> list[Answer]:
+    """Answers each problem by one attempt, greedy by default: ``explore`` with one path."""
+    options = SearchOptions(temperature=temperature)
+    explored = explore(network, problems, config, options, batch, seed, keep_frames, progress)
+    return [answer for (answer,) in explored]
+
+
+def explore(
+    network: ReasoningNetwork,
+    problems: Sequence[Problem],
+    config: EnvConfig,
+    options: SearchOptions,
+    batch: int = 256,
+    seed: int = 0,
+    keep_frames: bool = False,
+    progress: Progress = no_progress,
+) -> list[list[Answer]]:
+    """Answers each problem by ``options.paths`` attempts.
+
+    Attempt 3 of problem 5 is the same whatever else is in the batch. See ``attempt_all`` for the other arguments.
+
+    Args:
+        network: The model.
+        problems: What to answer.
+        config: Limits and grammar of the environment.
+        options: How many attempts, at which temperature, and how each subtask is solved.
+        batch: Number of call stacks that are decoded together.
+        seed: Seed of the sampling.
+        keep_frames: Whether answers carry their frames.
+        progress: Called with the number of attempts that have ended.
+
+    Returns:
+        For each problem its attempts, in the same order.
+    """
+    temperature = options.sampling_temperature
+    requests = []
+    for index, problem in enumerate(problems):
+        for path in range(options.paths):
+            requests.append(Request(problem, stream_seed(seed, index, path), temperature))
+    answers = attempt_all(network, requests, config, options, batch, keep_frames, progress)
+    return [answers[start : start + options.paths] for start in range(0, len(answers), options.paths)]
+
+
+def _answer(problem: Problem, branch: Branch, seconds: float) -> Answer:
+    answered = branch.outcome == Outcome.ANSWERED
+    return Answer(
+        problem=problem,
+        text=answer_text(branch.answer) if answered else "",
+        correct=answered and problem.accepts(branch.answer),
+        outcome=branch.outcome.name.lower(),
+        usage=branch.attempt.usage,
+        frames=tuple(branch.frames),
+        log_prob=branch.log_prob,
+        seconds=seconds,
+    )

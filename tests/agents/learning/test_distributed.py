@@ -1,0 +1,318 @@
+"""Several processes learn what a single one would learn from the data of all of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as th
+from stable_baselines3.common.logger import Logger
+
+from o1nano.agents.learning.demonstrations import DemonstrationStream
+from o1nano.agents.learning.distributed import JointThreshold, Team
+from o1nano.agents.learning.imitation import WarmStart, WarmStartConfig
+from o1nano.agents.learning.ppo import FramePPO
+from o1nano.agents.learning.rollout_buffer import FrameRolloutBuffer
+from o1nano.agents.run.callbacks import USAGE, EpisodeStatistics
+from o1nano.agents.run.progress import Display
+from o1nano.agents.run.run import Run, prepare
+from o1nano.envs.core.curriculum import AdaptiveCurriculum
+from o1nano.envs.core.levels import UniformLevels, sizes
+from o1nano.envs.errors import CheckpointError, ConfigurationError, TeamError
+from o1nano.envs.problems.problem import stream
+from o1nano.policies.actor_critic import ReasoningPolicy
+from tests.agents.learning.test_rollout_buffer import like_structure
+from tests.agents.run.test_resume import scalars
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import DIED, together
+from tests.helpers.runs import SMALL_RUN, flags
+from tests.helpers.tiny import TINY, shake, tiny_network, vec_env
+
+ALONE = Team()
+
+
+def ppo(team: Team = ALONE, **kwargs: Any) -> FramePPO:
+    """Learns by plain gradient descent, so that rounding stays rounding, on clipped gradients."""
+    model = FramePPO(
+        ReasoningPolicy,
+        vec_env(4 + 2 * team.rank),
+        n_steps=48,
+        depth=4,
+        seed=team.rank,
+        device="cpu",
+        policy_kwargs={"transformer": TINY, "optimizer_class": th.optim.SGD},
+        team=team,
+        **{"learning_rate": 0.3, "batch_size": 10**6, "n_epochs": 3, "gamma": 1.0, "max_grad_norm": 0.3, **kwargs},
+    )
+    model.set_logger(Logger(None, []))
+    shake(model.policy, size=0.15)
+    like_structure(model.policy)
+    return model
+
+
+def weights(model: FramePPO) -> dict[str, th.Tensor]:
+    return {name: value.clone() for name, value in model.policy.state_dict().items()}
+
+
+def collect_and_train(team: Team, **kwargs: Any) -> tuple[Any, ...]:
+    model = ppo(team, **kwargs)
+    before, (_, callback) = weights(model), model._setup_learn(10**9, None)
+    model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
+    frames = list(model.rollout_buffer._frames)
+    model.train()
+    kept = model.normalize_advantage, model.target_kl
+    return before, frames, weights(model), model._n_updates, kept
+
+
+@pytest.mark.parametrize("target_kl, updates", [(None, 3), (1e-4, 2)])
+def test_an_update_of_two_processes_is_the_update_of_one_on_the_union_of_the_data(
+    tmp_path: Path, target_kl: float | None, updates: int
+) -> None:
+    found = together(tmp_path, lambda team: collect_and_train(team, target_kl=target_kl))
+    (before, frames, after, count, kept), (_, other_frames, other_after, other_count, _) = found
+    assert kept == (True, target_kl)
+    assert len(frames) != len(other_frames)  # the average has weights
+    model = ppo(target_kl=target_kl)
+    model.policy.load_state_dict(before)
+    buffer = model.rollout_buffer
+    buffer._frames = frames + other_frames
+    buffer.compute_returns_and_advantage(th.zeros(1), np.zeros(1))
+    model.train()
+    assert model._n_updates == count == other_count == updates
+    moved = 0.0
+    for name, expected in weights(model).items():
+        assert th.equal(after[name], other_after[name]), name
+        assert (after[name] - expected).abs().max() < 2e-6, name
+        moved += float((expected - before[name]).abs().max())
+    assert moved > 1e-2
+
+
+def test_without_the_average_the_comparison_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Team, "average", lambda *_: None)
+    first, second = together(tmp_path, collect_and_train)
+    assert not all(th.equal(value, second[2][name]) for name, value in first[2].items())
+
+
+def test_minibatches_are_as_many_everywhere_and_none_is_empty(tmp_path: Path) -> None:
+    def sizes_of(team: Team) -> list[tuple[int, float]]:
+        model = ppo(team)
+        _, callback = model._setup_learn(10**9, None)
+        model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
+        buffer: FrameRolloutBuffer = model.rollout_buffer
+        return [(len(batch.actions), buffer.share) for batch in buffer.get(60)]
+
+    first, second = together(tmp_path, sizes_of)
+    assert len(first) == len(second) > 3
+    for (actions, share), (other_actions, other_share) in zip(first, second, strict=True):
+        assert actions > 0 and other_actions > 0
+        assert share == pytest.approx(2 * actions / (actions + other_actions))
+        assert share + other_share == pytest.approx(2.0)
+
+
+def test_a_step_of_the_warm_start_is_the_one_on_all_demonstrations(tmp_path: Path) -> None:
+    levels = UniformLevels(sizes(("addition", "division"), (1, 2)))
+    config = WarmStartConfig(steps=100)
+
+    def demonstrations(rank: int) -> list[Any]:
+        return next(iter(DemonstrationStream(levels, stream("team", rank), 200 + 100 * rank, pool=2)))
+
+    def gradients(trainer: WarmStart, batch: list[Any]) -> list[th.Tensor]:
+        trainer.step(batch)
+        return [parameter.grad for parameter in trainer.network.parameters()]
+
+    found = together(
+        tmp_path, lambda team: gradients(WarmStart(tiny_network(), config, False, 0, team), demonstrations(team.rank))
+    )
+    batch = sorted(demonstrations(0) + demonstrations(1), key=lambda frame: len(frame.tokens))
+    for expected, *given in zip(gradients(WarmStart(tiny_network(), config, False), batch), *found, strict=True):
+        assert th.equal(given[0], given[1])
+        assert (given[0] - expected).abs().max() < 1e-6
+
+
+def whole_run(team: Team, folder: Path, stop: tuple[str, int] | None = None, resume: bool = False) -> dict[str, Any]:
+    """A run, or what it is when the second process was told to stop at some place."""
+    if resume:
+        run = Run.resume(folder, Display(quiet=True), team)
+    else:
+        config = prepare(replace(SMALL_RUN, name=folder.name))
+        run = Run(config, folder, Display(quiet=True), team=team)
+    original = run.pause
+
+    def pause(done: int) -> None:
+        run.stopping = (run.phase, done) == stop and not team.leads
+        original(done)
+
+    run.pause = pause  # type: ignore[method-assign]
+    try:
+        run.execute()
+    except KeyboardInterrupt:
+        assert stop == (run.phase, run.trainer.done if run.phase == "warm_start" else 1)
+    return {
+        "policy": weights(run.model),
+        "optimizer": run.model.policy.optimizer.state_dict(),
+        "curriculum": run.curriculum.state_dict(),
+        "results": run.results,
+        "observations": run.model._last_obs,
+        "demonstrations": run.demonstrations.state_dict(),
+        "history": run.statistics.history,
+        "steps": run.logger.start,
+    }
+
+
+def same(one: Any, other: Any) -> bool:
+    """Bit for bit, in any containers."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(np.array_equal(np.asarray(one), np.asarray(other)))
+
+
+def test_a_run_of_two_processes_agrees_with_itself_and_resumes_exactly(tmp_path: Path) -> None:
+    folder = tmp_path / "whole" / "run"
+    first, second = together(tmp_path / "a", lambda team: whole_run(team, folder))
+    for name in ("policy", "optimizer", "curriculum", "results"):
+        assert same(first[name], second[name]), name
+    assert [tokens for tokens, _ in first["history"]] == [6 * 24 * (epoch + 1) for epoch in range(SMALL_RUN.epochs)]
+    assert first["results"]["ppo"]["tokens"] == SMALL_RUN.epochs * 6 * 24
+    assert sum(len(results) for _, _, results in first["curriculum"]["results"]) > 10
+    for name in ("observations", "demonstrations"):
+        assert not same(first[name], second[name]), name
+    cut = tmp_path / "cut" / "run"
+    together(tmp_path / "b", lambda team: whole_run(team, cut, ("warm_start", 2)))
+    together(tmp_path / "c", lambda team: whole_run(team, cut, ("ppo", 1), resume=True))
+    together(tmp_path / "d", lambda team: whole_run(team, cut, ("after", 1), resume=True))
+    with pytest.raises(CheckpointError, match="2 processes on 1; accepted: 2, as it began with"):
+        Run.resume(cut, Display(quiet=True))
+    again = together(tmp_path / "e", lambda team: whole_run(team, cut, resume=True))
+    for expected, given in zip((first, second), again, strict=True):
+        for name in set(expected) - {"steps"}:
+            assert same(expected[name], given[name]), name
+    assert (folder / "results.json").read_bytes() == (cut / "results.json").read_bytes()
+    assert scalars(folder) == scalars(cut)
+    assert [step for step, _ in scalars(cut)["final/average_after"]] == [max(first["history"])[0] + first["steps"]]
+
+
+def test_statistics_are_of_the_episodes_of_all_processes(tmp_path: Path) -> None:
+    ended = [("addition/1", "answered", True, 1.0), ("addition/1", "illegal_token", False, 0.0)]
+    ended.append(("division/2", "answered", False, 1.0))  # paid without having been solved
+    infos = [
+        {"level": level, "outcome": outcome, "is_success": solved, "reward/true": float(solved), "reward/total": paid}
+        for level, outcome, solved, paid in ended
+    ]
+
+    def recorded(team: Team) -> dict[str, float]:
+        statistics = EpisodeStatistics(AdaptiveCurriculum({"addition": 1}, {"addition": 2}), team)
+        model = ppo(team)
+        statistics.init_callback(model)
+        statistics.locals = {"infos": [{**dict.fromkeys(USAGE, 0), **info} for info in infos[team.rank :: 2]]}
+        statistics._on_step()
+        statistics._on_rollout_end()
+        return dict(model.logger.name_to_value)
+
+    for found in together(tmp_path, recorded):
+        assert found["accuracy/addition/1"] == 0.5 and found["accuracy/division/2"] == 0.0
+        assert found["reward/true"] == found["usage/illegal_token"] == found["reward/hack_rate"] == pytest.approx(1 / 3)
+
+
+def test_when_a_process_dies_the_others_say_so_and_a_checkpoint_is_there(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+
+    def dies(team: Team) -> list[Any]:
+        run = Run(prepare(replace(SMALL_RUN, name="run")), folder, Display(quiet=True), team=team)
+        original = run.pause
+
+        def pause(done: int) -> None:
+            if run.phase == "ppo" and done == 1 and team.rank == 1:
+                os._exit(DIED)
+            original(done)
+
+        run.pause = pause  # type: ignore[method-assign]
+        with pytest.raises(TeamError, match="another process of the run has ended"):
+            run.execute()
+        return [team.is_first_to_tell(), team.is_first_to_tell()]
+
+    assert together(tmp_path / "a", dies) == [[True, False], None]
+    resumed = together(tmp_path / "b", lambda team: whole_run(team, folder, resume=True))
+    assert all("after" in part["results"] for part in resumed)
+
+
+def test_a_team_of_one_is_the_identity() -> None:
+    tensor = th.ones(3)
+    ALONE.average([tensor])
+    assert tensor.tolist() == [1.0] * 3
+    assert ALONE.gather("x") == ["x"]
+    assert ALONE.lead(lambda: 5) == 5
+    assert ALONE.seed(7) == 7 and Team(1, 2).seed(7) != Team(2, 3).seed(7) != 7
+    assert ALONE.share(5, [5]) == 1.0
+    assert ALONE.part("ppo.n_envs", 7) == 7
+
+
+def test_what_has_no_equal_parts_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"ppo.n_envs=7 on 2 processes; accepted: a multiple of 2"):
+        Team(0, 2).part("ppo.n_envs", 7)
+
+
+def test_a_parameter_without_a_gradient_is_an_error(tmp_path: Path) -> None:
+    def learns(team: Team) -> bool:
+        used, unused = th.nn.Parameter(th.ones(2)), th.nn.Parameter(th.ones(2))
+        with pytest.raises(RuntimeError, match="1 of 2 parameters"), team.averaging([used, unused], lambda: 1.0):
+            used.sum().backward()
+        return True
+
+    assert together(tmp_path, learns) == [True, True]
+
+
+def test_a_failing_leader_ends_the_others(tmp_path: Path) -> None:
+    def fails() -> None:
+        raise ConfigurationError("x=3; accepted: 4")
+
+    def leads(team: Team) -> str:
+        with pytest.raises((ConfigurationError, SystemExit)) as raised:
+            team.lead(fails)
+        return str(raised.value)
+
+    assert together(tmp_path, leads) == ["x=3; accepted: 4", "2"]
+
+
+def test_the_joint_threshold_compares_as_stock_ppo_does(tmp_path: Path) -> None:
+    def passes(team: Team) -> list[bool]:
+        values = th.tensor([0.02, 0.0]) if team.leads else th.tensor([0.02, 0.05])
+        limit = JointThreshold(0.01, team, lambda: 1.5 if team.leads else 0.5)
+        return [bool(value.cpu().numpy() > 1.5 * limit) for value in values]  # type: ignore[operator]
+
+    assert together(tmp_path, passes) == [[True, False], [True, False]]  # 0.02, and 0.0125 of 0.015
+
+
+@pytest.mark.slow
+def test_torchrun_trains_dies_and_resumes(tmp_path: Path) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(ROOT / "train_rl.py")]
+    run = tmp_path / "runs" / "small"
+    process = subprocess.Popen(
+        [*torchrun, "--quiet", *flags(replace(SMALL_RUN, epochs=60))],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    while not (run / "checkpoints" / "000012.pt").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[1]), signal.SIGKILL)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode != 0
+    own = [line for line in said.splitlines() if line.startswith("train_rl.py:")]
+    expected = "train_rl.py: another process of the run has ended; accepted: python train_rl.py --resume runs/small"
+    assert own == [f"{expected}, from the last checkpoint"]
+    again = subprocess.Popen([*torchrun, "--quiet", "--resume", "runs/small"], cwd=tmp_path)
+    assert again.wait(timeout=600) == 0
+    assert (run / "results.json").is_file()

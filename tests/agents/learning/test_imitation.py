@@ -1,0 +1,148 @@
+"""The supervised warm start: the loss falls, and only the expert's own tokens are in it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import repeat
+
+import numpy as np
+import pytest
+import torch as th
+
+from o1nano.agents.learning.demonstrations import Demonstration
+from o1nano.agents.learning.imitation import WarmStart, WarmStartConfig
+from o1nano.envs.language.vocab import VOCAB_SIZE
+from o1nano.envs.problems.expert import demonstrate
+from o1nano.envs.problems.problem import read
+from o1nano.policies.network.model import FrameBatch, ReasoningNetwork
+from tests.helpers.tiny import tiny_network
+
+CONFIG = WarmStartConfig(steps=120, learning_rate=1e-2)
+
+
+def expert_frames(*texts: str) -> list[Demonstration]:
+    """The expert's frames of some problems, sorted by length."""
+    out = []
+    for text in texts:
+        for frame in demonstrate(read(text)):
+            positions = np.flatnonzero(frame.emitted) - 1
+            ones = np.ones(len(positions))
+            tokens = np.array(frame.tokens, dtype=np.uint8)
+            out.append(Demonstration(tokens, positions, ones.astype(bool), ones.astype(np.float32)))
+    return sorted(out, key=lambda frame: len(frame.tokens))
+
+
+def trainer(network: ReasoningNetwork, config: WarmStartConfig = CONFIG) -> WarmStart:
+    return WarmStart(network, config, False)
+
+
+def all_log_probs(network: ReasoningNetwork, frame: list[int]) -> th.Tensor:
+    """Log-probabilities ``[T - 1, V]`` of the next token at every position of a frame, whoever wrote it."""
+    tokens = th.tensor([frame[:-1]])
+    states = th.from_numpy(network.grammar.states(tokens.numpy())).long()
+    columns = th.arange(tokens.shape[1])
+    return network(FrameBatch(tokens, states, th.zeros_like(columns), columns))[0]
+
+
+def test_the_loss_is_the_mean_over_the_experts_tokens_alone() -> None:
+    network = tiny_network()
+    frames = expert_frames("98+45", "91/64")
+    terms = []
+    for frame in [frame for text in ("98+45", "91/64") for frame in demonstrate(read(text))]:
+        log_probs = all_log_probs(network, frame.tokens)
+        terms += [-log_probs[i - 1, frame.tokens[i]].item() for i, emitted in enumerate(frame.emitted) if emitted]
+    losses = trainer(network).step(frames)
+    assert losses["loss"] == pytest.approx(float(np.mean(terms)), rel=1e-4)
+
+
+def gradients(network: ReasoningNetwork, frames: list[Demonstration]) -> th.Tensor:
+    """The gradient of one step, flat; the weights are put back."""
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    trainer(network).step(frames)
+    out = th.cat([parameter.grad.flatten() for parameter in network.parameters() if parameter.grad is not None])
+    network.load_state_dict(before)
+    return out
+
+
+def test_what_is_not_imitated_has_no_influence_on_the_policys_loss() -> None:
+    network, (frame,) = tiny_network(), expert_frames("3+4")[:1]
+    frame.imitate[-1] = False
+    other = replace_last(frame)
+    config = replace(CONFIG, value_coef=0.0)
+    losses = []
+    for variant in (frame, other):
+        copy = tiny_network()
+        losses.append(trainer(copy, config).step([variant])["loss"])
+    assert losses[0] == losses[1]
+    assert th.equal(gradients(network, [frame]), gradients(network, [other]))
+
+
+def replace_last(frame: Demonstration) -> Demonstration:
+    """The same demonstration with another last token, which is a target only and never an input."""
+    tokens = frame.tokens.copy()
+    tokens[-1] = tokens[-1] % (VOCAB_SIZE - 1) + 1
+    return Demonstration(tokens, frame.positions, frame.imitate, frame.returns)
+
+
+def test_an_imitated_last_token_has_influence() -> None:
+    (frame,) = expert_frames("3+4")[:1]
+    variants = (frame, replace_last(frame))
+    one, other = (trainer(tiny_network()).step([variant])["loss"] for variant in variants)
+    assert one != other
+
+
+def test_the_loss_on_a_fixed_batch_falls() -> None:
+    frames = expert_frames("98+45", "34-53")
+    start = trainer(tiny_network())
+    first = start.step(frames)
+    history: list[float] = []
+
+    def check(done: int, losses: dict[str, float]) -> bool:
+        history.append(losses["loss"])
+        return False
+
+    start.run(repeat(frames), check)
+    assert start.done == CONFIG.steps
+    assert history[-1] < 0.2 * first["loss"]
+    assert start.tokens == CONFIG.steps * sum(len(frame.tokens) for frame in frames)
+
+
+def test_the_critic_learns_the_returns() -> None:
+    frames = expert_frames("98+45")
+    for frame in frames:
+        frame.returns[: len(frame.returns) // 2] = 0.25
+    start = trainer(tiny_network(), replace(CONFIG, value_coef=1.0))
+    losses = [start.step(frames)["value_loss"] for _ in range(60)]
+    assert losses[-1] < 0.1 * losses[0]
+
+
+def test_it_stops_when_the_check_says_so() -> None:
+    start = trainer(tiny_network())
+    start.run(repeat(expert_frames("3+4")), lambda done, losses: done == 3)
+    assert start.done == 3
+
+
+def test_groups_of_similar_length_give_the_loss_of_all_frames_together() -> None:
+    """Frames that are padded together must not change each other's loss."""
+    frames = sorted(expert_frames("98+45", "74*68", "914/64") * 4, key=lambda frame: len(frame.tokens))
+    actions = [len(frame.positions) for frame in frames]
+    network = tiny_network()
+    alone = [trainer(network)._losses([frame])[0].item() for frame in frames]
+    together = trainer(network)._losses(frames)[0].item()
+    assert together == pytest.approx(float(np.average(alone, weights=actions)), rel=1e-4)
+
+
+def test_equal_networks_train_alike() -> None:
+    frames = expert_frames("98+45")
+    trainers = [trainer(tiny_network(seed)) for seed in (0, 0, 1)]
+    one, same, other = ([start.step(frames)["loss"] for _ in range(3)] for start in trainers)
+    assert one == same != other
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    start = trainer(tiny_network(), WarmStartConfig(steps=1000, learning_rate=1.0))
+    rates = []
+    for done in (0, 49, 99, 500, 999):
+        start.done = done
+        rates.append(start._schedule())
+    assert rates == pytest.approx([0.01, 0.5 * 0.951, 0.901, 0.5, 0.001])

@@ -1,0 +1,289 @@
+"""A run that is cut anywhere and resumed ends exactly like one that is never cut."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as th
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import train_rl
+from o1nano.agents.learning.imitation import WarmStart
+from o1nano.agents.run.progress import Display
+from o1nano.agents.run.run import Run
+from o1nano.envs.errors import CheckpointError, StorageError
+from o1nano.policies.serialization import read_sealed, write_sealed
+from tests.helpers.paths import ROOT
+from tests.helpers.runs import SMALL_RUN, flags, small_run
+
+QUIET = Display(quiet=True)
+LONGER = replace(
+    SMALL_RUN, epochs=20, checkpoint_every=4, warm_start=replace(SMALL_RUN.warm_start, steps=40, check_every=20)
+)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Bit for bit, in any containers."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, (th.Tensor, np.ndarray)):
+        return np.array_equal(np.asarray(one), np.asarray(other), equal_nan=True)
+    return bool(one == other)
+
+
+def state_of(run: Run) -> dict[str, Any]:
+    """Everything a run is, without times and the names of files."""
+    state = run.state_dict()
+    for name in ("seconds", "sessions", "logger"):
+        del state[name]
+    state["model"]["episodes"] = [episode[:2] for episode in state["model"]["episodes"]]
+    return state
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, str]]]:
+    """Everything that TensorBoard would draw, without times."""
+    found: dict[str, list[tuple[int, str]]] = {}
+    # By number: a dozen sessions within a second, as no user has them, are not in the order of their names.
+    for path in sorted(folder.glob("events.*"), key=lambda path: [int(part) for part in re.findall(r"\d+", path.name)]):
+        events = EventAccumulator(str(path), size_guidance={"scalars": 0})
+        events.Reload()
+        for tag in events.Tags()["scalars"]:
+            if not tag.startswith("time/"):
+                found.setdefault(tag, []).extend((scalar.step, repr(scalar.value)) for scalar in events.Scalars(tag))
+    return found
+
+
+def cut_everywhere(folder: Path, **changes: Any) -> tuple[Run, int]:
+    """A run that is stopped wherever it can be cut, each time resumed from its files alone."""
+    run, cut = small_run(folder, **changes), set()
+    while True:
+        original = run.pause
+
+        def pause(done: int, run: Run = run, original: Any = original) -> None:
+            run.stopping = (run.phase, done) not in cut
+            cut.add((run.phase, done))
+            original(done)
+
+        run.pause = pause  # type: ignore[method-assign]
+        try:
+            run.execute()
+        except KeyboardInterrupt:
+            run = Run.resume(folder, QUIET)
+        else:
+            return run, len(cut)
+
+
+@pytest.mark.parametrize(
+    "ppo",
+    [
+        pytest.param({"credit": "blame"}, id="blame"),
+        pytest.param({"credit": "episode"}, marks=pytest.mark.slow, id="episode"),
+        pytest.param({"advantage": "leave_one_out", "group_size": 4}, id="groups"),
+    ],
+)
+def test_cut_wherever_it_can_be_cut_a_run_ends_the_same(tmp_path: Path, ppo: dict[str, Any]) -> None:
+    changes = {"ppo": replace(SMALL_RUN.ppo, **ppo)}
+    whole = small_run(tmp_path / "whole" / "run", **changes)
+    whole.execute()
+    resumed, cuts = cut_everywhere(tmp_path / "cut" / "run", **changes)
+    assert cuts == 4 + 1 + 2 + 1  # steps, an evaluation, epochs, an evaluation
+    assert len(resumed.sessions) == cuts + 1
+    for name, value in state_of(whole).items():
+        assert same(value, state_of(resumed)[name]), name
+    assert whole.model._n_updates > 0 and whole.model.state_dict()["buffer"]["_acted"].any()
+    assert (whole.folder / "results.json").read_bytes() == (resumed.folder / "results.json").read_bytes()
+    written = scalars(whole.folder)
+    assert ("group/alone" in written) == ("group_size" in ppo)
+    assert {"warm_start/loss", "train/loss", "rollout/ep_rew_mean"} <= set(written)
+    assert scalars(resumed.folder) == written
+
+
+def test_the_comparison_notices_what_is_not_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = small_run(tmp_path / "run")
+    batches = iter(run.demonstrations)
+    for _ in range(2):
+        run.trainer.step(next(batches))
+    run.checkpoint()
+    load = WarmStart.load_state_dict
+
+    def forgetful(self: WarmStart, state: dict[str, Any]) -> None:
+        muon, adamw = state["optimizers"]
+        load(self, {**state, "optimizers": [muon, {**adamw, "state": {}}]})
+
+    weights = []
+    for method in (load, forgetful):
+        monkeypatch.setattr(WarmStart, "load_state_dict", method)
+        resumed = Run.resume(run.folder, QUIET)
+        resumed.trainer.step(next(iter(resumed.demonstrations)))
+        weights.append(state_of(resumed)["model"]["policy"])
+    run.trainer.step(next(batches))
+    assert same(state_of(run)["model"]["policy"], weights[0])
+    assert not same(weights[0], weights[1])
+
+
+def test_a_run_depends_on_its_seed_alone_and_touches_nobody_elses_randomness(tmp_path: Path) -> None:
+    runs = [small_run(tmp_path / str(every) / "run", checkpoint_every=every) for every in (1, 1000)]
+    runs.append(small_run(tmp_path / "other", seed=1))
+    for seed, run in enumerate(runs):
+        with th.random.fork_rng():
+            random.seed(seed)
+            np.random.seed(seed)
+            th.manual_seed(seed)
+            before = random.getstate(), np.random.get_state(), th.get_rng_state()
+            run.execute()
+            assert same(before, (random.getstate(), np.random.get_state(), th.get_rng_state()))
+    texts = [(run.folder / "results.json").read_bytes() for run in runs]
+    assert texts[0] == texts[1] != texts[2]
+    weights = [state_of(run)["model"]["policy"] for run in runs]
+    assert same(weights[0], weights[1]) and not same(weights[0], weights[2])
+
+
+def test_a_signal_stops_where_the_run_can_be_cut(tmp_path: Path) -> None:
+    run = small_run(tmp_path / "run")
+    handlers = [signal.getsignal(stop) for stop in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        run.interrupt(signal.SIGTERM, None)
+        with pytest.raises(KeyboardInterrupt):
+            run.execute()
+    finally:
+        for stop, handler in zip((signal.SIGINT, signal.SIGTERM), handlers, strict=True):
+            signal.signal(stop, handler)
+    assert run.trainer.done == 1
+    assert (run.folder / "o1_model.pth").is_file()
+    assert Run.resume(run.folder, QUIET).trainer.done == 1
+
+
+def command(*flags_given: object) -> list[str]:
+    return [sys.executable, str(ROOT / "train_rl.py"), *map(str, flags_given)]
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_exits_cleanly_and_a_finished_run_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["--quiet", *flags()]
+    process = subprocess.Popen(command(*small), cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    first = tmp_path / "runs" / "small" / "checkpoints" / "000002.pt"
+    while not first.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.strip() == "stopped; python train_rl.py --resume runs/small goes on"
+    assert (tmp_path / "runs" / "small" / "o1_model.pth").is_file()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train_rl.py", "--resume", "runs/small"])
+    handlers = {stop: signal.getsignal(stop) for stop in (signal.SIGINT, signal.SIGTERM)}
+    for expected in ("wrote runs/small/", "runs/small is finished"):
+        assert train_rl.main() == 0
+        assert expected in capsys.readouterr().out
+    for stop, handler in handlers.items():
+        signal.signal(stop, handler)
+
+
+def weights(folder: Path) -> dict[str, Any]:
+    return dict(th.load(folder / "o1_model.pth", weights_only=True)["weights"])
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_a_run_ends_bit_for_bit_the_same(tmp_path: Path) -> None:
+    """SIGKILL at 20 random moments; each time the run is resumed by the command that a user has."""
+    start = time.monotonic()
+    subprocess.run(command("--quiet", *flags(LONGER)), cwd=tmp_path, check=True)
+    whole, seconds = tmp_path / "runs" / "small", time.monotonic() - start
+    rng, killed = np.random.default_rng(0), 0
+    while killed < 20:
+        folder = tmp_path / str(killed)
+        folder.mkdir()
+        start, moment = time.monotonic(), rng.uniform(0, seconds)
+        process = subprocess.Popen(command("--quiet", *flags(LONGER)), cwd=folder)
+        try:
+            process.wait(timeout=moment)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        if process.wait() != -signal.SIGKILL:  # it was faster than the one before: kill earlier
+            seconds = time.monotonic() - start
+            shutil.rmtree(folder)
+            continue
+        killed += 1
+        run = folder / "runs" / "small"
+        again = command("--quiet", "--resume", "runs/small")
+        if not list((run / "checkpoints").glob("*.pt")):  # it had not begun
+            again = command("--quiet", *flags(LONGER))
+            shutil.rmtree(folder / "runs", ignore_errors=True)
+        subprocess.run(again, cwd=folder, check=True)
+        assert same(weights(run), weights(whole)), moment
+        assert (run / "results.json").read_bytes() == (whole / "results.json").read_bytes()
+        assert scalars(run) == scalars(whole)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "foreign", "unsealed", "other run", "other version"])
+def test_a_bad_checkpoint_is_named_and_the_one_before_it_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    run = small_run(tmp_path / "run")
+    run.trainer.done = 1
+    run.checkpoint()
+    run.trainer.done = 2
+    run.checkpoint()
+    newest = max((run.folder / "checkpoints").iterdir())
+    content = newest.read_bytes()
+    if damage == "cut":
+        newest.write_bytes(content[: len(content) // 2])
+    elif damage == "flip":
+        newest.write_bytes(content[:1000] + bytes([content[1000] ^ 1]) + content[1001:])
+    elif damage == "foreign":
+        newest.write_bytes(b"hello")
+    else:
+        whole, _ = read_sealed(newest)
+        changes = {"other run": {"name": "another"}, "other version": {"version": "9.9"}}.get(damage, {})
+        th.save({**whole, **changes}, newest) if damage == "unsealed" else write_sealed(newest, {**whole, **changes})
+    resumed = Run.resume(run.folder, QUIET)
+    assert resumed.trainer.done == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("passed over: ") and newest.name in said
+    resumed.checkpoint()  # takes the place of the damaged one
+    assert Run.resume(run.folder, QUIET).trainer.done == 1
+    assert not capsys.readouterr().err
+
+
+def test_without_a_whole_checkpoint_there_is_nothing_to_resume(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint in"):
+        Run.resume(tmp_path, QUIET)
+    run = small_run(tmp_path / "run")
+    for path in (run.folder / "checkpoints").iterdir():
+        path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match="it has no checksum"):
+        Run.resume(run.folder, QUIET)
+
+
+def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = small_run(tmp_path / "run")
+    run.trainer.step(next(iter(run.demonstrations)))
+    run.checkpoint()
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(StorageError, match="No space left on device"):
+            run.execute()
+    assert Run.resume(run.folder, QUIET).trainer.done == 1
+    assert not list(run.folder.rglob("*.tmp"))

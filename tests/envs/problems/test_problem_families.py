@@ -1,0 +1,468 @@
+"""Families of functions: exact answers by hand and against brute force, attacks on Countdown, the expert end to end."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from o1nano.envs.arithmetic import ArithmeticEnv
+from o1nano.envs.errors import ConfigurationError
+from o1nano.envs.language.expression import Binary, Function, canonical, evaluate
+from o1nano.envs.language.vocab import EOS, ID, NOTHING, TOKENS, WRONG, answer_text, digits_of, spell, tokenize
+from o1nano.envs.problems import FAMILIES, family_of, register_family
+from o1nano.envs.problems.countdown import PATIENCE, Countdown
+from o1nano.envs.problems.countdown_solver import exact_value, formula, leaves, solvable
+from o1nano.envs.problems.expert import ExpertPolicy, demonstrate, write_frame
+from o1nano.envs.problems.family import FunctionFamily
+from o1nano.envs.problems.gcd import GreatestCommonDivisor
+from o1nano.envs.problems.problem import Level, Problem, draw, frame_accepts, frame_answer, read
+from o1nano.envs.registration import IDS
+from tests.helpers.play import ids
+
+FUNCTIONS = sorted(name for name, family in FAMILIES.items() if isinstance(family, FunctionFamily))
+SEARCHES = ("countdown", "game_of_24")
+NUMBERS = st.integers(0, 10**6)
+
+
+def numbers_of(problem: Problem) -> tuple[int, ...]:
+    assert isinstance(problem.expr, Function)
+    return tuple(map(evaluate, problem.expr.args))
+
+
+@st.composite
+def functions(draw_from: st.DrawFn) -> Problem:
+    level = Level(draw_from(st.sampled_from(FUNCTIONS)), draw_from(st.integers(1, 4)))
+    return draw(level, np.random.default_rng(draw_from(st.integers(0, 2**32 - 1))), "all", "mixed")
+
+
+# The answers of every family.
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("gcd(48, 36)", "12"),
+        ("gcd(36, 48)", "12"),
+        ("gcd(17, 5)", "1"),
+        ("gcd(0, 5)", "5"),
+        ("gcd(0, 0)", "0"),
+        ("17 mod 5", "2"),
+        ("(12+34) mod 7", "4"),
+        ("12*34 mod 7", "2"),
+        ("(3-8) mod 7", "2"),
+        ("-14 mod 7", "0"),
+        ("5 mod 1", "0"),
+        ("total(3, 14, 15)", "32"),
+        ("total(7)", "7"),
+        ("total(3, -14, 5)", "-6"),
+        ("compare(12, 34)", "<"),
+        ("compare(34, 12)", ">"),
+        ("compare(34, 34)", "=="),
+        ("compare(9, 10)", "<"),
+        ("compare(-9, -10)", ">"),
+        ("compare(-9, 10)", "<"),
+        ("max(3, 14, 15)", "15"),
+        ("max(-3, -14)", "-3"),
+        ("which is larger, 12 or 34?", "34"),
+        ("3*x+4=19", "5"),
+        ("3*x-4=11", "5"),
+        ("3*x+19=4", "-5"),
+        ("-3*x+4=19", "-5"),
+        ("7*x+4=4", "0"),
+        ("make 24 from 3, 8", "8*3"),
+        ("make 24 from 24", "24"),
+        ("make 24 from 3, 3, 8, 8", "8/(3-(8/3))"),
+        ("make 25 from 3, 8", "_"),
+        ("make 0 from 5, 0", "5*0"),
+    ],
+)
+def test_answers_by_hand(text: str, answer: str) -> None:
+    assert read(text).answer_text == answer
+
+
+@given(NUMBERS, NUMBERS)
+def test_divisors_remainders_and_comparisons_are_those_of_python(left: int, right: int) -> None:
+    assert read(f"gcd({left}, {right})").answer_text == str(math.gcd(left, right))
+    assert read(f"({left}-{right}) mod 97").answer_text == str((left - right) % 97)
+    verdict = {"<": left < right, ">": left > right, "==": left == right}
+    assert verdict[read(f"compare({left}, {right})").answer_text]
+
+
+@given(st.lists(st.integers(-999, 999), min_size=1, max_size=8))
+def test_lists_are_those_of_python(numbers: list[int]) -> None:
+    listed = ", ".join(map(str, numbers))
+    assert read(f"total({listed})").answer_text == str(sum(numbers))
+    assert read(f"max({listed})").answer_text == str(max(numbers))
+
+
+@given(st.integers(-99, 99).filter(bool), st.integers(-99, 99), st.integers(-99, 99))
+def test_the_solution_of_an_equation_solves_it(factor: int, shift: int, unknown: int) -> None:
+    assert read(f"{factor}*x{shift:+}={factor * unknown + shift}").answer_text == str(unknown)
+
+
+@given(functions(), st.integers(0, 2**32 - 1))
+def test_the_expert_is_accepted_and_random_answers_are_not(problem: Problem, seed: int) -> None:
+    root, child, *_ = demonstrate(problem)
+    assert spell(root.tokens).endswith(f"{spell(problem.answer)} <eos>")
+    assert problem.accepts(problem.answer)
+    if child.tokens[-1] == EOS:
+        assert frame_accepts(bytes(child.tokens[: child.tokens.index(ID["="]) + 1]), answered(child.tokens)) is True
+    rng = np.random.default_rng(seed)
+    tokens = [*range(1, 11), *ids("- + * / ( ) R _ < > ==")]
+    for _ in range(20):
+        given_ = bytes(rng.choice(tokens, int(rng.integers(0, 6))).tolist())
+        right = given_ == problem.answer or (problem.expr.op == ID["make"] and by_hand(problem, given_))
+        assert problem.accepts(given_) == right
+
+
+def answered(frame: list[int]) -> bytes:
+    return bytes(frame[len(frame) - frame[::-1].index(ID["</think>"]) : -1])
+
+
+# Countdown: an answer is right if it is a formula of exactly the given numbers.
+
+
+def by_hand(problem: Problem, given: bytes) -> bool:
+    """Another verifier: Python evaluates the text with fractions."""
+    target, *numbers = numbers_of(problem)
+    text = answer_text(given)
+    spelled = re.findall(r"\d+", text)
+    if not re.fullmatch(r"[\d+*/()-]+", text) or sorted(spelled) != sorted(map(str, numbers)):
+        return False
+    if re.search(r"(^|[-+*/(])-|\(\d*\)", text):  # signs and single numbers in parentheses
+        return False
+    try:
+        return bool(eval(re.sub(r"(\d+)", r"Fraction(\1)", text), {"Fraction": Fraction}) == target)
+    except (SyntaxError, ZeroDivisionError, TypeError):
+        return False
+
+
+RIGHT = ["(7-8/8)*4", "4*(7-8/8)", "(7-(8/8))*4", "(4*(7-8/8))", "8*(7-8+4)", "(4-(8-7))*8"]
+
+
+@pytest.mark.parametrize("text", RIGHT)
+def test_every_right_formula_is_accepted(text: str) -> None:
+    assert read("make 24 from 4, 7, 8, 8").accepts(bytes(tokenize(text)))
+
+
+@given(st.integers(1, 3), st.integers(1, 3), st.integers(0, 2**32 - 1))
+def test_operands_of_gcd_have_at_most_the_digits_of_their_level(size: int, other: int, seed: int) -> None:
+    for level in (Level("gcd", size), Level("gcd", size, other)):
+        assert max(numbers_of(draw(level, np.random.default_rng(seed), "all"))) < 10 ** max(size, other)
+
+
+@pytest.mark.parametrize("text", ["8/(3-8/3)", "(8/(3-8/3))"])
+def test_fractions_are_exact(text: str) -> None:
+    assert read("make 24 from 3, 3, 8, 8").accepts(bytes(tokenize(text)))
+
+
+@pytest.mark.parametrize(
+    "given_",
+    [
+        "",
+        "2 4",  # the target, not a formula of the numbers
+        "8 * ( 7 - 4 )",  # 24, but one 8 is missing
+        "( 7 - 8 / 8 ) * 4 + 8 - 8",  # 24, but with two more
+        "8 * ( 7 - 4 ) + 8 - 8",  # 8 three times
+        "6 * 4 + 8 - 8",  # an unlisted number
+        "( 7 - 8 / 8 ) * 4 * 1",  # an unlisted 1
+        "4 8 - 8 * 7 + 3 2",  # digits put together
+        "8 8 / 4 + 7 - 5",
+        "8 7 - 8 4",
+        "( 7 - 8 / 8 ) * 4 / ( 8 - 8 )",
+        "7 / ( 8 - 8 ) + 4",  # division by zero
+        "- 8 * ( 4 - 7 ) + 8 - 8",
+        "- 4 * ( 8 / 8 - 7 )",  # a sign is no operation
+        "4 * ( - 8 / 8 + 7 )",
+        "4 * ( 7 - 8 / 8 ) + 0",
+        "0 4 * ( 7 - 8 / 8 )",  # a leading zero
+        "4 * ( ( 7 - 8 / 8 ) )",  # parentheses twice
+        "( 4 ) * ( 7 - 8 / 8 )",
+        "4 * ( 7 - 8 / 8",  # unbalanced
+        "4 * 7 - 8 / 8 )",
+        "4 * 7 - 8 / 8",  # 27
+        r"4 * ( 7 - 8 \ 8 )",  # one quotient digit is no division
+        "4 , 7 , 8 , 8",
+        "make 2 4 , 4 , 7 , 8 , 8",
+        "4 times ( 7 minus 8 / 8 )",
+        "what is 4 * ( 7 - 8 / 8 )",
+        "4 * ( 7 - 8 / 8 ) ?",
+        "4 * ( 7 - 8 / 8 ) R 0",
+        "4 * ( 7 - 8 / 8 ) == 2 4",
+        "_",
+        "_ _",
+        "4 * ( 7 - 8 / 8 ) _",
+        "<",
+        "9 " * 400,
+        "9 " * 1001,
+        "( " * 300 + "4" + " )" * 300,
+    ],
+)
+def test_attacks_on_the_verifier_of_countdown(given_: str) -> None:
+    assert not read("make 24 from 4, 7, 8, 8").accepts(bytes(ids(given_)))
+
+
+def test_in_a_child_frame_numbers_are_units_first() -> None:
+    prompt = bytes(ids("<subtask> make 0 5 2 , 0 1 , 5 2 ="))
+    assert frame_accepts(prompt, bytes(ids("0 1 * 5 2")))
+    assert not frame_accepts(prompt, bytes(ids("1 0 * 2 5")))
+
+
+def test_a_number_that_is_listed_twice_is_used_twice() -> None:
+    assert read("make 16 from 8, 8").accepts(bytes(ids("8 + 8")))
+    assert not read("make 8 from 8, 8").accepts(bytes(ids("8")))
+
+
+def test_nothing_is_right_exactly_where_there_is_no_formula() -> None:
+    nothing = bytes([NOTHING])
+    assert read("make 25 from 3, 8").accepts(nothing)
+    assert not read("make 24 from 3, 8").accepts(nothing)
+    assert not read("make 24 from 3, 3, 8, 8").accepts(nothing)  # fractions make it
+
+
+def every_value(numbers: tuple[Fraction, ...]) -> Iterator[Fraction]:
+    """Brute force: negative values, either order and every fraction."""
+    if len(numbers) == 1:
+        yield numbers[0]
+    for first, second, *rest in {*permutations(numbers)} if len(numbers) > 1 else ():
+        values = [first + second, first - second, first * second, *([first / second] if second else [])]
+        for value in values:
+            yield from every_value((value, *rest))
+
+
+@pytest.mark.parametrize("numbers", [(3, 8), (1, 1, 5), (0, 4, 4), (2, 3, 7), (3, 3, 8, 8), (1, 5, 5, 5), (0, 0, 2, 9)])
+def test_the_search_finds_exactly_what_brute_force_finds(numbers: tuple[int, ...]) -> None:
+    reachable = {int(value) for value in every_value(tuple(map(Fraction, numbers))) if value.denominator == 1}
+    for target in range(101):
+        found = formula(target, numbers)
+        assert (found is not None) == solvable(target, numbers) == (target in reachable)
+        if found is not None:
+            assert sorted(leaves(found)) == sorted(numbers) and exact_value(found) == target
+
+
+def test_a_famous_hard_one_and_an_impossible_one_of_six_numbers() -> None:
+    for target, numbers in ((952, (25, 50, 75, 100, 3, 6)), (1, (1, 1, 1, 1, 1, 1)), (0, (0, 0, 0, 0, 0, 7))):
+        found = formula(target, numbers)
+        assert found is not None and sorted(leaves(found)) == sorted(numbers) and exact_value(found) == target
+    assert formula(100, (1, 1, 1, 1, 1, 1)) is None
+    assert not solvable(1, (0, 0, 0, 0, 0))
+
+
+@given(st.integers(1, 5), st.integers(0, 2**32 - 1))
+def test_countdown_can_be_solved_in_whole_numbers(size: int, seed: int) -> None:
+    for name in SEARCHES:
+        problem = draw(Level(name, size), np.random.default_rng(seed), "all", "symbolic")
+        target, *numbers = numbers_of(problem)
+        assert len(numbers) == (4 if name == "game_of_24" else size + 1)
+        assert target == 24 and max(numbers) <= 13 if name == "game_of_24" else 0 < target <= 999
+        assert "_" not in problem.answer_text
+        frames = [spell(frame.tokens) for frame in demonstrate(problem)]
+        assert all(frame.split("=")[0].count(",") == 2 for frame in frames if spell([WRONG]) in frame)
+
+
+def test_the_search_tries_the_same_number_of_steps_where_there_is_no_right_one() -> None:
+    """What was tried must not tell whether there is a right step: see ``Countdown``."""
+    tried_in = {(kind, count): Counter[int]() for kind in ("dead end", "solved") for count in (3, 4)}
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        level = Level("countdown", 4) if seed % 4 == 0 else Level("game_of_24", 1)
+        for frame in demonstrate(draw(level, rng, "all"), rng, slip_rate=0.8)[1:]:
+            prompt, text = bytes(frame.tokens[: frame.tokens.index(ID["="]) + 1]), spell(frame.tokens)
+            assert frame_accepts(prompt, answered(frame.tokens)) is True, text
+            count = text.split("=")[0].count(",")
+            if TOKENS[frame.tokens[1]] != "make" or count not in (3, 4):
+                continue
+            attempts = text.split("<think> ")[1].split(" </think>")[0].split(" <revise> ")
+            calls = [attempt.split("<call> ")[1].split(" </call>")[0] for attempt in attempts]
+            assert len(set(calls)) == len(calls)
+            wrong = [call for call, attempt in zip(calls, attempts, strict=True) if attempt.endswith("_ <wrong>")]
+            assert spell([frame.tokens[index] for index in frame.slipped]) == " ".join(wrong)
+            assert wrong == calls or (wrong == calls[:-1] and attempts[-1].endswith("<ok>"))
+            tried_in["dead end" if wrong == calls else "solved", count][len(calls)] += 1
+    for count, patience in ((3, PATIENCE), (4, 2 * PATIENCE)):
+        dead_ends, solved = tried_in["dead end", count], tried_in["solved", count]
+        assert max(dead_ends) == patience and dead_ends.most_common(1)[0][0] == patience
+        assert set(solved) == set(range(1, patience + 1))
+
+
+def test_a_formula_is_that_of_the_smaller_problem_with_a_number_replaced_by_what_made_it() -> None:
+    """In parentheses, needed or not: so a model learns to copy it. See ``formulas``."""
+    solved = re.compile(r"<call> ([^<]*) </call> ([^<]*) <call> make [^<]* </call> ([^<]*) <ok> </think> (.*) <eos>")
+    seen = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        for frame in demonstrate(draw(Level("countdown", 2 + seed % 3), rng, "all"), rng, slip_rate=0.4)[1:]:
+            if found := solved.search(spell(frame.tokens)):
+                step, value, smaller, written = found.groups()
+                value = value.removesuffix(" R 0")  # of a quotient
+                assert re.sub(rf"(?<!\d ){value}(?! \d)", f"( {step} )", smaller, count=1) == written
+                seen += 1
+    assert seen > 40
+
+
+@pytest.mark.parametrize(
+    ("prompt", "tried"),
+    [
+        ("make 4 2 , 8 , 3", ["8 + 3", "8 - 3", "8 * 3"]),
+        ("make 5 2 , 8 , 3", ["8 + 3", "8 - 3", "8 * 3"]),
+        ("make 5 2 , 8 , 4", ["8 + 4", "8 - 4", "8 * 4", "8 / 4"]),
+    ],
+)
+def test_two_numbers_are_searched_in_order_and_to_the_end(prompt: str, tried: list[str]) -> None:
+    script = write_frame(ids(f"<subtask> {prompt} ="), np.random.default_rng(0), slip_rate=1.0)
+    text = spell(script.tokens)
+    assert [part.split(" </call>")[0] for part in text.split("<call> ")[1:]] == tried
+    solved = prompt == "make 4 2 , 8 , 3"
+    assert text.endswith("<ok> </think> 8 * 3 <eos>" if solved else "<wrong> </think> _ <eos>")
+    assert text.count("<revise>") == len(tried) - 1 and not script.slipped
+
+
+def test_a_problem_that_needs_fractions_is_answered_without_steps() -> None:
+    frames = demonstrate(read("make 24 from 3, 3, 8, 8"))
+    assert len(frames) == 2 and spell(frames[1].tokens).endswith("<think> </think> 8 / ( 3 - ( 8 / 3 ) ) <eos>")
+
+
+# Everything through the environment.
+
+
+def config_of(name: str) -> dict[str, object]:
+    return next(kwargs for kwargs in IDS.values() if kwargs.get("operations") == (name,))
+
+
+@pytest.mark.parametrize(("name", "size"), [*product(FUNCTIONS, (1, 2, 3)), ("countdown", 4), ("countdown", 5)])
+def test_the_expert_scores_one_within_the_limits(name: str, size: int) -> None:
+    env = ArithmeticEnv(**{**config_of(name), "digits": size, "split": "all"})
+    expert, results = ExpertPolicy(), []
+    observation, _ = env.reset(seed=size)
+    while len(results) < 8:
+        observation, reward, terminated, _, info = env.step(expert.predict(observation[None])[0])
+        if terminated:
+            results.append((reward, info["outcome"], info["answer"] == info["expected"]))
+            observation, _ = env.reset()
+    assert set(results) == {(1.0, "answered", True)}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_another_right_formula_is_paid_and_no_other_answer(name: str) -> None:
+    env = ArithmeticEnv(operations=(name,), digits=1 if name in SEARCHES else 2)
+    env.reset(seed=0)
+    problem = env.episodes.problems[0]
+    assert problem is not None
+    for given_ in (problem.answer, bytes([*problem.answer, 1]), bytes(ids("_")), bytes(ids("( 1 )"))):
+        env.reset(seed=0)
+        for token in given_:
+            assert env.step(np.int64(token))[1] == 0.0
+        assert env.step(np.int64(EOS))[1] == float(given_ == problem.answer)
+    if name in SEARCHES:
+        env.reset(seed=0)
+        for token in ids("<think> </think> ( ") + list(problem.answer) + ids(")"):
+            env.step(np.int64(token))
+        assert env.step(np.int64(EOS))[1] == 1.0
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_train_and_test_have_no_content_in_common(name: str) -> None:
+    rng = np.random.default_rng(5)
+    sides = {side: {content(draw(Level(name, 2), rng, side)) for _ in range(300)} for side in ("train", "test")}  # type: ignore[arg-type]
+    assert not sides["train"] & sides["test"]
+    assert min(map(len, sides.values())) > 20
+
+
+def content(problem: Problem) -> object:
+    """What a problem asks, whatever the order: computed apart from ``canonical``."""
+    assert isinstance(problem.expr, Function)
+    numbers = numbers_of(problem)
+    if problem.expr.op == ID["make"]:
+        return numbers[0], tuple(sorted(numbers[1:]))
+    if problem.expr.op in map(ID.get, ("gcd", "total", "max", "compare")):
+        return tuple(sorted(numbers))
+    return canonical(problem.expr)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_an_environment_without_thinking_has_direct_answers(name: str, size: int) -> None:
+    env = ArithmeticEnv(operations=(name,), digits=size, thinking=False, call_stack=False)
+    observation, _ = env.reset(seed=0)
+    expert, terminated, reward = ExpertPolicy(thinking=False), False, 0.0
+    while not terminated:
+        observation, reward, terminated, _, _ = env.step(expert.predict(observation[None])[0])
+    assert reward == 1.0
+
+
+# The registry.
+
+
+def test_a_function_belongs_to_the_family_of_its_token() -> None:
+    assert family_of(read("gcd(4, 6)").expr).name == "gcd"
+    assert family_of(read("make 24 from 3, 8").expr).name == "countdown"
+    assert family_of(Binary(ID["+"], 1, 2)).name == "addition"
+    assert family_of(Binary(ID["+"], -1, 2)).name == "expression"
+
+
+class Taken(GreatestCommonDivisor):
+    pass
+
+
+class Thief(Countdown):
+    name, op = "thief", ID["gcd"]
+
+
+class Nameless(Countdown):
+    name, op = "nameless", ID["+"]
+
+
+class Lettered(Countdown):
+    name, op = "lettered", "f"  # type: ignore[assignment]
+
+
+class Slashed(Countdown):
+    name, op = "a/b", ID["f"]
+
+
+class Wordy(Countdown):
+    name, op, phrasings = "wordy", ID["f"], ("what is the smallest common multiple of {a} and {b} ?",)
+
+
+class Silent(Countdown):
+    name, op, phrasings = "silent", ID["f"], ()
+
+
+@pytest.mark.parametrize(
+    ("family", "why"),
+    [
+        (Taken, "'gcd' exists already; accepted: another name"),
+        (Thief, r"op=\d+ of 'thief'; accepted: ID\['min'\], ID\['f'\], ID\['g'\], ID\['h'\]"),
+        (Nameless, r"op=\d+ of 'nameless'; accepted: ID\['min'\]"),
+        (Lettered, r"op='f' of 'lettered'; accepted: ID\['min'\]"),
+        (Slashed, "'a/b'; accepted: a name of letters"),
+        (Wordy, "word 'multiple' in a phrasing of 'wordy'; accepted: those of o1nano.envs.language.vocab"),
+        (Silent, "'silent' without phrasings; accepted: at least one"),
+    ],
+)
+def test_what_is_taken_cannot_be_registered(family: type[FunctionFamily], why: str) -> None:
+    with pytest.raises(ConfigurationError, match=why):
+        register_family(family())
+    assert not {"thief", "wordy", "silent"} & {*FAMILIES}
+
+
+def test_a_class_is_no_family() -> None:
+    with pytest.raises(ConfigurationError, match="accepted: an object of a class derived from Family"):
+        register_family(Taken)  # type: ignore[arg-type]
+
+
+def test_numbers_are_drawn_with_the_sizes_asked_for() -> None:
+    for name in ("gcd", "list_sum", "maximum", "comparison"):
+        drawn = [numbers_of(draw(Level(name, 3), np.random.default_rng(seed), "all")) for seed in range(60)]
+        assert max(len(digits_of(number, True)) for numbers in drawn for number in numbers) == 3
+    assert {len(numbers_of(draw(Level("list_sum", 2, 7), np.random.default_rng(s), "all"))) for s in range(9)} == {7}
+    assert frame_answer(bytes(ids("<subtask> total 1 , 2 , 3 ="))) == bytes(ids("6"))

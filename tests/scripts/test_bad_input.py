@@ -1,0 +1,302 @@
+"""A user's mistake is one line that says what is accepted, and exit status 2: a thousand inputs, a hundred files."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch as th
+
+import evaluate
+import train_rl
+from o1nano.agents.learning.distributed import Team
+from o1nano.agents.run.cli import _one_line
+from o1nano.envs.core.episodes import EnvConfig
+from o1nano.policies import model_file as checkpoint
+from o1nano.policies.network.model import ReasoningNetwork
+from o1nano.policies.network.transformer import TransformerConfig
+from o1nano.policies.serialization import claim, read_sealed, write_sealed
+from tests.helpers.paths import ROOT
+from tests.helpers.runs import flags, small_run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model, ``model.pth``, and a run that has just begun, ``runs/begun``."""
+    folder = tmp_path_factory.mktemp("bad")
+    env = EnvConfig(frame_length=48, max_tokens=60)
+    with th.random.fork_rng():
+        network = ReasoningNetwork(TransformerConfig(embedding=16, heads=2, layers=1, feed_forward=16), env.grammar)
+    checkpoint.save(folder / "model.pth", network, env, {})
+    small_run(folder / "runs" / "begun")
+    (folder / "empty.txt").write_text(" \n\n")
+    (folder / "latin.txt").write_bytes(b"1+1\xe9\n")
+    (folder / "dangling").symlink_to(folder / "nowhere")
+    return folder
+
+
+@pytest.fixture
+def mistake(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a script in that folder, and returns the one line that it must say."""
+    monkeypatch.chdir(folder)
+
+    def run(script: Any, *given: object) -> str:
+        monkeypatch.setattr(sys, "argv", [f"{script.__name__}.py", *map(str, given)])
+        monkeypatch.setattr(train_rl, "with_others", lambda processes, work: work(Team()))
+        assert script.main() == 2, given
+        said = capsys.readouterr()
+        assert said.out == "", given
+        assert said.err.count("\n") == 1 and said.err.endswith("\n"), (given, said.err)
+        assert said.err.startswith(f"{script.__name__}.py: ") and "accepted" in said.err, (given, said.err)
+        assert len(said.err) < 600, given
+        return said.err
+
+    return run
+
+
+def bad_problems(rng: random.Random) -> str:
+    """A text that is no problem, in one of many ways."""
+
+    def number(digits: int = 6) -> str:
+        return str(rng.randrange(10 ** rng.randint(1, digits)))
+
+    a, b, op = number(), number(), rng.choice("+-*/")
+    junk = "".join(rng.choice("éß漢\x00\t\n\\'\"<>%$#@!~`|&;:_{}[]^qzj") for _ in range(rng.randint(1, 30)))
+    return rng.choice(
+        (
+            lambda: f"{a}{op}",
+            lambda: f"{a}{op}*{b}",
+            lambda: f"({a}{op}{b}",
+            lambda: f"{a}{op}{b})",
+            lambda: f"{a} {b}",
+            lambda: a,
+            lambda: " " * rng.randint(0, 5),
+            lambda: f"{a}/0",
+            lambda: f"{a}{op}{b}{junk}x",
+            lambda: f"what is {rng.choice(('love', 'ninety', 'Hundert', 'eval(1)'))} plus {b}?",
+            lambda: f"the sum {a} {b} of and",
+            lambda: f"{a}.{b}+1",
+            lambda: f"1e{a}{op}{b}",
+            lambda: "9" * rng.randint(1001, 20_000) + op + b,
+            lambda: "9" * rng.randint(48, 900) + "+" + b,
+            lambda: "(" * rng.randint(201, 400) + a,
+            lambda: f"gcd({a}",
+            lambda: f"gcd({a}, 0x{b})",
+            lambda: "make 24 from",
+            lambda: f"{a}**{b}",
+            lambda: f"{a}//{b}",
+            lambda: "１２+３",  # digits, but not the ten
+            lambda: "<eos>" + a,
+        )
+    )()
+
+
+INTEGERS = ("", "x", "1.5", "1e3", "0x10", "nan", "--", "one", "9" * 5000, "-1", "-99999999999999999999")
+NUMBERS = ("", "x", "nan", "inf", "-inf", "-0.5", "1,5", "1e400", "--1")
+EVALUATE = [
+    *((f"--{name}", value) for name in ("n", "sums", "products", "batch") for value in (*INTEGERS, "0")),
+    *(("--seed", value) for value in INTEGERS[:-3]),
+    *(("--temperature", value) for value in NUMBERS),
+    *(("--device", value) for value in ("", "tpu", "cuda:99", "CPU", "cpu:0:1")),
+    *(("--problems", value) for value in ("nowhere", ".", "empty.txt", "latin.txt", "dangling", "model.pth", "")),
+    *(("--also", value) for value in ("", "addition", "addition/0", "x/1", "expression/1x1", "addition/" + "9" * 5000)),
+    *(("--json", value) for value in (".", "nowhere/out.json", "model.pth/out.json")),
+    ("--wings", "2"), ("--ask",), ("--ask", "1+1", "--interactive"), ("--interactive", "--problems", "empty.txt"),
+    ("--n", "3", "--n"), ("model.pth", "model.pth", "model.pth"), ("--sums", "900", "--n", "1"),
+]  # fmt: skip
+WHOLE = (
+    *("epochs", "threads", "checkpoint-every", "digits", "product-digits", "frame-length", "warm-start.steps"),
+    *("warm-start.batch-tokens", "warm-start.check-every", "ppo.n-envs", "ppo.n-steps", "ppo.batch-size"),
+    *(
+        "ppo.n-epochs",
+        "ppo.group-size",
+        "curriculum.sums",
+        "curriculum.products",
+        "curriculum.window",
+        "evaluation.problems",
+    ),
+    *("transformer.embedding", "transformer.heads", "transformer.layers", "transformer.max-context", "seed"),
+)
+REAL = (
+    *("warm-start.learning-rate", "warm-start.slip-rate", "ppo.learning-rate", "ppo.gae-lambda", "ppo.clip-range"),
+    *("ppo.target-kl", "ppo.kl-coef", "curriculum.promote", "curriculum.demote", "curriculum.floor"),
+    "curriculum.sums-weight",
+    "transformer.dropout",
+)
+TRAIN = [
+    *((f"--{name}", value) for name in WHOLE for value in INTEGERS),
+    *((f"--{name}", value) for name in REAL for value in NUMBERS),
+    *(("--name", value) for value in ("..", "a/b", "../x", "/tmp/x", "a b", "-", "é", "x" * 101, "a\nb", "begun")),
+    *(("--resume", value) for value in ("", "nowhere", ".", "runs", "model.pth", "runs/nowhere", "dangling")),
+    *(("--device", value) for value in ("tpu", "cuda:99", "gpu")),
+    *((f"--{name}", "0") for name in ("digits", "ppo.n-envs", "checkpoint-every", "transformer.layers")),
+    *(("--also", value) for value in ("", "addition", "addition/0", "addition/x2", "x/1", "a/1/2", "addition/9999")),
+    *(("--also", value) for value in ("addition/1x0", "expression/1x1", "addition/90", "countdown/3x8")),
+    *(("--also", "expression/1x3", value) for value in ("/", "gcd", "list_sum/1x999999", "addition/" + "9" * 5000)),
+    *((f"--{name}", "90") for name in ("digits", "curriculum.sums", "evaluation.products")),
+    ("--ppo.n-envs", "1", "--ppo.n-steps", "1"), ("--processes", "2", "--ppo.n-envs", "2", "--ppo.n-steps", "1"),
+    ("--curriculum.promote", "0.2"), ("--transformer.heads", "7"),
+    ("--ppo.advantage", "gae"), ("--ppo.advantage", "group"), ("--curriculum.strategy", "none"),
+    ("--ppo.credit", "nobody"), ("--transformer.positions", "left"), ("--wings", "2"), ("wings",), ("--epochs",),
+    ("--resume", "runs/begun", "--epochs", "3"), ("--resume", "runs/begun", "--smoke"), ("--ppo.n-envs", "9" * 30),
+]  # fmt: skip
+
+
+ALL = pytest.mark.parametrize("all_of_them", [False, pytest.param(True, marks=pytest.mark.slow)])
+
+
+def sample(items: list[Any], slow: bool, every: int) -> list[Any]:
+    return items if slow else items[::every]
+
+
+@ALL
+def test_a_thousand_malformed_inputs(mistake: Callable[..., str], folder: Path, all_of_them: bool) -> None:
+    rng, count = random.Random(0), 0
+    before = sorted(folder.rglob("*"))
+    for given in sample(EVALUATE, all_of_them, 8):
+        model = () if given[0] == "model.pth" else ("model.pth",)
+        mistake(evaluate, *model, *given)
+        count += 1
+    for given in sample(TRAIN, all_of_them, 24):
+        mistake(train_rl, *given)
+        count += 1
+    for _ in range(1000 - len(EVALUATE) - len(TRAIN) if all_of_them else 40):
+        text = bad_problems(rng)
+        mistake(evaluate, "model.pth", "--ask", text)
+        count += 1
+    assert count >= 1000 or not all_of_them
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks are those of POSIX")
+def test_a_run_that_is_in_use_is_left_alone(mistake: Callable[..., str], folder: Path) -> None:
+    import fcntl
+
+    held = os.open(folder / "runs" / "begun", os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    before = sorted(folder.rglob("*"))
+    assert "runs/begun is in use by another process; accepted: a run that" in mistake(
+        train_rl, "--resume", "runs/begun"
+    )
+    assert sorted(folder.rglob("*")) == before
+    os.close(held)
+    claim(folder / "runs" / "begun")
+    claim(folder / "runs" / "begun")  # one's own
+
+
+def damaged(content: bytes, index: int, rng: random.Random) -> bytes:
+    """A file that is cut off, altered in one byte, has something behind it, or is something else altogether."""
+    at = rng.randrange(len(content))
+    return (
+        content[:at],
+        content[:at] + bytes([content[at] ^ (1 << rng.randrange(8))]) + content[at + 1 :],
+        content + b"\n",
+        content[at:],
+        rng.randbytes(at % 5000),
+        content[:at] + bytes(min(512, len(content) - at)) + content[at + 512 :] + b"\0",
+        b"",
+    )[index % 7]
+
+
+@ALL
+def test_a_hundred_damaged_files(mistake: Callable[..., str], folder: Path, all_of_them: bool) -> None:
+    each = 50 if all_of_them else 7
+    rng, model = random.Random(1), (folder / "model.pth").read_bytes()
+    for index in range(each):
+        (folder / "damaged.pth").write_bytes(damaged(model, index, rng))
+        assert "damaged.pth" in mistake(evaluate, "damaged.pth", "--ask", "1+1")
+    (whole,) = (folder / "runs" / "begun" / "checkpoints").iterdir()
+    checkpoints = folder / "runs" / "damaged" / "checkpoints"
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    content = whole.read_bytes()
+    for index in range(each):
+        (checkpoints / "000001.pt").write_bytes(damaged(content, index, rng))
+        assert "000001.pt" in mistake(train_rl, "--resume", "runs/damaged")
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"tokens": ["<pad>", "a"]}, "another vocabulary (2 tokens)"),
+        ({"version": "0.0.1", "format": 9}, "format 9"),
+        ({"kind": "a cake"}, "'a cake'"),
+        ({"name": "somebody"}, "'somebody'"),
+        ({"version": "0.0.1"}, "'0.0.1'"),
+        ({"config": {"wings": 2}}, "wings"),
+        ({"config": {"epochs": "many"}}, "many"),
+        ({"state": None}, "state"),
+        ({"state": {}}, "state"),
+    ],
+)
+def test_another_vocabulary_version_or_run_is_named(
+    mistake: Callable[..., str], folder: Path, changes: dict[str, Any], named: str
+) -> None:
+    (whole,) = (folder / "runs" / "begun" / "checkpoints").iterdir()
+    other = folder / "runs" / "other" / "checkpoints" / "000001.pt"
+    write_sealed(other, {**read_sealed(whole)[0], "name": "other", **changes})
+    assert named in mistake(train_rl, "--resume", "runs/other")
+
+
+def script(name: str, *given: object, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / name), *map(str, given)]
+    return subprocess.run(command, capture_output=True, text=True, **kwargs)
+
+
+def test_a_process_ends_with_status_2_and_one_line(folder: Path) -> None:
+    done = script("evaluate.py", "model.pth", "--ask", "what is love?", cwd=folder, env={**os.environ, "LC_ALL": "C"})
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+
+
+@pytest.mark.slow
+def test_a_file_system_without_room_is_one_line(folder: Path) -> None:
+    def little_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # more than TensorBoard's first lines
+
+    done = script("train_rl.py", "--quiet", *flags(), cwd=folder, preexec_fn=little_room)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "File too large" in done.stderr and "runs/small" in done.stderr
+
+
+def test_what_has_been_measured_is_shown_though_the_disk_is_full(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["model.pth", "--n", "1", "--sums", "1", "--products", "1", "--json", "/dev/full", "--quiet"]
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *given])
+    assert evaluate.main() == 2
+    said = capsys.readouterr()
+    assert "accuracy" in said.out and said.err.count("\n") == 1 and "No space left on device" in said.err
+
+
+def test_lines_of_a_file_that_are_no_problems_are_named_and_the_others_answered(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [
+        '{"a":' * 50_000,
+        json.dumps({"problem": "\ud800+1"}),
+        '{"problem": "1+1", "answer": ' + "9" * 5000 + "}",
+        '{"problem": 5}',
+        "[1, 2]",
+        "3+4",
+    ]
+    (folder / "mixed.txt").write_text("\n".join(lines))
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "model.pth", "--problems", "mixed.txt", "--quiet"])
+    assert evaluate.main() == 0
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 5 and "of 6 right" in said.out
+
+
+@pytest.mark.parametrize("rule, side", [("─", "│"), ("-", "|")])
+def test_a_box_becomes_one_line(rule: str, side: str) -> None:
+    rows = ["Error parsing --epochs: -x- is", "no number", rule * 20, "Argument helptext:"]
+    box = "\n".join([rule * 24, *(f"{side} {row:20} {side}" for row in rows), rule * 24])
+    assert _one_line(box) == "Error parsing --epochs: -x- is no number; accepted: see --help"
