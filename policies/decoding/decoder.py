@@ -15,6 +15,7 @@ from o1nano.envs.language.vocab import VOCAB_SIZE
 from o1nano.policies.decoding.block_cache import BlockCache
 from o1nano.policies.decoding.compiled_forward import CompiledForward
 from o1nano.policies.decoding.kernels import BLOCK, NONE
+from o1nano.policies.decoding.torch_forward import TorchForward
 from o1nano.policies.network.model import ReasoningNetwork
 
 TOKENS = 2048
@@ -30,10 +31,17 @@ class Decoder:
         frame_length: L, tokens of an observation.
         bf16: Whether matrix products are in bfloat16 where that is faster.
         half: Whether keys and values are kept in 16 bits.
+        compiled: Whether by compiled loops instead of PyTorch's operations; by default on a CPU.
     """
 
     def __init__(
-        self, network: ReasoningNetwork, rows: int, frame_length: int, bf16: bool = False, half: bool = False
+        self,
+        network: ReasoningNetwork,
+        rows: int,
+        frame_length: int,
+        bf16: bool = False,
+        half: bool = False,
+        compiled: bool | None = None,
     ) -> None:
         self.network, self.shape = network, (rows, frame_length)
         self.device = next(network.parameters()).device
@@ -42,7 +50,12 @@ class Decoder:
         # Two full frames a row: most rows have less. Memory is taken when blocks are first written.
         self.cache = BlockCache(rows, frame_length, windows, 2 * rows * -(-frame_length // BLOCK))
         tokens = min(TOKENS, rows * frame_length)
-        self._forward = CompiledForward(network, frame_length, tokens, bf16, half)
+        on_cpu = self.device.type == "cpu" if compiled is None else compiled
+        self._forward = (
+            CompiledForward(network, frame_length, tokens, bf16, half)
+            if on_cpu
+            else TorchForward(network, frame_length, bf16, half)
+        )
         self._inputs = np.zeros((NONE + 1, tokens), dtype=np.int32)
         self._ends = np.zeros(rows, dtype=np.int32)
         self._rows = np.zeros(rows, dtype=np.int32)
@@ -67,18 +80,14 @@ class Decoder:
         Returns:
             ``[N, V]`` log-probabilities and ``[N]`` values.
         """
-        log_probs, values = self.step_arrays(observations.astype(np.uint8, copy=False))
-        return th.from_numpy(log_probs.copy()), th.from_numpy(values.copy())
-
-    def step_arrays(self, shown: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Does what ``step`` does; the results are the decoder's own arrays, which the next step overwrites."""
         cache, successor = self.cache, self.network.grammar.successor
+        shown = np.ascontiguousarray(observations, dtype=np.uint8)
         cache.begin()
         try:
             while True:
                 tokens, ended = cache.gather(shown, successor, self._inputs, self._ends, self._rows)
                 if not tokens:
-                    return self._log_probs, self._values
+                    break
                 self._forward.make_room(cache.blocks)
                 self._forward(
                     self._inputs[:, :tokens],
@@ -91,3 +100,4 @@ class Decoder:
         except BaseException:
             cache.clear()  # some tokens are listed whose keys and values were never computed
             raise
+        return th.from_numpy(self._log_probs.copy()).to(self.device), th.from_numpy(self._values.copy()).to(self.device)

@@ -68,7 +68,7 @@ class Engine:
         """Runs branches, and those that they ask for, until all have ended. Each then calls its ``on_end``."""
         self.ready.extend(branches)
         while self._assign_rows():
-            log_probs, _ = self.decoder.step_arrays(self.stacks.observe())
+            log_probs = self.decoder.step(self.stacks.observe())[0].cpu().numpy()
             self._apply_budget(log_probs, self.stacks.state)
             actions = sample_tokens(log_probs, self._temperature, uniforms(self._seed, self._drawn))
             self._drawn += 1
