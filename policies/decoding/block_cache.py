@@ -35,6 +35,7 @@ SLACK = 512
 _ROW, _LENGTH, _NEXT, _FIRST = range(4)
 # What came of it: tokens and ends of frames that are listed, and what there is too little of.
 LISTED, ENDED, SHORT = 4, 5, 6
+SHARED = 7  # tokens of new frames that others had computed, over all steps
 _FRAMES, _BLOCKS = 1, 2
 _FIRST_CALL, _FIRST_TAIL = int(State.ROOT_CALL), int(State.TAIL)
 
@@ -85,7 +86,7 @@ class BlockCache:
         self.blocks = blocks
         self._shape = rows, frame_length, windows
         self._frames, self._depth = 2 * rows + 2, 8
-        self.progress = np.zeros(7, dtype=np.int32)
+        self.progress = np.zeros(8, dtype=np.int32)
         self._scanned = np.zeros((4, frame_length), dtype=np.int32)
         self.book = self._empty()
 
@@ -196,7 +197,7 @@ def _gather(
             if book.free[-1] == 0 or book.depths[row] == book.stacks.shape[1]:
                 progress[SHORT] = _FRAMES
                 break
-            known = _match(book, row, shown[row], length, successor, scanned)
+            known = _match(book, row, shown[row], length, successor, scanned, progress)
             progress[_LENGTH] = length
             progress[_FIRST] = progress[_NEXT] = known
         first = progress[_NEXT]
@@ -235,7 +236,7 @@ def _length(shown: Bytes) -> int:
 
 
 @compiled
-def _match(book: Book, row: int, shown: Bytes, length: int, successor: Bytes, scanned: Ints) -> int:
+def _match(book: Book, row: int, shown: Bytes, length: int, successor: Bytes, scanned: Ints, progress: Ints) -> int:
     """Finds out what has happened to a row, and makes the frame shown its top frame.
 
     Returns:
@@ -257,7 +258,9 @@ def _match(book: Book, row: int, shown: Bytes, length: int, successor: Bytes, sc
             book.lengths[frame] = length
             scan_frame(shown, own, length, own, 0, book.memory[frame], successor, scanned)
             return own
-    return _open(book, row, shown, length, successor, scanned)
+    known = _open(book, row, shown, length, successor, scanned)
+    progress[SHARED] += known
+    return known
 
 
 @compiled
@@ -289,9 +292,9 @@ def _share(book: Book, frame: int, shown: Bytes, length: int) -> int:
     for row in range(len(book.depths)):
         for level in range(book.depths[row]):
             other = book.stacks[row, level]
+            common = _scanned_alike(shown, _in_common(book.tokens[other], shown, min(book.lengths[other], length)))
             # The last token is always computed: what follows it is asked for.
-            common = _in_common(book.tokens[other], shown, min(book.lengths[other], length - 1))
-            common = _scanned_alike(shown, common) // BLOCK * BLOCK
+            common = min(common, length - 1) // BLOCK * BLOCK
             if common > known and _has_windows(book, other, common):
                 known, source = common, other
     for group in range(len(book.windows)):

@@ -96,6 +96,12 @@ class CompiledForward:
         self.weights = pack(self.network)
         self._products = products_of(self.weights, self.bf16)
 
+    @property
+    def block_bytes(self) -> int:
+        """Memory of the keys and values of a block in one layer."""
+        _, heads, padded = self._blocks
+        return 2 * heads * padded * BLOCK * self.keys.itemsize
+
     def make_room(self, blocks: int) -> None:
         """Makes room for a number of blocks of keys and values; memory is taken when they are first written."""
         old = self.keys.shape[1]

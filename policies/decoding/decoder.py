@@ -11,15 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import torch as th
 
+from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import VOCAB_SIZE
-from o1nano.policies.decoding.block_cache import BlockCache
+from o1nano.policies.decoding.block_cache import SHARED, BlockCache
 from o1nano.policies.decoding.compiled_forward import CompiledForward
 from o1nano.policies.decoding.kernels import BLOCK, NONE
 from o1nano.policies.decoding.torch_forward import TorchForward
 from o1nano.policies.network.model import ReasoningNetwork
-
-TOKENS = 2048
-"""Tokens that are computed together; longer prompts take several passes."""
 
 
 class Decoder:
@@ -32,6 +30,10 @@ class Decoder:
         bf16: Whether matrix products are in bfloat16 where that is faster.
         half: Whether keys and values are kept in 16 bits.
         compiled: Whether by compiled loops instead of PyTorch's operations; by default on a CPU.
+        tokens: Most tokens that are computed together; longer prompts take several passes.
+
+    Attributes:
+        computed: Tokens that were computed so far.
     """
 
     def __init__(
@@ -42,14 +44,16 @@ class Decoder:
         bf16: bool = False,
         half: bool = False,
         compiled: bool | None = None,
+        tokens: int = 2048,
     ) -> None:
         self.network, self.shape = network, (rows, frame_length)
         self.device = next(network.parameters()).device
+        self.computed = 0
         config = network.config
         windows = tuple(sorted({config.window(layer) for layer in range(config.layers)}))
         # Two full frames a row: most rows have less. Memory is taken when blocks are first written.
         self.cache = BlockCache(rows, frame_length, windows, 2 * rows * -(-frame_length // BLOCK))
-        tokens = min(TOKENS, rows * frame_length)
+        tokens = min(tokens, rows * frame_length)
         on_cpu = self.device.type == "cpu" if compiled is None else compiled
         self._forward = (
             CompiledForward(network, frame_length, tokens, bf16, half)
@@ -61,6 +65,18 @@ class Decoder:
         self._rows = np.zeros(rows, dtype=np.int32)
         self._log_probs = np.zeros((rows, VOCAB_SIZE), dtype=np.float32)
         self._values = np.zeros(rows, dtype=np.float32)
+
+    @property
+    def shared(self) -> int:
+        """Tokens of new frames that other frames had computed."""
+        return int(self.cache.progress[SHARED])
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the keys and values of all open frames."""
+        config, windows = self.network.config, self.cache.book.windows.tolist()
+        layers = [windows.index(config.window(layer)) for layer in range(config.layers)]
+        return sum(int(self.cache.used[group]) for group in layers) * self._forward.block_bytes
 
     def reload(self) -> None:
         """Reads the weights of the network again, and forgets what was computed with others."""
@@ -82,12 +98,15 @@ class Decoder:
         """
         cache, successor = self.cache, self.network.grammar.successor
         shown = np.ascontiguousarray(observations, dtype=np.uint8)
+        if shown.shape != self.shape:
+            raise ConfigurationError(f"observations of shape {shown.shape}; expected {self.shape}")
         cache.begin()
         try:
             while True:
                 tokens, ended = cache.gather(shown, successor, self._inputs, self._ends, self._rows)
                 if not tokens:
                     break
+                self.computed += tokens
                 self._forward.make_room(cache.blocks)
                 self._forward(
                     self._inputs[:, :tokens],

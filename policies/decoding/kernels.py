@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import types
-from numba.extending import overload
 
 from o1nano.policies.network.compiled import compiled
+from o1nano.policies.network.scalar_math import exp, normal_cdf, stored_as, to_float32
 
 BLOCK = 16
 """Tokens of a block: their scores fill one register of 512 bits, or two of 256."""
@@ -33,71 +32,7 @@ Floats = npt.NDArray[np.float32]
 Numbers = npt.NDArray[Any]  # float32, or bfloat16 as uint16
 Ints = npt.NDArray[np.int32]
 
-_ONE, _HALF = np.float32(1.0), np.float32(0.5)
-# Of Cephes' expf: log2(e), ln(2) in two parts, and the polynomial.
-_LOG2_E, _LN_2_HIGH, _LN_2_LOW = np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.12194440e-4)
-_EXP_0, _EXP_1, _EXP_2 = np.float32(1.9875691500e-4), np.float32(1.3981999507e-3), np.float32(8.3334519073e-3)
-_EXP_3, _EXP_4 = np.float32(4.1665795894e-2), np.float32(1.6666665459e-1)
-# Of Abramowitz and Stegun, 7.1.26.
-_ERF_0, _ERF_1, _ERF_2 = np.float32(0.254829592), np.float32(-0.284496736), np.float32(1.421413741)
-_ERF_3, _ERF_4, _ERF_P = np.float32(-1.453152027), np.float32(1.061405429), np.float32(0.3275911)
-_ROOT_HALF = np.float32(0.5**0.5)
-_LEAST = np.float32(-87.0)
-
-
-def widen(x: Any) -> Any:
-    """Returns a number of an array as float32."""
-    raise NotImplementedError
-
-
-def narrow(x: Any, like: Any) -> Any:
-    """Returns a float32 as an array ``like`` keeps it, bfloat16 rounded to the nearest."""
-    raise NotImplementedError
-
-
-@overload(widen, inline="always")
-def _widen(x: Any) -> Any:
-    def as_it_is(x: Any) -> Any:
-        return x
-
-    def from_bfloat16(x: Any) -> Any:
-        return np.uint32(np.uint32(x) << np.uint32(16)).view(np.float32)
-
-    return from_bfloat16 if x == types.uint16 else as_it_is
-
-
-@overload(narrow, inline="always")
-def _narrow(x: Any, like: Any) -> Any:
-    def as_it_is(x: Any, like: Any) -> Any:
-        return x
-
-    def to_bfloat16(x: Any, like: Any) -> Any:
-        bits = np.float32(x).view(np.uint32)
-        half = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
-        return np.uint16(np.uint32(bits + half) >> np.uint32(16))
-
-    return to_bfloat16 if like.dtype == types.uint16 else as_it_is
-
-
-@compiled
-def exp(x: np.float32) -> np.float32:
-    """Returns the exponential, as a polynomial (Cephes): unlike the library's, a loop with it is vectorised."""
-    x = max(x, _LEAST)
-    power = np.floor(x * _LOG2_E + _HALF)
-    x = x - power * _LN_2_HIGH - power * _LN_2_LOW
-    series = ((((_EXP_0 * x + _EXP_1) * x + _EXP_2) * x + _EXP_3) * x + _EXP_4) * x + _HALF
-    scale = np.int32((np.int32(power) + np.int32(127)) << np.int32(23)).view(np.float32)
-    return (series * x * x + x + _ONE) * scale
-
-
-@compiled
-def erf(x: np.float32) -> np.float32:
-    """Returns the error function to 1.5e-7 (Abramowitz and Stegun 7.1.26)."""
-    size = abs(x)
-    t = _ONE / (_ONE + _ERF_P * size)
-    series = ((((_ERF_4 * t + _ERF_3) * t + _ERF_2) * t + _ERF_1) * t + _ERF_0) * t
-    value = _ONE - series * exp(-size * size)
-    return value if x >= 0 else -value
+_ONE = np.float32(1.0)
 
 
 @compiled
@@ -139,7 +74,7 @@ def add_and_normalise(
     for i in range(count):
         total = np.float32(0.0)
         for d in range(width):
-            x[i, d] += widen(change[i, d]) + bias[d]
+            x[i, d] += to_float32(change[i, d]) + bias[d]
         for d in range(width):
             total += x[i, d]
         mean = total / np.float32(width)
@@ -148,7 +83,7 @@ def add_and_normalise(
             square += (x[i, d] - mean) * (x[i, d] - mean)
         factor = _ONE / np.sqrt(square / np.float32(width) + np.float32(1e-5))
         for d in range(width):
-            out[i, d] = narrow((x[i, d] - mean) * factor * gain[d] + shift[d], out)
+            out[i, d] = stored_as(out, (x[i, d] - mean) * factor * gain[d] + shift[d])
 
 
 @compiled
@@ -156,8 +91,8 @@ def gelu(hidden: Numbers, bias: Floats, count: int) -> None:
     """Adds a bias ``[F]`` to ``hidden [M, F]`` and activates it, in place."""
     for i in range(count):
         for f in range(hidden.shape[1]):
-            x = widen(hidden[i, f]) + bias[f]
-            hidden[i, f] = narrow(_HALF * x * (_ONE + erf(x * _ROOT_HALF)), hidden)
+            x = to_float32(hidden[i, f]) + bias[f]
+            hidden[i, f] = stored_as(hidden, x * normal_cdf(x, exp(x * x * np.float32(-0.5))))
 
 
 @compiled
@@ -192,12 +127,12 @@ def write_keys_and_values(
             turn = turns[kind, inputs[kind, i]]
             first = (heads + h) * width
             for k in range(half):
-                a, b = widen(qkv[i, first + k]), widen(qkv[i, first + half + k])
-                keys[block, h, k, slot] = narrow(a * turn[k] - b * turn[half + k], keys)
-                keys[block, h, half + k, slot] = narrow(b * turn[k] + a * turn[half + k], keys)
+                a, b = to_float32(qkv[i, first + k]), to_float32(qkv[i, first + half + k])
+                keys[block, h, k, slot] = stored_as(keys, a * turn[k] - b * turn[half + k])
+                keys[block, h, half + k, slot] = stored_as(keys, b * turn[k] + a * turn[half + k])
             new = qkv[i, (2 * heads + h) * width : (2 * heads + h + 1) * width]
             for k in range(width):
-                values[block, h, slot, k] = narrow(widen(new[k]), values)
+                values[block, h, slot, k] = stored_as(values, to_float32(new[k]))
 
 
 @compiled
@@ -254,7 +189,7 @@ def attend(
                 _mix(scores[h, at : at + BLOCK], values[block, h], mixed[h])
         for h in range(heads):
             for k in range(width):
-                out[q, h * width + k] = narrow(mixed[h, k], out)
+                out[q, h * width + k] = stored_as(out, mixed[h, k])
 
 
 @compiled
@@ -292,7 +227,7 @@ def _rotate(x: Numbers, turn: Floats, scale: np.float32, out: Floats) -> None:
     """Rotates ``x [K]`` (Su et al. 2021, equation 34) and scales it."""
     half = len(x) // 2
     for k in range(half):
-        a, b = widen(x[k]) * scale, widen(x[half + k]) * scale
+        a, b = to_float32(x[k]) * scale, to_float32(x[half + k]) * scale
         out[k] = a * turn[k] - b * turn[half + k]
         out[half + k] = b * turn[k] + a * turn[half + k]
 
@@ -306,10 +241,10 @@ def _score(query: Floats, keys: Numbers, scores: Floats) -> None:
         q0, q1, q2, q3 = query[k], query[k + 1], query[k + 2], query[k + 3]
         q4, q5, q6, q7 = query[k + 4], query[k + 5], query[k + 6], query[k + 7]
         for t in range(BLOCK):
-            low = q0 * widen(keys[k, t]) + q1 * widen(keys[k + 1, t])
-            low += q2 * widen(keys[k + 2, t]) + q3 * widen(keys[k + 3, t])
-            high = q4 * widen(keys[k + 4, t]) + q5 * widen(keys[k + 5, t])
-            high += q6 * widen(keys[k + 6, t]) + q7 * widen(keys[k + 7, t])
+            low = q0 * to_float32(keys[k, t]) + q1 * to_float32(keys[k + 1, t])
+            low += q2 * to_float32(keys[k + 2, t]) + q3 * to_float32(keys[k + 3, t])
+            high = q4 * to_float32(keys[k + 4, t]) + q5 * to_float32(keys[k + 5, t])
+            high += q6 * to_float32(keys[k + 6, t]) + q7 * to_float32(keys[k + 7, t])
             scores[t] += low + high
 
 
@@ -339,8 +274,8 @@ def _mix(weights: Floats, values: Numbers, out: Floats) -> None:
     for t in range(0, BLOCK, 4):
         w0, w1, w2, w3 = weights[t], weights[t + 1], weights[t + 2], weights[t + 3]
         for k in range(width):
-            low = w0 * widen(values[t, k]) + w1 * widen(values[t + 1, k])
-            out[k] += low + w2 * widen(values[t + 2, k]) + w3 * widen(values[t + 3, k])
+            low = w0 * to_float32(values[t, k]) + w1 * to_float32(values[t + 1, k])
+            out[k] += low + w2 * to_float32(values[t + 2, k]) + w3 * to_float32(values[t + 3, k])
 
 
 @compiled
@@ -359,8 +294,8 @@ def collect(keys: Numbers, values: Numbers, table: Ints, first: int, out_keys: F
         for i in range(length):
             block, slot = table[(first + i) // BLOCK], (first + i) % BLOCK
             for k in range(width):
-                out_keys[h, i, k] = widen(keys[block, h, k, slot])
-                out_values[h, i, k] = widen(values[block, h, slot, k])
+                out_keys[h, i, k] = to_float32(keys[block, h, k, slot])
+                out_values[h, i, k] = to_float32(values[block, h, slot, k])
 
 
 @compiled
@@ -422,7 +357,7 @@ def log_softmax(
         largest = np.float32(-np.inf)
         for v in range(size):
             if legal[state, v]:
-                result[v] = widen(scores[v]) + bias[first + v]
+                result[v] = to_float32(scores[v]) + bias[first + v]
                 largest = max(largest, result[v])
             else:
                 result[v] = -np.inf
@@ -441,5 +376,5 @@ def critic(rows: Ints, hidden: Numbers, bias: Floats, weight: Floats, output_bia
     for q in range(len(rows)):
         total = output_bias[0]
         for d in range(len(weight)):
-            total += np.tanh(widen(hidden[q, d]) + bias[d]) * weight[d]
+            total += np.tanh(to_float32(hidden[q, d]) + bias[d]) * weight[d]
         out[rows[q]] = total

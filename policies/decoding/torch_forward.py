@@ -41,6 +41,12 @@ class TorchForward:
         self._weights = type(weights)(*(th.from_numpy(each).to(self.device) for each in weights))
         self._products = products_of(weights, self.bf16, self.device)
 
+    @property
+    def block_bytes(self) -> int:
+        """Memory of the keys and values of a block in one layer."""
+        heads, width = self.cache.shape[3:]
+        return 2 * heads * width * BLOCK * self.cache.element_size()
+
     def make_room(self, blocks: int) -> None:
         """Makes room for a number of blocks of keys and values."""
         more = blocks * BLOCK - self.cache.shape[2]
@@ -69,6 +75,8 @@ class TorchForward:
             hidden = F.gelu(self._multiply(normed, products.hidden[layer]) + weights.hidden_bias[layer])
             x = x + self._multiply(hidden, products.change[layer])
 
+        if not len(last):
+            return
         normed = F.layer_norm(x + weights.added[-1], x.shape[1:], weights.gain[-1], weights.shift[-1])
         logits = self._multiply(normed, products.heads) + weights.heads_bias
         states = fields[STATE, last]
