@@ -22,7 +22,7 @@ from o1nano.policies.network.attention_kernels import attend_blocks, banded, cau
 from o1nano.policies.network.compiled import compiled
 from o1nano.policies.network.model import ReasoningNetwork
 
-FEW = 8
+FEW = 32
 """Up to so many tokens compiled products are faster than calls of PyTorch's."""
 LONG = 64
 """From so many new tokens of one frame on, attention runs through PyTorch's fused kernel."""
@@ -55,8 +55,8 @@ class Buffers(NamedTuple):
     hidden: Numbers  # [M, F]
     logits: Numbers  # [M, C * V]
     critic: Numbers  # [M, D]
-    scores: Floats  # [H, tokens of a frame]
-    query: Floats  # [H, P]
+    queries: Floats  # [M, H, P]
+    scores: Floats  # [H, blocks of a frame, BLOCK]
     sums: Floats  # [H, P]
 
 
@@ -77,14 +77,9 @@ class CompiledForward:
         self.shape = shape_of(network, frame_length + 2)
         padded = -(-(config.embedding // config.heads) // LANES) * LANES
         self._blocks = config.layers, config.heads, padded
-        self.keys = self.values = np.zeros((config.layers, 0, 0, 0, 0), dtype=np.uint16 if half else np.float32)
-
-        longest = -(-frame_length // BLOCK) * BLOCK
-        self._small = (
-            np.zeros((config.heads, longest), dtype=np.float32),
-            np.zeros((config.heads, padded), dtype=np.float32),
-            np.zeros((config.heads, padded), dtype=np.float32),
-        )
+        self.keys = self.values = np.zeros((config.layers, 0, 0, 0), dtype=np.uint16 if half else np.float32)
+        self._scores = np.zeros((config.heads, -(-frame_length // BLOCK), BLOCK), dtype=np.float32)
+        self._sums = np.zeros((config.heads, padded), dtype=np.float32)
         self._few = self._buffers(FEW, np.float32)
         self._many = self._buffers(tokens, np.uint16 if bf16 else np.float32)
         self._views: dict[int, Views] = {}
@@ -108,8 +103,8 @@ class CompiledForward:
         if old >= blocks:
             return
         layers, heads, padded = self._blocks
-        keys = np.zeros((layers, blocks, heads, padded, BLOCK), dtype=self.keys.dtype)
-        values = np.zeros((layers, blocks, heads, BLOCK, padded), dtype=self.keys.dtype)
+        keys = np.zeros((layers, blocks, heads * padded, BLOCK), dtype=self.keys.dtype)
+        values = np.zeros((layers, blocks, heads * BLOCK, padded), dtype=self.keys.dtype)
         if old:
             keys[:, :old], values[:, :old] = self.keys, self.values
         self.keys, self.values = keys, values
@@ -119,7 +114,9 @@ class CompiledForward:
         width = config.embedding
         columns = (width, 3 * width, width, width, config.feed_forward, len(Channel) * VOCAB_SIZE, width)
         x = np.zeros((tokens, width), dtype=np.float32)
-        return Buffers(x, *(np.zeros((tokens, count), dtype=dtype) for count in columns), *self._small)
+        queries = np.zeros((tokens, *self._sums.shape), dtype=np.float32)
+        others = (np.zeros((tokens, count), dtype=dtype) for count in columns)
+        return Buffers(x, *others, queries, self._scores, self._sums)
 
     def _rows(self, count: int) -> Views:
         """Returns the buffers as tensors of a number of rows or, in bfloat16, a few more."""
@@ -161,7 +158,7 @@ class CompiledForward:
         for layer in range(layers):
             self._normalise(2 * layer, count)
             th.mm(views.normed, products.qkv[layer], out=views.qkv)
-            self._write(inputs, layer, tables)
+            self._store(inputs, layer, tables)
             if layer == layers - 1:  # of which nothing but the ends of frames is asked for
                 self._attend(inputs, ends, layer, tables)
                 kernels.keep(buffers.x, ends)
@@ -191,44 +188,39 @@ class CompiledForward:
         added, gain, shift = weights.added[norm], weights.gain[norm], weights.shift[norm]
         kernels.add_and_normalise(buffers.x, buffers.change, added, gain, shift, buffers.normed, count)
 
-    def _write(self, inputs: Ints, layer: int, tables: Ints) -> None:
-        shape = self.shape
+    def _store(self, inputs: Ints, layer: int, tables: Ints) -> None:
+        shape, buffers = self.shape, self._many
         even, odd = shape.kinds[layer]
-        table = tables[shape.groups[layer]]
-        kernels.write_keys_and_values(
-            inputs, self._many.qkv, shape.turns, even, odd, table, self.keys[layer], self.values[layer]
+        kernels.rotate_and_store(
+            *(inputs, buffers.qkv, shape.turns, even, odd, shape.growth[layer]),
+            *(tables[shape.groups[layer]], self.keys[layer], self.values[layer], buffers.queries),
         )
 
-    def _attend(self, inputs: Ints, queries: Ints, layer: int, tables: Ints) -> None:
-        shape, buffers = self.shape, self._many
-        table = tables[shape.groups[layer]]
+    def _attend(self, inputs: Ints, which: Ints, layer: int, tables: Ints) -> None:
+        table = tables[self.shape.groups[layer]]
         start = 0
-        for first, stop in _long_parts(inputs, queries):
-            self._attend_few(inputs, queries[start:first], layer, table, buffers.mixed[start:first])
+        for first, stop in _long_parts(inputs, which):
+            self._attend_few(inputs, which[start:first], layer, table, start)
             self._attend_long(inputs[:, first:stop], slice(first, stop), layer, table)
             start = stop
-        self._attend_few(inputs, queries[start:], layer, table, buffers.mixed[start:])
+        self._attend_few(inputs, which[start:], layer, table, start)
 
-    def _attend_few(self, inputs: Ints, queries: Ints, layer: int, table: Ints, out: Numbers) -> None:
-        shape, buffers = self.shape, self._many
-        even, odd = shape.kinds[layer]
+    def _attend_few(self, inputs: Ints, which: Ints, layer: int, table: Ints, start: int) -> None:
+        buffers = self._many
         kernels.attend(
-            *(inputs, queries, buffers.qkv, shape.turns, even, odd, shape.windows[layer], shape.log_length),
-            *(table, self.keys[layer], self.values[layer], buffers.scores, buffers.query, buffers.sums, out),
+            *(inputs, which, buffers.queries, self.shape.windows[layer], table, self.keys[layer], self.values[layer]),
+            *(buffers.scores, buffers.sums, buffers.mixed[start:]),
         )
 
     def _attend_long(self, inputs: Ints, part: slice, layer: int, table: Ints) -> None:
         """Attends with many tokens of one frame, one after the other."""
-        shape, buffers, config = self.shape, self._many, self.network.config
-        even, odd = shape.kinds[layer]
-        window = int(shape.windows[layer])
+        config, window = self.network.config, int(self.shape.windows[layer])
+        width = config.embedding // config.heads
         first, length = int(inputs[TIME, 0]), inputs.shape[1]
-        queries = np.zeros((length, config.heads, config.embedding // config.heads), dtype=np.float32)
-        kernels.rotate_queries(inputs, buffers.qkv[part], shape.turns, even, odd, window, shape.log_length, queries)
-        rotated = th.from_numpy(queries).transpose(0, 1)[None]
+        queries = th.from_numpy(self._many.queries[part, :, :width]).transpose(0, 1)[None]
 
         def keys_and_values(start: int, stop: int) -> tuple[th.Tensor, th.Tensor]:
-            keys, values = np.empty((2, config.heads, stop - start, queries.shape[2]), dtype=np.float32)
+            keys, values = np.empty((2, config.heads, stop - start, width), dtype=np.float32)
             kernels.collect(self.keys[layer], self.values[layer], table[inputs[FRAME, 0]], start, keys, values)
             return th.from_numpy(keys)[None], th.from_numpy(values)[None]
 
@@ -236,12 +228,12 @@ class CompiledForward:
             oldest = max(first - window + 1, 0)
             keys, values = keys_and_values(oldest, first + length)
             if length >= 4 * window:
-                mixed = banded(rotated, keys, values, window)
+                mixed = banded(queries, keys, values, window)
             else:
-                mixed = fused(rotated, keys, values, causal_mask(length, keys.shape[2], window, keys.device))
+                mixed = fused(queries, keys, values, causal_mask(length, keys.shape[2], window, keys.device))
         else:
             pieces = (keys_and_values(start, min(start + PIECE, first)) for start in range(0, first, PIECE))
-            mixed = attend_blocks(rotated, pieces, keys_and_values(first, first + length))
+            mixed = attend_blocks(queries, pieces, keys_and_values(first, first + length))
         self._rows(part.stop).mixed[part].copy_(mixed[0].transpose(0, 1).flatten(1))
 
 
@@ -269,39 +261,27 @@ def _forward_few(
     out: Floats,
 ) -> None:
     """Does what ``_forward_many`` does, products included, without the interpreter."""
-    x, normed, qkv, mixed, change, hidden, logits, critic, scores, query, sums = buffers
+    x, normed, qkv, mixed, change, hidden, logits, critic, queries, scores, sums = buffers
     count, layers = inputs.shape[1], len(shape.windows)
-    queries = np.arange(count).astype(np.int32)
+    which = np.arange(count).astype(np.int32)
 
     kernels.embed(inputs, weights.tokens, weights.roles, weights.frequencies, x[:count])
     change[:count] = 0
     for layer in range(layers):
         even, odd = shape.kinds[layer]
-        window, table = shape.windows[layer], tables[shape.groups[layer]]
+        table = tables[shape.groups[layer]]
         added, gain, shift = weights.added[2 * layer], weights.gain[2 * layer], weights.shift[2 * layer]
         kernels.add_and_normalise(x, change, added, gain, shift, normed, count)
         kernels.multiply(normed, weights.qkv[layer], qkv, count)
-        kernels.write_keys_and_values(inputs, qkv, shape.turns, even, odd, table, keys[layer], values[layer])
+        kernels.rotate_and_store(
+            inputs, qkv, shape.turns, even, odd, shape.growth[layer], table, keys[layer], values[layer], queries
+        )
         if layer == layers - 1:  # of which nothing but the ends of frames is asked for
-            queries = ends
+            which = ends
             kernels.keep(x, ends)
             count = len(ends)
         kernels.attend(
-            inputs,
-            queries,
-            qkv,
-            shape.turns,
-            even,
-            odd,
-            window,
-            shape.log_length,
-            table,
-            keys[layer],
-            values[layer],
-            scores,
-            query,
-            sums,
-            mixed,
+            inputs, which, queries, shape.windows[layer], table, keys[layer], values[layer], scores, sums, mixed
         )
         kernels.multiply(mixed, weights.mixed[layer], change, count)
         added, gain, shift = weights.added[2 * layer + 1], weights.gain[2 * layer + 1], weights.shift[2 * layer + 1]

@@ -33,6 +33,7 @@ Numbers = npt.NDArray[Any]  # float32, or bfloat16 as uint16
 Ints = npt.NDArray[np.int32]
 
 _ONE = np.float32(1.0)
+_HIDDEN = np.float32(-1e30)  # score of a token that is not seen
 
 
 @compiled
@@ -66,7 +67,8 @@ def add_and_normalise(
         x: ``[M, D]`` the stream, updated.
         change: ``[M, D]`` what is added.
         bias: ``[D]`` likewise, to each token.
-        gain, shift: ``[D]`` of the norm.
+        gain: ``[D]`` of the norm.
+        shift: Likewise.
         out: ``[M, D]`` the normalised stream, written.
         count: Tokens.
     """
@@ -96,60 +98,65 @@ def gelu(hidden: Numbers, bias: Floats, count: int) -> None:
 
 
 @compiled
-def write_keys_and_values(
+def rotate_and_store(
     inputs: Ints,
     qkv: Numbers,
     turns: Floats,
     even: int,
     odd: int,
+    growth: float,
     table: Ints,
     keys: Numbers,
     values: Numbers,
+    queries: Floats,
 ) -> None:
-    """Rotates keys, and writes keys and values to their blocks.
+    """Rotates queries and keys (Su et al. 2021, equation 34), and stores keys and values in their blocks.
 
     Args:
         inputs: ``[8, M]``.
         qkv: ``[M, 3 * D]`` queries, keys and values of all heads.
         turns: ``[8, positions, K]`` cosines and then sines of the angles of every position, by the kind of position.
-        even, odd: Kinds of position, rows of ``inputs``, by which even and odd heads are rotated.
+        even: Kind of position, a row of ``inputs``, by which even heads are rotated.
+        odd: Likewise, odd heads.
+        growth: Queries are multiplied by this times the logarithm of their length, if that is above 1.
         table: ``[frames, blocks]`` the blocks of each frame.
-        keys: ``[B, H, P, BLOCK]``, written.
-        values: ``[B, H, BLOCK, P]``, written.
+        keys: ``[B, H * P, BLOCK]``, written.
+        values: ``[B, H * BLOCK, P]``, written.
+        queries: ``[M, H, P]`` rotated and scaled, written; zero beyond K.
     """
-    heads, width = keys.shape[1], turns.shape[2]
-    half = width // 2
+    heads, width = queries.shape[1], turns.shape[2]
+    half, padded = width // 2, queries.shape[2]
     for i in range(inputs.shape[1]):
         time = inputs[TIME, i]
         block, slot = table[inputs[FRAME, i], time // BLOCK], time % BLOCK
+        scale = np.float32(width) ** np.float32(-0.5)
+        scale *= max(np.float32(growth) * np.log(np.float32(time + 1)), _ONE)
         for h in range(heads):
             kind = odd if h % 2 else even
-            turn = turns[kind, inputs[kind, i]]
-            first = (heads + h) * width
+            position, query, key = inputs[kind, i], h * width, (heads + h) * width
             for k in range(half):
-                a, b = to_float32(qkv[i, first + k]), to_float32(qkv[i, first + half + k])
-                keys[block, h, k, slot] = stored_as(keys, a * turn[k] - b * turn[half + k])
-                keys[block, h, half + k, slot] = stored_as(keys, b * turn[k] + a * turn[half + k])
-            new = qkv[i, (2 * heads + h) * width : (2 * heads + h + 1) * width]
+                cos, sin = turns[kind, position, k], turns[kind, position, half + k]
+                a, b = to_float32(qkv[i, query + k]), to_float32(qkv[i, query + half + k])
+                queries[i, h, k] = (a * cos - b * sin) * scale
+                queries[i, h, half + k] = (b * cos + a * sin) * scale
+                a, b = to_float32(qkv[i, key + k]), to_float32(qkv[i, key + half + k])
+                keys[block, h * padded + k, slot] = stored_as(keys, a * cos - b * sin)
+                keys[block, h * padded + half + k, slot] = stored_as(keys, b * cos + a * sin)
             for k in range(width):
-                values[block, h, slot, k] = stored_as(values, to_float32(new[k]))
+                value = to_float32(qkv[i, (2 * heads + h) * width + k])
+                values[block, h * BLOCK + slot, k] = stored_as(values, value)
 
 
 @compiled
 def attend(
     inputs: Ints,
-    queries: Ints,
-    qkv: Numbers,
-    turns: Floats,
-    even: int,
-    odd: int,
+    which: Ints,
+    queries: Floats,
     window: int,
-    log_length: int,
     table: Ints,
     keys: Numbers,
     values: Numbers,
     scores: Floats,
-    query: Floats,
     mixed: Floats,
     out: Numbers,
 ) -> None:
@@ -157,125 +164,91 @@ def attend(
 
     Args:
         inputs: ``[8, M]``.
-        queries: ``[Q]`` which of the tokens.
-        qkv: ``[M, 3 * D]`` queries, keys and values of all heads.
-        turns, even, odd, table, keys, values: See ``write_keys_and_values``.
+        which: ``[Q]`` which of the tokens.
+        queries: ``[M, H, P]`` rotated and scaled.
         window: Tokens that are seen, the own one included; 0: all.
-        log_length: Length beyond which scores grow with its logarithm; 0: never.
-        scores: ``[H, tokens of the longest frame, a multiple of BLOCK]``, overwritten.
-        query, mixed: ``[H, P]``, overwritten; zero beyond K.
+        table: ``[frames, blocks]`` the blocks of each frame.
+        keys: ``[B, H * P, BLOCK]``.
+        values: ``[B, H * BLOCK, P]``.
+        scores: ``[H, blocks, BLOCK]`` of the longest frame, overwritten.
+        mixed: ``[H, P]``, overwritten.
         out: ``[Q, D]``, written.
     """
-    heads, width = keys.shape[1], turns.shape[2]
-    for q in range(len(queries)):
-        i = queries[q]
+    heads = len(scores)
+    width = out.shape[1] // heads
+    for q in range(len(which)):
+        i = which[q]
         time, frame = inputs[TIME, i], inputs[FRAME, i]
-        scale = _scale(width, time, window, log_length)
-        _rotate_query(inputs, i, qkv[i], turns, even, odd, scale, query)
-
         oldest = max(time - window + 1, 0) if window else 0
-        first_block, last_block = oldest // BLOCK, time // BLOCK
-        for number in range(first_block, last_block + 1):
-            block, at = table[frame, number], (number - first_block) * BLOCK
-            for h in range(heads):
-                _score(query[h], keys[block, h], scores[h, at : at + BLOCK])
-        first, stop = oldest - first_block * BLOCK, time + 1 - first_block * BLOCK
+        first, blocks = oldest // BLOCK, time // BLOCK - oldest // BLOCK + 1
+
+        for number in range(blocks):
+            _score(queries, i, keys, table[frame, first + number], scores, number)
         for h in range(heads):
-            _softmax(scores[h], first, stop, (last_block - first_block + 1) * BLOCK)
+            share = _softmax(scores[h].reshape(-1), oldest - first * BLOCK, time - first * BLOCK + 1, blocks * BLOCK)
             mixed[h, :] = 0
-        for number in range(first_block, last_block + 1):
-            block, at = table[frame, number], (number - first_block) * BLOCK
-            for h in range(heads):
-                _mix(scores[h, at : at + BLOCK], values[block, h], mixed[h])
-        for h in range(heads):
+            for number in range(blocks):
+                _mix(scores, number, h, values, table[frame, first + number], mixed)
             for k in range(width):
-                out[q, h * width + k] = stored_as(out, mixed[h, k])
+                out[q, h * width + k] = stored_as(out, mixed[h, k] * share)
 
 
 @compiled
-def rotate_queries(
-    inputs: Ints, qkv: Numbers, turns: Floats, even: int, odd: int, window: int, log_length: int, out: Floats
-) -> None:
-    """Rotates and scales the queries of all tokens ``inputs [8, M]`` to ``out [M, H, P]``, as ``attend`` does."""
-    width = turns.shape[2]
-    for i in range(inputs.shape[1]):
-        _rotate_query(inputs, i, qkv[i], turns, even, odd, _scale(width, inputs[TIME, i], window, log_length), out[i])
+def _score(queries: Floats, i: int, keys: Numbers, block: int, scores: Floats, number: int) -> None:
+    """Scores the keys of a block, of all heads, eight dimensions at a time."""
+    padded = queries.shape[2]
+    for h in range(len(scores)):
+        for k in range(0, padded, 8):
+            row = h * padded + k
+            q0, q1, q2, q3 = queries[i, h, k], queries[i, h, k + 1], queries[i, h, k + 2], queries[i, h, k + 3]
+            q4, q5, q6, q7 = queries[i, h, k + 4], queries[i, h, k + 5], queries[i, h, k + 6], queries[i, h, k + 7]
+            for t in range(BLOCK):
+                low = q0 * to_float32(keys[block, row, t]) + q1 * to_float32(keys[block, row + 1, t])
+                low += q2 * to_float32(keys[block, row + 2, t]) + q3 * to_float32(keys[block, row + 3, t])
+                high = q4 * to_float32(keys[block, row + 4, t]) + q5 * to_float32(keys[block, row + 5, t])
+                high += q6 * to_float32(keys[block, row + 6, t]) + q7 * to_float32(keys[block, row + 7, t])
+                if k == 0:
+                    scores[h, number, t] = low + high
+                else:
+                    scores[h, number, t] += low + high
 
 
 @compiled
-def _rotate_query(
-    inputs: Ints, i: int, qkv: Numbers, turns: Floats, even: int, odd: int, scale: np.float32, out: Floats
-) -> None:
-    """Rotates the queries of one token, of all heads."""
-    width = turns.shape[2]
-    for h in range(len(out)):
-        kind = odd if h % 2 else even
-        _rotate(qkv[h * width : (h + 1) * width], turns[kind, inputs[kind, i]], scale, out[h])
+def _softmax(scores: Floats, first: int, stop: int, end: int) -> np.float32:
+    """Replaces scores from ``first`` to ``stop`` by their exponentials, and hides the others, up to ``end``.
 
-
-@compiled
-def _scale(width: int, time: int, window: int, log_length: int) -> np.float32:
-    """Returns the factor of a query. Where everything is seen it may grow with the length: see ``sharpness``."""
-    scale = np.float32(width) ** np.float32(-0.5)
-    if log_length and not window:
-        scale *= max(np.log(np.float32(time + 1)) / np.log(np.float32(log_length)), _ONE)
-    return scale
-
-
-@compiled
-def _rotate(x: Numbers, turn: Floats, scale: np.float32, out: Floats) -> None:
-    """Rotates ``x [K]`` (Su et al. 2021, equation 34) and scales it."""
-    half = len(x) // 2
-    for k in range(half):
-        a, b = to_float32(x[k]) * scale, to_float32(x[half + k]) * scale
-        out[k] = a * turn[k] - b * turn[half + k]
-        out[half + k] = b * turn[k] + a * turn[half + k]
-
-
-@compiled
-def _score(query: Floats, keys: Numbers, scores: Floats) -> None:
-    """Scores the ``BLOCK`` keys of a block, eight dimensions at a time."""
-    for t in range(BLOCK):
-        scores[t] = 0
-    for k in range(0, len(query), 8):
-        q0, q1, q2, q3 = query[k], query[k + 1], query[k + 2], query[k + 3]
-        q4, q5, q6, q7 = query[k + 4], query[k + 5], query[k + 6], query[k + 7]
-        for t in range(BLOCK):
-            low = q0 * to_float32(keys[k, t]) + q1 * to_float32(keys[k + 1, t])
-            low += q2 * to_float32(keys[k + 2, t]) + q3 * to_float32(keys[k + 3, t])
-            high = q4 * to_float32(keys[k + 4, t]) + q5 * to_float32(keys[k + 5, t])
-            high += q6 * to_float32(keys[k + 6, t]) + q7 * to_float32(keys[k + 7, t])
-            scores[t] += low + high
-
-
-@compiled
-def _softmax(scores: Floats, first: int, stop: int, end: int) -> None:
-    """Replaces scores from ``first`` to ``stop`` by their weights; the others, up to ``end``, are hidden."""
-    largest = scores[first]
-    for t in range(first, stop):
+    Returns:
+        What the exponentials must be multiplied by.
+    """
+    for t in range(first):
+        scores[t] = _HIDDEN
+    for t in range(stop, end):
+        scores[t] = _HIDDEN
+    largest = _HIDDEN
+    for t in range(end):
         largest = max(largest, scores[t])
     total = np.float32(0.0)
-    for t in range(first, stop):
+    for t in range(end):
         scores[t] = exp(scores[t] - largest)
         total += scores[t]
-    share = _ONE / total
-    for t in range(first, stop):
-        scores[t] *= share
-    for t in range(first):
-        scores[t] = 0
-    for t in range(stop, end):
-        scores[t] = 0
+    return _ONE / total
 
 
 @compiled
-def _mix(weights: Floats, values: Numbers, out: Floats) -> None:
-    """Adds the weighted values of a block, four tokens at a time."""
-    width = len(out)
+def _mix(scores: Floats, number: int, h: int, values: Numbers, block: int, mixed: Floats) -> None:
+    """Adds the weighted values of a block, of one head, four tokens at a time."""
     for t in range(0, BLOCK, 4):
-        w0, w1, w2, w3 = weights[t], weights[t + 1], weights[t + 2], weights[t + 3]
-        for k in range(width):
-            low = w0 * to_float32(values[t, k]) + w1 * to_float32(values[t + 1, k])
-            out[k] += low + w2 * to_float32(values[t + 2, k]) + w3 * to_float32(values[t + 3, k])
+        row = h * BLOCK + t
+        w0, w1, w2, w3 = (
+            scores[h, number, t],
+            scores[h, number, t + 1],
+            scores[h, number, t + 2],
+            scores[h, number, t + 3],
+        )
+        for k in range(values.shape[2]):
+            low = w0 * to_float32(values[block, row, k]) + w1 * to_float32(values[block, row + 1, k])
+            low += w2 * to_float32(values[block, row + 2, k]) + w3 * to_float32(values[block, row + 3, k])
+            mixed[h, k] += low
 
 
 @compiled
@@ -283,19 +256,21 @@ def collect(keys: Numbers, values: Numbers, table: Ints, first: int, out_keys: F
     """Puts keys and values of one frame together, out of its blocks.
 
     Args:
-        keys: ``[B, H, P, BLOCK]``.
-        values: ``[B, H, BLOCK, P]``.
+        keys: ``[B, H * P, BLOCK]``.
+        values: ``[B, H * BLOCK, P]``.
         table: ``[blocks]`` of the frame.
         first: Position of the first token.
-        out_keys, out_values: ``[H, T, K]`` of T tokens, written.
+        out_keys: ``[H, T, K]`` of T tokens, written.
+        out_values: Likewise.
     """
     heads, length, width = out_keys.shape
-    for h in range(heads):
-        for i in range(length):
-            block, slot = table[(first + i) // BLOCK], (first + i) % BLOCK
+    padded = values.shape[2]
+    for i in range(length):
+        block, slot = table[(first + i) // BLOCK], (first + i) % BLOCK
+        for h in range(heads):
             for k in range(width):
-                out_keys[h, i, k] = to_float32(keys[block, h, k, slot])
-                out_values[h, i, k] = to_float32(values[block, h, slot, k])
+                out_keys[h, i, k] = to_float32(keys[block, h * padded + k, slot])
+                out_values[h, i, k] = to_float32(values[block, h * BLOCK + slot, k])
 
 
 @compiled

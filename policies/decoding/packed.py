@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import log
 from typing import NamedTuple
 
 import numpy as np
@@ -56,11 +57,11 @@ class Shape(NamedTuple):
     """What does not change with the weights.
 
     Attributes:
-        turns: ``[8, positions, K]`` see ``kernels.write_keys_and_values``.
+        turns: ``[8, positions, K]`` see ``kernels.rotate_and_store``.
         kinds: ``[layers, 2]`` kinds of position by which even and odd heads are rotated.
         windows: ``[layers]`` tokens that are seen; 0: all.
         groups: ``[layers]`` which table of blocks is theirs.
-        log_length: See ``TransformerConfig``.
+        growth: ``[layers]`` 1 / log(``log_length``) of ``TransformerConfig`` where that is set, otherwise 0.
         legal: ``[NUM_STATES, V]``.
         channel: ``[NUM_STATES]``.
     """
@@ -69,7 +70,7 @@ class Shape(NamedTuple):
     kinds: Ints
     windows: Ints
     groups: Ints
-    log_length: int
+    growth: Floats
     legal: npt.NDArray[np.bool_]
     channel: Ints
 
@@ -149,13 +150,13 @@ def shape_of(network: ReasoningNetwork, positions: int) -> Shape:
             angles = th.arange(1 if kind == NONE else positions)[:, None] * frequencies
             turns[kind, : len(angles)] = th.cat((angles.cos(), angles.sin()), 1)
     windows = [config.window(layer) for layer in range(config.layers)]
-    groups = sorted(set(windows))
+    groups, length = sorted(set(windows)), config.log_length
     return Shape(
         turns=turns,
         kinds=kinds,
         windows=np.array(windows, dtype=np.int32),
         groups=np.array([groups.index(window) for window in windows], dtype=np.int32),
-        log_length=config.log_length,
+        growth=np.array([0.0 if window or not length else 1 / log(length) for window in windows], dtype=np.float32),
         legal=network.heads.legal.cpu().numpy(),
         channel=network.heads.channel.cpu().numpy().astype(np.int32),
     )

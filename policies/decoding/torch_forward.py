@@ -97,12 +97,11 @@ class TorchForward:
 
     def _attend(self, qkv: th.Tensor, fields: th.Tensor, layer: int, window: int, places: _Places) -> th.Tensor:
         """Stores keys and values, and attends with all tokens, ``[M, 3, H, K]`` to ``[M, D]``."""
-        cache, log_length = self.cache[layer], self.shape.log_length
+        cache = self.cache[layer]
         queries, keys = self._rotate(qkv[:, :2], fields, layer).unbind(1)
         queries = queries * queries.shape[2] ** -0.5
-        if log_length and not window:
-            factor = (fields[TIME] + 1).log() / th.tensor(float(log_length)).log()
-            queries = queries * factor.clamp(min=1.0)[:, None, None]
+        factor = float(self.shape.growth[layer]) * (fields[TIME] + 1).log()
+        queries = queries * factor.clamp(min=1.0)[:, None, None]
         cache[0, places.new] = keys.to(cache.dtype)
         cache[1, places.new] = qkv[:, 2].to(cache.dtype)
 
