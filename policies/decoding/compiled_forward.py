@@ -21,11 +21,14 @@ from o1nano.policies.decoding.packed import Shape, Weights, pack, products_of, s
 from o1nano.policies.network.attention_kernels import attend_blocks, banded, causal_mask, fused
 from o1nano.policies.network.compiled import compiled
 from o1nano.policies.network.model import ReasoningNetwork
+from o1nano.policies.network.threads import equal_shares, in_threads
 
 FEW = 32
 """Up to so many tokens compiled products are faster than calls of PyTorch's."""
 LONG = 64
 """From so many new tokens of one frame on, attention runs through PyTorch's fused kernel."""
+MUCH = 2**14
+"""From so many keys of all queries on, heads attend in several threads, if PyTorch has several."""
 PIECE = 4096
 """Tokens of a frame whose blocks are put together for it at a time."""
 ROWS = 32
@@ -138,7 +141,8 @@ class CompiledForward:
             log_probs: ``[N, V]`` of what follows, written at ``rows``.
             values: ``[N]`` likewise.
         """
-        if inputs.shape[1] <= FEW:
+        is_much = inputs[TIME].sum() > MUCH and th.get_num_threads() > 1
+        if inputs.shape[1] <= FEW and not is_much:
             _forward_few(
                 *(self.weights, self.shape, self._few, inputs, ends, rows),
                 *(tables, self.keys, self.values, log_probs, values),
@@ -206,8 +210,11 @@ class CompiledForward:
         self._attend_few(inputs, which[start:], layer, table, start)
 
     def _attend_few(self, inputs: Ints, which: Ints, layer: int, table: Ints, start: int) -> None:
-        buffers = self._many
-        kernels.attend(
+        buffers, heads = self._many, len(self._scores)
+        is_much = inputs[TIME, which].sum() > MUCH
+        in_threads(
+            kernels.attend,
+            equal_shares(heads) if is_much else [0, heads],
             *(inputs, which, buffers.queries, self.shape.windows[layer], table, self.keys[layer], self.values[layer]),
             *(buffers.scores, buffers.sums, buffers.mixed[start:]),
         )
@@ -281,7 +288,18 @@ def _forward_few(
             kernels.keep(x, ends)
             count = len(ends)
         kernels.attend(
-            inputs, which, queries, shape.windows[layer], table, keys[layer], values[layer], scores, sums, mixed
+            inputs,
+            which,
+            queries,
+            shape.windows[layer],
+            table,
+            keys[layer],
+            values[layer],
+            scores,
+            sums,
+            mixed,
+            0,
+            len(scores),
         )
         kernels.multiply(mixed, weights.mixed[layer], change, count)
         added, gain, shift = weights.added[2 * layer + 1], weights.gain[2 * layer + 1], weights.shift[2 * layer + 1]

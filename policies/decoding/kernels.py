@@ -159,6 +159,8 @@ def attend(
     scores: Floats,
     mixed: Floats,
     out: Numbers,
+    begin: int,
+    end: int,
 ) -> None:
     """Attends with some tokens to all that each may see in its frame.
 
@@ -173,6 +175,8 @@ def attend(
         scores: ``[H, blocks, BLOCK]`` of the longest frame, overwritten.
         mixed: ``[H, P]``, overwritten.
         out: ``[Q, D]``, written.
+        begin: First head that attends.
+        end: Head after the last one.
     """
     heads = len(scores)
     width = out.shape[1] // heads
@@ -183,8 +187,8 @@ def attend(
         first, blocks = oldest // BLOCK, time // BLOCK - oldest // BLOCK + 1
 
         for number in range(blocks):
-            _score(queries, i, keys, table[frame, first + number], scores, number)
-        for h in range(heads):
+            _score(queries, i, keys, table[frame, first + number], scores, number, begin, end)
+        for h in range(begin, end):
             share = _softmax(scores[h].reshape(-1), oldest - first * BLOCK, time - first * BLOCK + 1, blocks * BLOCK)
             mixed[h, :] = 0
             for number in range(blocks):
@@ -194,10 +198,12 @@ def attend(
 
 
 @compiled
-def _score(queries: Floats, i: int, keys: Numbers, block: int, scores: Floats, number: int) -> None:
-    """Scores the keys of a block, of all heads, eight dimensions at a time."""
+def _score(
+    queries: Floats, i: int, keys: Numbers, block: int, scores: Floats, number: int, begin: int, end: int
+) -> None:
+    """Scores the keys of a block, of some heads, eight dimensions at a time."""
     padded = queries.shape[2]
-    for h in range(len(scores)):
+    for h in range(begin, end):
         for k in range(0, padded, 8):
             row = h * padded + k
             q0, q1, q2, q3 = queries[i, h, k], queries[i, h, k + 1], queries[i, h, k + 2], queries[i, h, k + 3]
