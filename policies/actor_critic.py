@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, cast
 
-import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.distributions import CategoricalDistribution, Distribution
@@ -101,14 +100,27 @@ class ReasoningPolicy(ActorCriticPolicy):
             "optimizer_kwargs": self.optimizer_kwargs,
         }
 
-    def forget(self) -> None:
-        """Drops the cache: what follows does not depend on how the observations came about, not even in rounding."""
+    def clear_cache(self) -> None:
+        """Forgets keys and values, and reads the weights again: to be called after they were changed from outside.
+
+        What follows does not depend on how the observations came about, not even in rounding.
+        """
         self._decoder = None
 
     def set_training_mode(self, mode: bool) -> None:
-        """Leaves dropout off while PPO trains: with it on, the ratio to the policy that acted would be noise."""
+        """Leaves dropout off while PPO trains: with it on, the ratio to the policy that acted would be noise.
+
+        In training mode weights may change at any time: no step then uses what an earlier one has computed.
+        """
         super().set_training_mode(mode)
         self.network.eval()
+        if mode:
+            self.clear_cache()
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Loads weights, and forgets what was computed with others."""
+        self.clear_cache()
+        return super().load_state_dict(*args, **kwargs)
 
     def forward(self, obs: th.Tensor, deterministic: bool = False) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
         """Decodes one token for every row, with the cache.
@@ -175,9 +187,9 @@ class ReasoningPolicy(ActorCriticPolicy):
         return th.multinomial(log_probs.exp().cpu(), 1, generator=self.generator).squeeze(1).to(log_probs.device)
 
     def _decode(self, obs: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-        if self._decoder is None or (self._decoder.rows, self._decoder.frame_length) != tuple(obs.shape):
-            self._decoder = Decoder(self.network, obs.shape[0], obs.shape[1], self.bf16)
-        return self._decoder.step(obs.cpu().numpy().astype(np.uint8))
+        if self.training or self._decoder is None or self._decoder.shape != tuple(obs.shape):
+            self._decoder = Decoder(self.network, *obs.shape, bf16=self.bf16)
+        return self._decoder.step(obs.cpu().numpy())
 
     def _as_batch(self, obs: th.Tensor) -> FrameBatch:
         """Rows as a batch of frames with one action each, behind their last token."""

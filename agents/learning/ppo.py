@@ -182,7 +182,7 @@ class FramePPO(PPO):
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> bool:
         """Begins every rollout with an empty cache, so that a resumed one, which has no other, is the same."""
-        self.policy.forget()
+        self.policy.clear_cache()
         return super().collect_rollouts(*args, **kwargs)
 
     def state_dict(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import numpy as np
 import torch as th
 from stable_baselines3.common.logger import Logger
 
-from benchmarks.speed.digits import collecting, like_digits, mixed_thoughts, thoughts
+from benchmarks.speed.digits import collecting, mixed_thoughts, thoughts
 from benchmarks.speed.measuring import Stopwatch, alternate, clock, positive, spread, versus
 from benchmarks.speed.rivals import Reencoding, fill_rows, grpo_rates, stock_ppo
 from benchmarks.speed.roofline import products
@@ -119,30 +119,11 @@ class Benchmark:
             return {"skipped": str(error)}
 
     def roofline(self) -> dict[str, Any]:
-        """Our share of the rate at which the network's own matrix products run alone, at the same shapes."""
-        return {"decode": self._decode(), "update": self._update(), "warm_start": self._warm_start()}
+        """Our share of the rate at which the network's own matrix products run alone, at the same shapes.
 
-    def _decode(self) -> dict[str, Any]:
-        model = self.ours(256, 64)
-        like_digits(model.policy)
-        env = model.env
-        observations = [env.reset()]
-        for _ in range(40):
-            actions = model.policy(th.from_numpy(observations[-1]))[0]
-            observations.append(env.step(actions.numpy())[0])
-        half = int((observations[-1] != 0).sum(1).max())
-        shown = th.from_numpy(observations[-1])
-
-        def decode() -> None:  # one more token of every row, again and again
-            decoder = model.policy._decoder
-            decoder.tokens, decoder.cache.length = observations[-2].copy(), (observations[-2] != 0).sum(1)
-            decoder.state[:] = decoder.network.grammar.states(observations[-2].astype(np.int64))[
-                np.arange(256), decoder.cache.length - 1
-            ]
-            with th.no_grad():
-                model.policy(shown)
-
-        return self._share(decode, products(CONFIG.transformer, [(256, 1, half)], 256, self.bf16, False), 20, 256)
+        That of decoding is in ``decode.py``.
+        """
+        return {"update": self._update(), "warm_start": self._warm_start()}
 
     def _update(self) -> dict[str, Any]:
         model = self.ours(64, 96)

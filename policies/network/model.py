@@ -9,9 +9,8 @@ from torch import nn
 
 from o1nano.envs.core.grammar import Grammar
 from o1nano.policies.network.attention import Cache
-from o1nano.policies.network.digit_positions import Coordinates
 from o1nano.policies.network.heads import Heads
-from o1nano.policies.network.transformer import Transformer, TransformerConfig
+from o1nano.policies.network.transformer import Coordinates, Transformer, TransformerConfig
 
 
 class FrameBatch(NamedTuple):

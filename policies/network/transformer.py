@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, NamedTuple, get_args
 
 import torch as th
 from torch import nn
@@ -18,7 +18,7 @@ from o1nano.envs.language.vocab import VOCAB_SIZE
 from o1nano.envs.ranges import Range
 from o1nano.policies.network.attention import Attention, Cache, Group
 from o1nano.policies.network.attention_kernels import causal_mask, stack
-from o1nano.policies.network.digit_positions import NUM_ROLES, Coordinates, coordinates
+from o1nano.policies.network.frame_scan import NUM_ROLES, scan_batch
 from o1nano.policies.network.rope import (
     OFFSET_POWER,
     Rotation,
@@ -29,6 +29,28 @@ from o1nano.policies.network.rope import (
     sinusoids,
     time_frequencies,
 )
+
+
+class Coordinates(NamedTuple):
+    """Where tokens stand; three tensors of the same shape. The attributes are those of ``frame_scan.Scan``."""
+
+    place: th.Tensor
+    role: th.Tensor
+    offset: th.Tensor
+
+
+def coordinates(tokens: th.Tensor) -> Coordinates:
+    """Computes where each token of whole frames stands.
+
+    Args:
+        tokens: ``[B, T]``, padded with 0.
+
+    Returns:
+        ``[B, T]`` each, on the same device.
+    """
+    scan = scan_batch(tokens.to("cpu", th.uint8).numpy())
+    return Coordinates(*(th.from_numpy(each).to(tokens.device) for each in (scan.place, scan.role, scan.offset)))
+
 
 Positions = Literal["places", "coupled", "none", "rotary", "sinusoidal", "local", "local_places"]
 

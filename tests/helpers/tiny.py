@@ -17,6 +17,7 @@ from o1nano.policies.network.model import FrameBatch, ReasoningNetwork
 from o1nano.policies.network.transformer import TransformerConfig
 
 TINY = TransformerConfig(embedding=32, heads=4, layers=2, feed_forward=64, dropout=0.0)
+TOLERANCE = 1e-5
 SMALL_ENV: dict[str, Any] = {"digits": (1, 2), "frame_length": 48, "depth": 4, "max_tokens": 120, "obs_dtype": "uint8"}
 
 
@@ -57,6 +58,16 @@ def full_pass(network: ReasoningNetwork, rows: npt.NDArray[Any]) -> tuple[th.Ten
     last = np.maximum((rows != 0).sum(1), 1) - 1
     arrays = rows, states, np.arange(len(rows)), last
     return network(FrameBatch(*(th.from_numpy(array.astype(np.int64)) for array in arrays)))
+
+
+def assert_same(
+    out: tuple[th.Tensor, th.Tensor], expected: tuple[th.Tensor, th.Tensor], tolerance: float = TOLERANCE
+) -> None:
+    """Compares what a decoder returns with what a full pass does."""
+    legal = expected[0].isfinite()
+    assert th.equal(out[0].isfinite(), legal)
+    assert (out[0] - expected[0])[legal].abs().max() < tolerance
+    assert (out[1] - expected[1]).abs().max() < tolerance
 
 
 # A random agent finds its way through a frame more often if it likes the tokens that lead out of it.
