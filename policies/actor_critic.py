@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, cast
 
+import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.distributions import CategoricalDistribution, Distribution
@@ -16,14 +17,15 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 
 from o1nano.envs.core.grammar import Grammar
 from o1nano.policies.decoding.decoder import Decoder
-from o1nano.policies.network.model import FrameBatch, ReasoningNetwork
+from o1nano.policies.network.frame_batch import FrameBatch, pack_frames
+from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.network.transformer import TransformerConfig
 
 _IMPOSSIBLE = -1e4  # log-probability of an illegal token where an infinite one would make 0 * inf
 
 
 class PackedFrames(NamedTuple):
-    """What a rollout buffer gives instead of observations: whole frames in batches of similar length.
+    """What a rollout buffer gives instead of observations: whole frames.
 
     Attributes:
         batches: The flat actions of a minibatch are those of the batches, one after the other.
@@ -193,10 +195,10 @@ class ReasoningPolicy(ActorCriticPolicy):
 
     def _as_batch(self, obs: th.Tensor) -> FrameBatch:
         """Rows as a batch of frames with one action each, behind their last token."""
-        length = (obs != 0).sum(1).clamp(min=1)
-        tokens = obs[:, : int(length.max())].long()
-        states = th.from_numpy(self.grammar.states(tokens.cpu().numpy())).long().to(tokens.device)
-        return FrameBatch(tokens, states, th.arange(len(tokens), device=tokens.device), length - 1)
+        rows = obs.cpu().numpy().astype(np.uint8)
+        lengths = np.maximum((rows != 0).sum(1), 1)
+        frames = [row[:length] for row, length in zip(rows, lengths, strict=True)]
+        return pack_frames(frames, [np.array([length - 1]) for length in lengths], self.grammar, obs.device)
 
 
 def entropy(log_probs: th.Tensor) -> th.Tensor:

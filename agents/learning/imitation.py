@@ -12,9 +12,10 @@ import torch as th
 
 from o1nano.agents.learning.demonstrations import Demonstration
 from o1nano.agents.learning.distributed import Team
-from o1nano.agents.learning.packing import cut, pack
+from o1nano.agents.learning.muon import BatchedMuon
 from o1nano.envs.ranges import Range
 from o1nano.envs.seeding import stream
+from o1nano.policies.network.frame_batch import pack_frames
 from o1nano.policies.network.model import ReasoningNetwork
 
 
@@ -113,13 +114,10 @@ class WarmStart:
 
     def _losses(self, frames: list[Demonstration]) -> tuple[th.Tensor, th.Tensor]:
         """Mean cross-entropy of the imitated actions, and mean squared error of the critic."""
-        batches = []
-        for run in cut([len(frame.tokens) - 1 for frame in frames]):
-            group = frames[run]
-            tokens, positions = [frame.tokens[:-1] for frame in group], [frame.positions for frame in group]
-            batches.append(pack(tokens, positions, self.network.grammar, self.device))
+        tokens, positions = [frame.tokens[:-1] for frame in frames], [frame.positions for frame in frames]
+        batch = pack_frames(tokens, positions, self.network.grammar, self.device)
         with th.autocast(self.device.type, th.bfloat16, enabled=self.bf16):
-            log_probs, values = self.network(*batches)
+            log_probs, values = self.network(batch)
 
         def tensor(parts: list[npt.NDArray[Any]]) -> th.Tensor:
             return th.from_numpy(np.concatenate(parts)).to(self.device)
@@ -143,7 +141,7 @@ def build_optimizers(network: ReasoningNetwork, config: WarmStartConfig) -> list
     matrices = [parameter for parameter in network.trunk.blocks.parameters() if parameter.ndim == 2]
     chosen = {id(parameter) for parameter in matrices}
     others = [parameter for parameter in network.parameters() if id(parameter) not in chosen]
-    muon = th.optim.Muon(matrices, config.matrix_learning_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+    muon = BatchedMuon(matrices, config.matrix_learning_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
     adamw = th.optim.AdamW(others, config.learning_rate, betas=(0.9, 0.98), fused=True)
     for optimizer in (muon, adamw):
         for group in optimizer.param_groups:

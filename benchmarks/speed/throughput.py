@@ -11,6 +11,7 @@ import argparse
 import json
 import resource
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,16 +26,13 @@ from benchmarks.speed.rivals import Reencoding, fill_rows, grpo_rates, stock_ppo
 from benchmarks.speed.roofline import products
 from o1nano.agents.learning.distributed import SharedLevels, Team
 from o1nano.agents.learning.imitation import WarmStart
-from o1nano.agents.learning.packing import cut
 from o1nano.agents.learning.ppo import FramePPO
-from o1nano.agents.learning.rollout_buffer import pack_closed
 from o1nano.agents.learning.vec_env import GymnasiumVecEnv
 from o1nano.agents.run.build import build_curriculum, build_demonstrations, build_model
 from o1nano.agents.run.cli import guarded
 from o1nano.agents.run.config import TrainConfig
 from o1nano.agents.run.hardware import versions
 from o1nano.envs.core.config import EnvConfig
-from o1nano.envs.core.grammar import Grammar
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.policies.actor_critic import ReasoningPolicy
 from o1nano.policies.device import has_bf16
@@ -130,9 +128,9 @@ class Benchmark:
         frames = model.rollout_buffer.frames = sorted(mixed_thoughts(9216), key=lambda frame: len(frame.tokens))
         model.rollout_buffer.compute_returns_and_advantage(th.zeros(1), np.zeros(1))
         tokens = sum(len(frame.tokens) - 1 for frame in frames)
-        groups = [tuple(batch.tokens.shape) for batch in pack_closed(frames, Grammar(), "cpu").batches]
+        groups = unpadded([len(frame.tokens) - 1 for frame in frames])
         actions = sum(len(frame.positions) for frame in frames)
-        work = products(CONFIG.transformer, [(b, t, t) for b, t in groups], actions, self.bf16, True)
+        work = products(CONFIG.transformer, groups, actions, self.bf16, True)
         model.advantage = "leave_one_out"  # without the critic's phase; the advantages stay as they are
         return self._share(model.train, work, 1, tokens)
 
@@ -142,7 +140,7 @@ class Benchmark:
         stream = iter(build_demonstrations(CONFIG, Team()))
         batch = next(stream)
         lengths = [len(frame.tokens) - 1 for frame in batch]
-        groups = [(run.stop - run.start, lengths[run.stop - 1], lengths[run.stop - 1]) for run in cut(lengths)]
+        groups = unpadded(lengths)
         actions = sum(len(frame.positions) for frame in batch)
         work = products(CONFIG.transformer, groups, actions, self.bf16, True)
         found = self._share(lambda: trainer.step(batch), work, 4, sum(lengths))
@@ -193,6 +191,11 @@ class Benchmark:
             "tokens/s": tokens / total,
             "peak memory, MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         }
+
+
+def unpadded(lengths: list[int]) -> list[tuple[int, int, int]]:
+    """Frames of one length attend together: how many, of how many tokens, to how many."""
+    return [(count, length, length) for length, count in Counter(lengths).items()]
 
 
 def repeated(job: Callable[[], Any], times: int) -> Callable[[], None]:

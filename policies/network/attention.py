@@ -12,6 +12,7 @@ import torch as th
 from torch import nn
 
 from o1nano.policies.network.attention_kernels import banded, masked, stack
+from o1nano.policies.network.operations import Sight, attend
 from o1nano.policies.network.rope import Rotation, rotate
 
 
@@ -74,6 +75,12 @@ class Attention(nn.Module):
         qkv = self.inputs(x)
         mixed = [self._attend(qkv[group.tokens], group, last) for group in groups]
         out: th.Tensor = self.output(stack(mixed))
+        return out
+
+    def over_frames(self, x: th.Tensor, sight: Sight) -> th.Tensor:
+        """Mixes ``x [M, D]`` within whole frames."""
+        qkv = self.inputs(x).view(len(x), 3, self.heads, -1)
+        out: th.Tensor = self.output(attend(qkv, sight, self.dropout if self.training else 0.0))
         return out
 
     def _attend(self, qkv: th.Tensor, group: Group, last: int) -> th.Tensor:

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch as th
 from torch import nn
 
 from o1nano.envs.core.grammar import Grammar
 from o1nano.policies.network.attention import Cache
+from o1nano.policies.network.frame_batch import FrameBatch, join_batches
 from o1nano.policies.network.heads import Heads
 from o1nano.policies.network.transformer import Coordinates, Transformer, TransformerConfig
-
-
-class FrameBatch(NamedTuple):
-    """Whole frames, padded to the longest.
-
-    Attributes:
-        tokens: ``[B, T]`` long.
-        states: ``[B, T]`` long, the grammar state after each token.
-        rows, columns: ``[M]`` the positions whose next token is an agent's action.
-    """
-
-    tokens: th.Tensor
-    states: th.Tensor
-    rows: th.Tensor
-    columns: th.Tensor
 
 
 class ReasoningNetwork(nn.Module):
@@ -56,9 +40,8 @@ class ReasoningNetwork(nn.Module):
 
     def acted(self, *batches: FrameBatch) -> tuple[th.Tensor, th.Tensor]:
         """Returns ``[M, D]`` hidden states and ``[M]`` grammar states where the next token is an action."""
-        hidden = self.trunk.together([batch.tokens for batch in batches])
-        rows = th.cat([h[batch.rows, batch.columns] for h, batch in zip(hidden, batches, strict=True)])
-        return rows, th.cat([batch.states[batch.rows, batch.columns] for batch in batches])
+        batch = join_batches(batches)
+        return self.trunk.over_frames(batch)[batch.actions], batch.states[batch.actions]
 
     def advance(
         self, tokens: th.Tensor, coords: Coordinates, time: th.Tensor, cache: Cache, states: th.Tensor

@@ -18,7 +18,9 @@ from o1nano.envs.language.vocab import VOCAB_SIZE
 from o1nano.envs.ranges import Range
 from o1nano.policies.network.attention import Attention, Cache, Group
 from o1nano.policies.network.attention_kernels import causal_mask, stack
+from o1nano.policies.network.frame_batch import FrameBatch
 from o1nano.policies.network.frame_scan import NUM_ROLES, scan_batch
+from o1nano.policies.network.operations import Sight, add_norm, gelu
 from o1nano.policies.network.rope import (
     OFFSET_POWER,
     Rotation,
@@ -139,6 +141,27 @@ class Block(nn.Module):
         x = x + F.dropout(self.feed_forward(self.norm_feed_forward(x)), self.dropout, self.training)
         return x
 
+    def over_frames(
+        self, x: th.Tensor, normed: th.Tensor, sight: Sight, following: nn.LayerNorm, dtype: th.dtype
+    ) -> tuple[th.Tensor, th.Tensor]:
+        """Runs on the tokens of whole frames.
+
+        Args:
+            x: ``[M, D]`` residual stream.
+            normed: ``[M, D]`` the same, normalised by ``norm_attention``.
+            sight: What tokens see.
+            following: The normalisation after this block.
+            dtype: What ``following`` is stored as.
+
+        Returns:
+            ``[M, D]`` residual stream after the block, and the same normalised by ``following``.
+        """
+        dropout = self.dropout if self.training else 0.0
+        mixed = self.attention.over_frames(normed, sight)
+        x, normed = add_norm(x, mixed, self.norm_feed_forward, dropout, normed.dtype)
+        first, _, second = self.feed_forward
+        return add_norm(x, second(gelu(first(normed))), following, dropout, dtype)
+
 
 class Transformer(nn.Module):
     """Tokens to hidden states."""
@@ -165,32 +188,44 @@ class Transformer(nn.Module):
 
     def forward(self, tokens: th.Tensor) -> th.Tensor:
         """Computes the hidden states ``[B, T, D]`` of whole frames ``[B, T]``."""
-        return self.together([tokens])[0]
+        length = tokens.shape[1]
+        starts = th.arange(len(tokens) + 1) * length
+        time = th.arange(length, device=tokens.device).repeat(len(tokens))
+        places, roles, offsets = (each.flatten() for each in coordinates(tokens))
+        none = tokens.new_empty(0)
+        batch = FrameBatch(starts, tokens.flatten(), time, places, roles, offsets, states=none, actions=none)
+        return self.over_frames(batch).view(*tokens.shape, -1)
 
-    def together(self, batches: Sequence[th.Tensor]) -> list[th.Tensor]:
-        """Computes the hidden states of several batches of frames, each padded to its own length, in one pass.
+    def over_frames(self, batch: FrameBatch) -> th.Tensor:
+        """Computes the hidden states of whole frames in one pass.
 
-        Only attention knows about frames; everything else runs once on the tokens of all batches.
+        Only attention knows about frames; everything else runs once on all tokens.
 
         Args:
-            batches: ``[B, T]`` long each.
+            batch: F frames.
 
         Returns:
-            ``[B, T, D]`` of each batch.
+            ``[M, D]``.
         """
-        longest = max(tokens.shape[1] for tokens in batches)
-        if longest > self.config.max_context:
+        config = self.config
+        if batch.longest > config.max_context:
             raise ConfigurationError(
-                f"a frame of {longest} tokens; accepted: at most max_context={self.config.max_context}"
+                f"a frame of {batch.longest} tokens; accepted: at most max_context={config.max_context}"
             )
-        groups, embedded, start = [], [], 0
-        for tokens in batches:
-            time = th.arange(tokens.shape[1], device=tokens.device)
-            coords = coordinates(tokens)
-            groups.append(self._group(start, tokens, coords, time))
-            embedded.append(self._embed(tokens, coords.role, time))
-            start += tokens.numel()
-        return self._run(embedded, groups)
+        device = batch.tokens.device
+        sights = {window: self._sight(batch, window) for window in {config.window(i) for i in range(config.layers)}}
+        dtype = th.get_autocast_dtype(device.type) if th.is_autocast_enabled(device.type) else th.float32
+        embedded = stack([self._embed(batch.tokens, batch.roles, batch.time)])
+
+        # The residual stream begins at 0, and the embedding is the first thing to be added to it.
+        norms = [*(block.norm_attention for block in self.blocks), self.norm]
+        dropout = config.dropout if self.training else 0.0
+        x, normed = add_norm(th.zeros_like(embedded), embedded, norms[0], dropout, dtype)
+        for index, block in enumerate(self.blocks):
+            last = index == config.layers - 1
+            sight = sights[config.window(index)]
+            x, normed = block.over_frames(x, normed, sight, norms[index + 1], th.float32 if last else dtype)
+        return normed[: len(batch.tokens)]
 
     def cached(self, tokens: th.Tensor, coords: Coordinates, time: th.Tensor, cache: Cache, last: int = 0) -> th.Tensor:
         """Computes the hidden states of further tokens of frames whose earlier ones are cached.
@@ -224,6 +259,29 @@ class Transformer(nn.Module):
         masks = {window: causal_mask(length, length, window, tokens.device) for window in under_mask}
         return Group(start, len(tokens), length, rotations, sharp, masks, cache)
 
+    def _sight(self, batch: FrameBatch, window: int) -> Sight:
+        config, time = self.config, batch.time
+        rotations = self._rotations(batch.places, batch.offsets, time, window)
+        cos, sin = (th.stack(parts) for parts in zip(*rotations, strict=True))
+        scale = th.full(time.shape, (config.embedding // config.heads) ** -0.5, device=time.device)
+        if config.log_length and not window:
+            scale *= sharpness(time, config.log_length)[:, 0]
+        return Sight(batch.starts, time, window, cos, sin, scale)
+
+    def _rotations(self, places: th.Tensor, offsets: th.Tensor, time: th.Tensor, window: int) -> list[Rotation]:
+        """Returns the rotations of a layer, each of as many heads as the others, by turns."""
+        config = self.config
+        width = config.embedding // config.heads
+        by_time = config.positions == "rotary" or (config.positions in ("local", "local_places") and window > 0)
+        if by_time:
+            return [rotation(time, time_frequencies(width, time.device, config.rotary_base))]
+        if config.positions not in ("places", "coupled", "local_places"):
+            return [rotation(th.zeros_like(time), place_frequencies(width, time.device))]  # by nothing
+        by_place = rotation(places, place_frequencies(width, time.device))
+        if config.positions != "coupled":
+            return [by_place]
+        return [by_place, rotation(offsets, place_frequencies(width, time.device, OFFSET_POWER))]
+
     def _rotation(self, coords: Coordinates, time: th.Tensor, window: int) -> Rotation | None:
         config = self.config
         width = config.embedding // config.heads
@@ -239,13 +297,13 @@ class Transformer(nn.Module):
         return None
 
     def _embed(self, tokens: th.Tensor, role: th.Tensor, time: th.Tensor) -> th.Tensor:
-        """``[B, T]`` to ``[B * T, D]``."""
+        """``[M]``, or ``[B, T]``, to ``[M, D]``."""
         x = self.tokens(tokens)
         if self.config.roles:
             x = x + self.roles(role)
         if self.config.positions == "sinusoidal":
             x = x + sinusoids(time, self.config.embedding)
-        out: th.Tensor = x.flatten(0, 1)
+        out: th.Tensor = x.flatten(0, -2)
         return out
 
     def _run(self, embedded: Sequence[th.Tensor], groups: Sequence[Group], last: int = 0) -> list[th.Tensor]:

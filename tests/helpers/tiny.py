@@ -13,7 +13,8 @@ from o1nano.agents.learning.vec_env import GymnasiumVecEnv
 from o1nano.envs.core.grammar import Grammar
 from o1nano.envs.language.vocab import CALL, END_CALL, END_THINK, EOS, EQUALS, GOTO, ID, THINK, VOCAB_SIZE
 from o1nano.envs.vector import ArithmeticVectorEnv
-from o1nano.policies.network.model import FrameBatch, ReasoningNetwork
+from o1nano.policies.network.frame_batch import pack_frames
+from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.network.transformer import TransformerConfig
 
 TINY = TransformerConfig(embedding=32, heads=4, layers=2, feed_forward=64, dropout=0.0)
@@ -54,10 +55,9 @@ def padded(frames: list[list[int]], length: int | None = None) -> npt.NDArray[np
 @th.no_grad()
 def full_pass(network: ReasoningNetwork, rows: npt.NDArray[Any]) -> tuple[th.Tensor, th.Tensor]:
     """What follows each row, by one causal pass over whole rows."""
-    states = network.grammar.states(rows.astype(np.int64))
-    last = np.maximum((rows != 0).sum(1), 1) - 1
-    arrays = rows, states, np.arange(len(rows)), last
-    return network(FrameBatch(*(th.from_numpy(array.astype(np.int64)) for array in arrays)))
+    lengths = np.maximum((rows != 0).sum(1), 1)
+    frames = [row[:length].astype(np.uint8) for row, length in zip(rows, lengths, strict=True)]
+    return network(pack_frames(frames, [np.array([length - 1]) for length in lengths], network.grammar, "cpu"))
 
 
 def assert_same(

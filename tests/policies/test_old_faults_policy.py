@@ -20,7 +20,7 @@ from o1nano.envs.problems.problem import read, sizes
 from o1nano.envs.problems.verifier import frame_answer
 from o1nano.policies.actor_critic import ReasoningPolicy
 from o1nano.policies.decoding.compiled_forward import CompiledForward
-from o1nano.policies.network.model import FrameBatch
+from o1nano.policies.network.frame_batch import pack_frames
 from o1nano.policies.search.answers import solve
 from tests.helpers.tiny import TINY, full_pass, ids, padded, shake, tiny_network, vec_env
 
@@ -42,15 +42,16 @@ def test_numbers_above_9_were_read_as_padding() -> None:
 def test_attention_was_not_causal() -> None:
     """Teacher forcing is honest only if the model cannot see the token it is asked for."""
     network = tiny_network()
-    frame = th.tensor([ids("<subtask> 8 9 + 5 4 = <think> 3 1 4 1 </think> 3 4 1")])
-    states = th.from_numpy(network.grammar.states(frame.numpy())).long()
-    columns = th.arange(frame.shape[1])
-    rows = th.zeros_like(columns)
-    log_probs, values = network(FrameBatch(frame, states, rows, columns))
-    for at in range(7, frame.shape[1]):
-        other = frame.clone()
-        other[0, at] = frame[0, at] % (VOCAB_SIZE - 1) + 1
-        changed = network(FrameBatch(other, states, rows, columns))
+    frame = np.array(ids("<subtask> 8 9 + 5 4 = <think> 3 1 4 1 </think> 3 4 1"), dtype=np.uint8)
+    batch = pack_frames([frame], [np.arange(len(frame))], network.grammar, "cpu")
+    log_probs, values = network(batch)
+    for at in range(7, len(frame)):
+        other = frame.copy()
+        other[at] = frame[at] % (VOCAB_SIZE - 1) + 1
+        # The same states, so that what is legal does not change.
+        changed = network(
+            pack_frames([other], [np.arange(len(frame))], network.grammar, "cpu")._replace(states=batch.states)
+        )
         assert th.allclose(changed[1][:at], values[:at], atol=1e-5)
         assert th.allclose(changed[0][:at].exp(), log_probs[:at].exp(), atol=1e-5)
         assert (changed[1][at] - values[at]).abs() > 1e-5
