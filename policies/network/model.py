@@ -6,10 +6,9 @@ import torch as th
 from torch import nn
 
 from o1nano.envs.core.grammar import Grammar
-from o1nano.policies.network.attention import Cache
 from o1nano.policies.network.frame_batch import FrameBatch, join_batches
 from o1nano.policies.network.heads import Heads
-from o1nano.policies.network.transformer import Coordinates, Transformer, TransformerConfig
+from o1nano.policies.network.transformer import Transformer, TransformerConfig
 
 
 class ReasoningNetwork(nn.Module):
@@ -41,22 +40,4 @@ class ReasoningNetwork(nn.Module):
     def acted(self, *batches: FrameBatch) -> tuple[th.Tensor, th.Tensor]:
         """Returns ``[M, D]`` hidden states and ``[M]`` grammar states where the next token is an action."""
         batch = join_batches(batches)
-        return self.trunk.over_frames(batch)[batch.actions], batch.states[batch.actions]
-
-    def advance(
-        self, tokens: th.Tensor, coords: Coordinates, time: th.Tensor, cache: Cache, states: th.Tensor
-    ) -> tuple[th.Tensor, th.Tensor]:
-        """Runs further tokens against a cache: see ``Transformer.cached``.
-
-        Args:
-            tokens: ``[M]``, the last B of which are the last ones of B frames.
-            coords: Where they stand, ``[M]`` each.
-            time: ``[M]`` where in their frames they are.
-            cache: Of all that came before.
-            states: ``[B]`` grammar states behind the frames.
-
-        Returns:
-            ``[B, V]`` log-probabilities and ``[B]`` values of what follows them.
-        """
-        hidden = self.trunk.cached(tokens, coords, time, cache, last=len(states))
-        return self.heads.log_probs(hidden, states), self.heads.values(hidden)
+        return self.trunk(batch)[batch.actions], batch.states[batch.actions]

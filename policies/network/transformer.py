@@ -5,54 +5,29 @@ Glossary of shapes: B frames, T tokens, S keys, M tokens of all frames, D embedd
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple, get_args
+from typing import Annotated, Literal, get_args
 
 import torch as th
 from torch import nn
-from torch.nn import functional as F
 
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import VOCAB_SIZE
 from o1nano.envs.ranges import Range
-from o1nano.policies.network.attention import Attention, Cache, Group
-from o1nano.policies.network.attention_kernels import causal_mask, stack
+from o1nano.policies.network.attention import Attention
+from o1nano.policies.network.attention_kernels import stack
 from o1nano.policies.network.frame_batch import FrameBatch
-from o1nano.policies.network.frame_scan import NUM_ROLES, scan_batch
+from o1nano.policies.network.frame_scan import NUM_ROLES
 from o1nano.policies.network.operations import Sight, add_norm, gelu
 from o1nano.policies.network.rope import (
     OFFSET_POWER,
     Rotation,
-    alternating,
     place_frequencies,
     rotation,
     sharpness,
     sinusoids,
     time_frequencies,
 )
-
-
-class Coordinates(NamedTuple):
-    """Where tokens stand; three tensors of the same shape. The attributes are those of ``frame_scan.Scan``."""
-
-    place: th.Tensor
-    role: th.Tensor
-    offset: th.Tensor
-
-
-def coordinates(tokens: th.Tensor) -> Coordinates:
-    """Computes where each token of whole frames stands.
-
-    Args:
-        tokens: ``[B, T]``, padded with 0.
-
-    Returns:
-        ``[B, T]`` each, on the same device.
-    """
-    scan = scan_batch(tokens.to("cpu", th.uint8).numpy())
-    return Coordinates(*(th.from_numpy(each).to(tokens.device) for each in (scan.place, scan.role, scan.offset)))
-
 
 Positions = Literal["places", "coupled", "none", "rotary", "sinusoidal", "local", "local_places"]
 
@@ -120,10 +95,10 @@ class TransformerConfig:
 class Block(nn.Module):
     """Attention, then a feed-forward layer, each on a normalised residual stream."""
 
-    def __init__(self, config: TransformerConfig, layer: int) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.norm_attention = nn.LayerNorm(config.embedding)
-        self.attention = Attention(config.embedding, config.heads, layer, config.window(layer), config.dropout)
+        self.attention = Attention(config.embedding, config.heads, config.dropout)
         self.norm_feed_forward = nn.LayerNorm(config.embedding)
         self.feed_forward = nn.Sequential(
             nn.Linear(config.embedding, config.feed_forward),
@@ -132,16 +107,7 @@ class Block(nn.Module):
         )
         self.dropout = config.dropout
 
-    def forward(self, x: th.Tensor, groups: Sequence[Group], last: int = 0) -> th.Tensor:
-        """``[M, D]`` to ``[M, D]``; ``last``: to so many last tokens of the only group."""
-        mixed = self.attention(self.norm_attention(x), groups, last)
-        if last:
-            x = stack([x[groups[0].tokens][-last:]])
-        x = x + F.dropout(mixed, self.dropout, self.training)
-        x = x + F.dropout(self.feed_forward(self.norm_feed_forward(x)), self.dropout, self.training)
-        return x
-
-    def over_frames(
+    def forward(
         self, x: th.Tensor, normed: th.Tensor, sight: Sight, following: nn.LayerNorm, dtype: th.dtype
     ) -> tuple[th.Tensor, th.Tensor]:
         """Runs on the tokens of whole frames.
@@ -157,7 +123,7 @@ class Block(nn.Module):
             ``[M, D]`` residual stream after the block, and the same normalised by ``following``.
         """
         dropout = self.dropout if self.training else 0.0
-        mixed = self.attention.over_frames(normed, sight)
+        mixed = self.attention(normed, sight)
         x, normed = add_norm(x, mixed, self.norm_feed_forward, dropout, normed.dtype)
         first, _, second = self.feed_forward
         return add_norm(x, second(gelu(first(normed))), following, dropout, dtype)
@@ -172,11 +138,11 @@ class Transformer(nn.Module):
         self.tokens = nn.Embedding(VOCAB_SIZE, config.embedding)
         if config.roles:
             self.roles = nn.Embedding(NUM_ROLES, config.embedding)
-        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.embedding)
         self.apply(self._initialise)
         for name, weight in self.named_parameters():  # residual branches start small (GPT-2)
-            if name.endswith(("attention.output.weight", "feed_forward.2.weight")):
+            if name.endswith(("attention.out_proj.weight", "feed_forward.2.weight")):
                 nn.init.normal_(weight, std=0.02 * (2 * config.layers) ** -0.5)
 
     @staticmethod
@@ -186,17 +152,7 @@ class Transformer(nn.Module):
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
 
-    def forward(self, tokens: th.Tensor) -> th.Tensor:
-        """Computes the hidden states ``[B, T, D]`` of whole frames ``[B, T]``."""
-        length = tokens.shape[1]
-        starts = th.arange(len(tokens) + 1) * length
-        time = th.arange(length, device=tokens.device).repeat(len(tokens))
-        places, roles, offsets = (each.flatten() for each in coordinates(tokens))
-        none = tokens.new_empty(0)
-        batch = FrameBatch(starts, tokens.flatten(), time, places, roles, offsets, states=none, actions=none)
-        return self.over_frames(batch).view(*tokens.shape, -1)
-
-    def over_frames(self, batch: FrameBatch) -> th.Tensor:
+    def forward(self, batch: FrameBatch) -> th.Tensor:
         """Computes the hidden states of whole frames in one pass.
 
         Only attention knows about frames; everything else runs once on all tokens.
@@ -224,40 +180,8 @@ class Transformer(nn.Module):
         for index, block in enumerate(self.blocks):
             last = index == config.layers - 1
             sight = sights[config.window(index)]
-            x, normed = block.over_frames(x, normed, sight, norms[index + 1], th.float32 if last else dtype)
+            x, normed = block(x, normed, sight, norms[index + 1], th.float32 if last else dtype)
         return normed[: len(batch.tokens)]
-
-    def cached(self, tokens: th.Tensor, coords: Coordinates, time: th.Tensor, cache: Cache, last: int = 0) -> th.Tensor:
-        """Computes the hidden states of further tokens of frames whose earlier ones are cached.
-
-        The tokens are flat, whichever frames they belong to: the cache knows.
-
-        Args:
-            tokens: ``[M]``.
-            coords: Where they stand, ``[M]`` each, which depends on the whole frame.
-            time: ``[M]`` where in their frames they are.
-            cache: Where their keys and values go, and those of earlier tokens are.
-            last: How many tokens at the end are asked for; 0: all. The last layer then computes no other: of a prompt
-                it needs keys and values only.
-
-        Returns:
-            ``[M, D]``, or ``[last, D]``.
-        """
-        row = Coordinates(*(each[None] for each in coords))
-        group = self._group(0, tokens[None], row, time[None], cache)
-        return self._run([self._embed(tokens[None], row.role, time[None])], [group], last)[0][0]
-
-    def _group(
-        self, start: int, tokens: th.Tensor, coords: Coordinates, time: th.Tensor, cache: Cache | None = None
-    ) -> Group:
-        config, length = self.config, tokens.shape[1]
-        windows = {config.window(layer) for layer in range(config.layers)}
-        rotations = {window: self._rotation(coords, time, window) for window in windows}
-        sharp = sharpness(time, config.log_length) if config.log_length else None
-        # Beyond two windows' length attention within a window is cheaper in bands than under a mask.
-        under_mask = () if cache is not None else [window for window in windows if not 0 < window <= length // 2]
-        masks = {window: causal_mask(length, length, window, tokens.device) for window in under_mask}
-        return Group(start, len(tokens), length, rotations, sharp, masks, cache)
 
     def _sight(self, batch: FrameBatch, window: int) -> Sight:
         config, time = self.config, batch.time
@@ -282,20 +206,6 @@ class Transformer(nn.Module):
             return [by_place]
         return [by_place, rotation(offsets, place_frequencies(width, time.device, OFFSET_POWER))]
 
-    def _rotation(self, coords: Coordinates, time: th.Tensor, window: int) -> Rotation | None:
-        config = self.config
-        width = config.embedding // config.heads
-        by_time = config.positions == "rotary" or (config.positions in ("local", "local_places") and window > 0)
-        if by_time:
-            return rotation(time, time_frequencies(width, time.device, config.rotary_base))
-        if config.positions in ("places", "coupled", "local_places"):
-            by_place = rotation(coords.place, place_frequencies(width, time.device))
-            if config.positions != "coupled":
-                return by_place
-            by_offset = rotation(coords.offset, place_frequencies(width, time.device, OFFSET_POWER))
-            return alternating(by_place, by_offset, config.heads)
-        return None
-
     def _embed(self, tokens: th.Tensor, role: th.Tensor, time: th.Tensor) -> th.Tensor:
         """``[M]``, or ``[B, T]``, to ``[M, D]``."""
         x = self.tokens(tokens)
@@ -305,12 +215,3 @@ class Transformer(nn.Module):
             x = x + sinusoids(time, self.config.embedding)
         out: th.Tensor = x.flatten(0, -2)
         return out
-
-    def _run(self, embedded: Sequence[th.Tensor], groups: Sequence[Group], last: int = 0) -> list[th.Tensor]:
-        x = F.dropout(stack(embedded), self.config.dropout, self.training)
-        for index, block in enumerate(self.blocks, start=1):
-            x = block(x, groups, last if index == len(self.blocks) else 0)
-        lengths = [last or group.length for group in groups]
-        sizes = [group.batch * length for group, length in zip(groups, lengths, strict=True)]
-        parts = self.norm(x)[: sum(sizes)].split(sizes)
-        return [part.view(-1, length, part.shape[1]) for part, length in zip(parts, lengths, strict=True)]

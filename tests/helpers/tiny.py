@@ -15,7 +15,7 @@ from o1nano.envs.language.vocab import CALL, END_CALL, END_THINK, EOS, EQUALS, G
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.policies.network.frame_batch import pack_frames
 from o1nano.policies.network.model import ReasoningNetwork
-from o1nano.policies.network.transformer import TransformerConfig
+from o1nano.policies.network.transformer import Transformer, TransformerConfig
 
 TINY = TransformerConfig(embedding=32, heads=4, layers=2, feed_forward=64, dropout=0.0)
 TOLERANCE = 1e-5
@@ -58,6 +58,13 @@ def full_pass(network: ReasoningNetwork, rows: npt.NDArray[Any]) -> tuple[th.Ten
     lengths = np.maximum((rows != 0).sum(1), 1)
     frames = [row[:length].astype(np.uint8) for row, length in zip(rows, lengths, strict=True)]
     return network(pack_frames(frames, [np.array([length - 1]) for length in lengths], network.grammar, "cpu"))
+
+
+def hidden_states(trunk: Transformer, tokens: th.Tensor) -> th.Tensor:
+    """Hidden states ``[B, T, D]`` of frames ``[B, T]`` of one length."""
+    rows = list(tokens.numpy().astype(np.uint8))
+    nowhere = [np.empty(0, dtype=np.intp)] * len(rows)
+    return trunk(pack_frames(rows, nowhere, Grammar(), "cpu")).view(*tokens.shape, -1)
 
 
 def assert_same(

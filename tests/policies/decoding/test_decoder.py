@@ -144,7 +144,7 @@ def load(policy: ReasoningPolicy) -> None:
 
 def change_and_say_so(policy: ReasoningPolicy) -> None:
     with th.no_grad():
-        policy.network.trunk.blocks[0].attention.inputs.weight += 3.0
+        policy.network.trunk.blocks[0].attention.qkv_proj.weight += 3.0
     policy.clear_cache()
 
 

@@ -15,7 +15,7 @@ from o1nano.policies.decoding import compiled_forward
 from o1nano.policies.decoding.decoder import Decoder
 from o1nano.policies.network.attention_kernels import attend_blocks, banded, causal_mask, fused, masked
 from o1nano.policies.network.model import ReasoningNetwork
-from tests.helpers.tiny import assert_same, full_pass, tiny_network
+from tests.helpers.tiny import assert_same, full_pass, hidden_states, tiny_network
 
 LAYERS: list[dict[str, Any]] = [
     {},
@@ -105,7 +105,7 @@ def test_a_window_hides_what_is_further_back() -> None:
     changed[:, 20] = changed[:, 20] % 10 + 1
     for windows, reach in (((4, 4), 20 + 2 * 3), ((4, 0), 59)):
         network: ReasoningNetwork = tiny_network(windows=windows, positions="local", roles=False)
-        far = (network.trunk(tokens) - network.trunk(changed)).abs().amax(2)[0] > 1e-6
+        far = (hidden_states(network.trunk, tokens) - hidden_states(network.trunk, changed)).abs().amax(2)[0] > 1e-6
         assert far.nonzero().max() == reach
     assert VOCAB_SIZE > tokens.max()
 
@@ -113,7 +113,9 @@ def test_a_window_hides_what_is_further_back() -> None:
 @th.no_grad()
 def test_attention_is_sharpened_beyond_the_trained_length_only() -> None:
     tokens = th.from_numpy(frames_of(60, 50).astype(np.int64))
-    plain, sharp = (tiny_network(positions="none", log_length=length).trunk(tokens)[0] for length in (0, 32))
+    plain, sharp = (
+        hidden_states(tiny_network(positions="none", log_length=length).trunk, tokens)[0] for length in (0, 32)
+    )
     assert th.equal(plain[:32], sharp[:32])
     assert not th.allclose(plain[40:], sharp[40:], atol=1e-5)
 
