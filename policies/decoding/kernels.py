@@ -32,7 +32,7 @@ Floats = npt.NDArray[np.float32]
 Numbers = npt.NDArray[Any]  # float32, or bfloat16 as uint16
 Ints = npt.NDArray[np.int32]
 
-_ONE = np.float32(1.0)
+_ONE, _TWO = np.float32(1.0), np.float32(2.0)
 _HIDDEN = np.float32(-1e30)  # score of a token that is not seen
 
 
@@ -357,5 +357,7 @@ def critic(rows: Ints, hidden: Numbers, bias: Floats, weight: Floats, output_bia
     for q in range(len(rows)):
         total = output_bias[0]
         for d in range(len(weight)):
-            total += np.tanh(to_float32(hidden[q, d]) + bias[d]) * weight[d]
+            x = to_float32(hidden[q, d]) + bias[d]
+            tanh = _ONE - _TWO / (exp(x * _TWO) + _ONE)
+            total += tanh * weight[d]
         out[rows[q]] = total

@@ -67,10 +67,10 @@ class Shape(NamedTuple):
     """
 
     turns: Floats
-    kinds: Ints
-    windows: Ints
-    groups: Ints
-    growth: Floats
+    kinds: npt.NDArray[np.int64]
+    windows: npt.NDArray[np.int64]
+    groups: npt.NDArray[np.int64]
+    growth: npt.NDArray[np.float64]
     legal: npt.NDArray[np.bool_]
     channel: Ints
 
@@ -140,7 +140,7 @@ def shape_of(network: ReasoningNetwork, positions: int) -> Shape:
     """
     config = network.config
     width = config.embedding // config.heads
-    kinds = np.array([_kinds(config, config.window(layer)) for layer in range(config.layers)], dtype=np.int32)
+    kinds = np.array([_kinds(config, config.window(layer)) for layer in range(config.layers)])
     turns = np.zeros((NONE + 1, positions, width), dtype=np.float32)
     cpu = th.device("cpu")
     by_time = time_frequencies(width, cpu, config.rotary_base)
@@ -154,9 +154,9 @@ def shape_of(network: ReasoningNetwork, positions: int) -> Shape:
     return Shape(
         turns=turns,
         kinds=kinds,
-        windows=np.array(windows, dtype=np.int32),
-        groups=np.array([groups.index(window) for window in windows], dtype=np.int32),
-        growth=np.array([0.0 if window or not length else 1 / log(length) for window in windows], dtype=np.float32),
+        windows=np.array(windows),
+        groups=np.array([groups.index(window) for window in windows]),
+        growth=np.array([0.0 if window or not length else 1 / log(length) for window in windows]),
         legal=network.heads.legal.cpu().numpy(),
         channel=network.heads.channel.cpu().numpy().astype(np.int32),
     )
