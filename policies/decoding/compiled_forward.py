@@ -160,7 +160,7 @@ class CompiledForward:
         x = np.zeros((tokens, width), dtype=np.float32)
         queries = np.zeros((tokens, *self._sums.shape), dtype=np.float32)
         others = (np.zeros((tokens, count), dtype=dtype) for count in columns)
-        return Buffers(x, *others, queries, self._scores, self._sums)
+        return Buffers(*(x, *others, queries, self._scores, self._sums))
 
     def _rows(self, count: int) -> Views:
         """Returns the buffers as tensors of a number of rows or, in bfloat16, a few more."""

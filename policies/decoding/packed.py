@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import log
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -78,9 +78,10 @@ class Shape(NamedTuple):
 @th.no_grad()
 def pack(network: ReasoningNetwork) -> Weights:
     """Copies the weights of a network."""
-    trunk, heads = network.trunk, network.heads
-    config = trunk.config
-    width, blocks = config.embedding, list(trunk.blocks)
+    trunk, heads, config = network.trunk, network.heads, network.config
+    width = config.embedding
+    blocks: list[Any] = list(trunk.blocks)
+    critic: Any = heads.value
     none = th.zeros(0, width)
 
     def stacked(*parameters: th.Tensor) -> Floats:
@@ -111,10 +112,10 @@ def pack(network: ReasoningNetwork) -> Weights:
         shift=stacked(*(norm.bias for norm in norms)),
         heads=np.concatenate([stacked(decoders[channel].weight.T)[0] for channel in Channel], axis=1),
         heads_bias=np.concatenate([stacked(decoders[channel].bias)[0] for channel in Channel]),
-        critic=stacked(heads.value[0].weight.T)[0],
-        critic_bias=stacked(heads.value[0].bias)[0],
-        value=stacked(heads.value[2].weight[0])[0],
-        value_bias=stacked(heads.value[2].bias)[0],
+        critic=stacked(critic[0].weight.T)[0],
+        critic_bias=stacked(critic[0].bias)[0],
+        value=stacked(critic[2].weight[0])[0],
+        value_bias=stacked(critic[2].bias)[0],
     )
 
 
