@@ -190,7 +190,7 @@ class ReasoningPolicy(ActorCriticPolicy):
 
     def _decode(self, obs: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         if self.training or self._decoder is None or self._decoder.shape != tuple(obs.shape):
-            self._decoder = Decoder(self.network, *obs.shape, bf16=self.bf16)
+            self._decoder = Decoder(self.network, obs.shape[0], obs.shape[1], bf16=self.bf16, half=self.bf16)
         return self._decoder.step(obs.cpu().numpy())
 
     def _as_batch(self, obs: th.Tensor) -> FrameBatch:

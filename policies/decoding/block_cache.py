@@ -117,7 +117,8 @@ class BlockCache:
     @property
     def used(self) -> npt.NDArray[np.int64]:
         """``[G]`` blocks that have users."""
-        return np.count_nonzero(self.book.users, axis=1)
+        used: npt.NDArray[np.int64] = np.count_nonzero(self.book.users, axis=1)
+        return used
 
     def begin(self) -> None:
         """Begins a step."""
@@ -244,7 +245,7 @@ def _match(book: Book, row: int, shown: Bytes, length: int, successor: Bytes, sc
     """
     for level in range(book.depths[row] - 1, -1, -1):
         frame = book.stacks[row, level]
-        own = book.lengths[frame]
+        own = int(book.lengths[frame])
         # A parent resumes with more tokens than it had. A frame whose prompt was not complete begins again.
         same = level == book.depths[row] - 1 and own == length
         if (

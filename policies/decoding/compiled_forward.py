@@ -63,6 +63,23 @@ class Buffers(NamedTuple):
     sums: Floats  # [H, P]
 
 
+class Layer(NamedTuple):
+    """What the pass reads and writes in one layer."""
+
+    window: int
+    group: int
+    position: tuple[int, int, float]  # kinds by which even and odd heads are rotated, growth of queries
+    keys: Numbers
+    values: Numbers
+    before_attention: tuple[Floats, Floats, Floats]  # what is added to the stream, gain and shift of the norm
+    before_hidden: tuple[Floats, Floats, Floats]
+    qkv: th.Tensor
+    mixed: th.Tensor
+    hidden: th.Tensor
+    hidden_bias: Floats
+    change: th.Tensor
+
+
 class CompiledForward:
     """Computes what follows frames, and keeps keys and values.
 
@@ -93,6 +110,29 @@ class CompiledForward:
         """Reads the weights of the network."""
         self.weights = pack(self.network)
         self._products = products_of(self.weights, self.bf16)
+        self._set_layers()
+
+    def _set_layers(self) -> None:
+        weights, products, shape = self.weights, self._products, self.shape
+        norms = list(zip(weights.added, weights.gain, weights.shift, strict=True))
+        self._last_norm = norms[-1]
+        self._layers = [
+            Layer(
+                window=int(shape.windows[layer]),
+                group=int(shape.groups[layer]),
+                position=(int(shape.kinds[layer, 0]), int(shape.kinds[layer, 1]), float(shape.growth[layer])),
+                keys=self.keys[layer],
+                values=self.values[layer],
+                before_attention=norms[2 * layer],
+                before_hidden=norms[2 * layer + 1],
+                qkv=products.qkv[layer],
+                mixed=products.mixed[layer],
+                hidden=products.hidden[layer],
+                hidden_bias=weights.hidden_bias[layer],
+                change=products.change[layer],
+            )
+            for layer in range(len(shape.windows))
+        ]
 
     @property
     def block_bytes(self) -> int:
@@ -111,6 +151,7 @@ class CompiledForward:
         if old:
             keys[:, :old], values[:, :old] = self.keys, self.values
         self.keys, self.values = keys, values
+        self._set_layers()
 
     def _buffers(self, tokens: int, dtype: npt.DTypeLike) -> Buffers:
         config = self.network.config
@@ -119,7 +160,7 @@ class CompiledForward:
         x = np.zeros((tokens, width), dtype=np.float32)
         queries = np.zeros((tokens, *self._sums.shape), dtype=np.float32)
         others = (np.zeros((tokens, count), dtype=dtype) for count in columns)
-        return Buffers(x, *others, queries, self._scores, self._sums)
+        return Buffers(*(x, *others, queries, self._scores, self._sums))
 
     def _rows(self, count: int) -> Views:
         """Returns the buffers as tensors of a number of rows or, in bfloat16, a few more."""
@@ -153,101 +194,82 @@ class CompiledForward:
     def _forward_many(
         self, inputs: Ints, ends: Ints, rows: Ints, tables: Ints, log_probs: Floats, values: Floats
     ) -> None:
-        weights, products, buffers = self.weights, self._products, self._many
+        weights, shape, buffers = self.weights, self.shape, self._many
         count = inputs.shape[1]
-        views, layers = self._rows(count), len(self.shape.windows)
+        which, views = self._every[:count], self._rows(count)
+        long_parts = _long_parts(inputs)
+        heads = [0, len(self._scores)] if inputs[TIME].sum() < MUCH else equal_shares(len(self._scores))
 
         kernels.embed(inputs, weights.tokens, weights.roles, weights.frequencies, buffers.x)
         buffers.change[:count] = 0
-        for layer in range(layers):
-            self._normalise(2 * layer, count)
-            th.mm(views.normed, products.qkv[layer], out=views.qkv)
-            self._store(inputs, layer, tables)
-            if layer == layers - 1:  # of which nothing but the ends of frames is asked for
-                self._attend(inputs, ends, layer, tables)
+        for layer in self._layers:
+            table = tables[layer.group]
+            kernels.add_and_normalise(buffers.x, buffers.change, *layer.before_attention, buffers.normed, count)
+            th.mm(views.normed, layer.qkv, out=views.qkv)
+            kernels.rotate_and_store(
+                inputs, buffers.qkv, shape.turns, *layer.position, table, layer.keys, layer.values, buffers.queries
+            )
+            if layer is self._layers[-1]:  # of which nothing but the ends of frames is asked for
                 kernels.keep(buffers.x, ends)
-                count = len(ends)
-                views = self._rows(count)
-            else:
-                self._attend(inputs, self._every[:count], layer, tables)
-            th.mm(views.mixed, products.mixed[layer], out=views.change)
-            self._normalise(2 * layer + 1, count)
-            th.mm(views.normed, products.hidden[layer], out=views.hidden)
-            kernels.gelu(buffers.hidden, weights.hidden_bias[layer], count)
-            th.mm(views.hidden, products.change[layer], out=views.change)
-        if not count:
-            return
+                count, which, views, long_parts = len(ends), ends, self._rows(len(ends)), []
+            start = 0
+            for first, stop in long_parts:
+                self._attend(inputs, which[start:first], layer, table, buffers.mixed[start:], heads)
+                self._attend_long(
+                    inputs[:, first:stop], layer, table, buffers.queries[first:stop], views.mixed[first:stop]
+                )
+                start = stop
+            self._attend(inputs, which[start:], layer, table, buffers.mixed[start:], heads)
+            th.mm(views.mixed, layer.mixed, out=views.change)
+            kernels.add_and_normalise(buffers.x, buffers.change, *layer.before_hidden, buffers.normed, count)
+            th.mm(views.normed, layer.hidden, out=views.hidden)
+            kernels.gelu(buffers.hidden, layer.hidden_bias, count)
+            th.mm(views.hidden, layer.change, out=views.change)
 
-        self._normalise(2 * layers, count)
-        th.mm(views.normed, products.heads, out=views.logits)
-        th.mm(views.normed, products.critic, out=views.critic)
-        shape = self.shape
-        kernels.log_softmax(
-            inputs, ends, rows, buffers.logits, weights.heads_bias, shape.legal, shape.channel, log_probs
-        )
+        kernels.add_and_normalise(buffers.x, buffers.change, *self._last_norm, buffers.normed, count)
+        th.mm(views.normed, self._products.heads, out=views.logits)
+        th.mm(views.normed, self._products.critic, out=views.critic)
+        logits, bias = buffers.logits, weights.heads_bias
+        kernels.log_softmax(inputs, ends, rows, logits, bias, shape.legal, shape.channel, log_probs)
         kernels.critic(rows, buffers.critic, weights.critic_bias, weights.value, weights.value_bias, values)
 
-    def _normalise(self, norm: int, count: int) -> None:
-        weights, buffers = self.weights, self._many
-        added, gain, shift = weights.added[norm], weights.gain[norm], weights.shift[norm]
-        kernels.add_and_normalise(buffers.x, buffers.change, added, gain, shift, buffers.normed, count)
+    def _attend(self, inputs: Ints, which: Ints, layer: Layer, table: Ints, out: Numbers, heads: list[int]) -> None:
+        """Attends with some tokens, in one thread or with shares of the heads in several."""
+        queries, scores, sums = self._many.queries, self._scores, self._sums
+        sight = (inputs, which, queries, layer.window, table, layer.keys, layer.values, scores, sums, out)
+        if len(heads) == 2:
+            kernels.attend(*sight, *heads)
+        else:
+            in_threads(kernels.attend, heads, *sight)
 
-    def _store(self, inputs: Ints, layer: int, tables: Ints) -> None:
-        shape, buffers = self.shape, self._many
-        even, odd = shape.kinds[layer]
-        kernels.rotate_and_store(
-            *(inputs, buffers.qkv, shape.turns, even, odd, shape.growth[layer]),
-            *(tables[shape.groups[layer]], self.keys[layer], self.values[layer], buffers.queries),
-        )
-
-    def _attend(self, inputs: Ints, which: Ints, layer: int, tables: Ints) -> None:
-        table = tables[self.shape.groups[layer]]
-        start = 0
-        for first, stop in _long_parts(inputs, which):
-            self._attend_few(inputs, which[start:first], layer, table, start)
-            self._attend_long(inputs[:, first:stop], slice(first, stop), layer, table)
-            start = stop
-        self._attend_few(inputs, which[start:], layer, table, start)
-
-    def _attend_few(self, inputs: Ints, which: Ints, layer: int, table: Ints, start: int) -> None:
-        buffers, heads = self._many, len(self._scores)
-        is_much = inputs[TIME, which].sum() > MUCH
-        in_threads(
-            kernels.attend,
-            equal_shares(heads) if is_much else [0, heads],
-            *(inputs, which, buffers.queries, self.shape.windows[layer], table, self.keys[layer], self.values[layer]),
-            *(buffers.scores, buffers.sums, buffers.mixed[start:]),
-        )
-
-    def _attend_long(self, inputs: Ints, part: slice, layer: int, table: Ints) -> None:
+    def _attend_long(self, inputs: Ints, layer: Layer, table: Ints, queries: Floats, out: th.Tensor) -> None:
         """Attends with many tokens of one frame, one after the other."""
-        config, window = self.network.config, int(self.shape.windows[layer])
+        config, window = self.network.config, layer.window
         width = config.embedding // config.heads
         first, length = int(inputs[TIME, 0]), inputs.shape[1]
-        queries = th.from_numpy(self._many.queries[part, :, :width]).transpose(0, 1)[None]
+        asked = th.from_numpy(queries[:, :, :width]).transpose(0, 1)[None]
 
         def keys_and_values(start: int, stop: int) -> tuple[th.Tensor, th.Tensor]:
             keys, values = np.empty((2, config.heads, stop - start, width), dtype=np.float32)
-            kernels.collect(self.keys[layer], self.values[layer], table[inputs[FRAME, 0]], start, keys, values)
+            kernels.collect(layer.keys, layer.values, table[inputs[FRAME, 0]], start, keys, values)
             return th.from_numpy(keys)[None], th.from_numpy(values)[None]
 
         if window:
             oldest = max(first - window + 1, 0)
             keys, values = keys_and_values(oldest, first + length)
             if length >= 4 * window:
-                mixed = banded(queries, keys, values, window)
+                mixed = banded(asked, keys, values, window)
             else:
-                mixed = fused(queries, keys, values, causal_mask(length, keys.shape[2], window, keys.device))
+                mixed = fused(asked, keys, values, causal_mask(length, keys.shape[2], window, keys.device))
         else:
             pieces = (keys_and_values(start, min(start + PIECE, first)) for start in range(0, first, PIECE))
-            mixed = attend_blocks(queries, pieces, keys_and_values(first, first + length))
-        self._rows(part.stop).mixed[part].copy_(mixed[0].transpose(0, 1).flatten(1))
+            mixed = attend_blocks(asked, pieces, keys_and_values(first, first + length))
+        out.copy_(mixed[0].transpose(0, 1).flatten(1))
 
 
-def _long_parts(inputs: Ints, queries: Ints) -> list[tuple[int, int]]:
-    """Returns where at least ``LONG`` tokens of one frame follow each other, if all tokens are asked for."""
-    count = inputs.shape[1]
-    if count < LONG or len(queries) < count:
+def _long_parts(inputs: Ints) -> list[tuple[int, int]]:
+    """Returns where at least ``LONG`` tokens of one frame follow each other."""
+    if inputs.shape[1] < LONG:
         return []
     bounds = np.flatnonzero(np.diff(inputs[FRAME], prepend=-1, append=-1)).tolist()
     return [(first, stop) for first, stop in pairwise(bounds) if stop - first >= LONG]

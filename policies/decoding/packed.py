@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import log
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -67,10 +67,10 @@ class Shape(NamedTuple):
     """
 
     turns: Floats
-    kinds: Ints
-    windows: Ints
-    groups: Ints
-    growth: Floats
+    kinds: npt.NDArray[np.int64]
+    windows: npt.NDArray[np.int64]
+    groups: npt.NDArray[np.int64]
+    growth: npt.NDArray[np.float64]
     legal: npt.NDArray[np.bool_]
     channel: Ints
 
@@ -78,9 +78,10 @@ class Shape(NamedTuple):
 @th.no_grad()
 def pack(network: ReasoningNetwork) -> Weights:
     """Copies the weights of a network."""
-    trunk, heads = network.trunk, network.heads
-    config = trunk.config
-    width, blocks = config.embedding, list(trunk.blocks)
+    trunk, heads, config = network.trunk, network.heads, network.config
+    width = config.embedding
+    blocks: list[Any] = list(trunk.blocks)
+    critic: Any = heads.value
     none = th.zeros(0, width)
 
     def stacked(*parameters: th.Tensor) -> Floats:
@@ -111,10 +112,10 @@ def pack(network: ReasoningNetwork) -> Weights:
         shift=stacked(*(norm.bias for norm in norms)),
         heads=np.concatenate([stacked(decoders[channel].weight.T)[0] for channel in Channel], axis=1),
         heads_bias=np.concatenate([stacked(decoders[channel].bias)[0] for channel in Channel]),
-        critic=stacked(heads.value[0].weight.T)[0],
-        critic_bias=stacked(heads.value[0].bias)[0],
-        value=stacked(heads.value[2].weight[0])[0],
-        value_bias=stacked(heads.value[2].bias)[0],
+        critic=stacked(critic[0].weight.T)[0],
+        critic_bias=stacked(critic[0].bias)[0],
+        value=stacked(critic[2].weight[0])[0],
+        value_bias=stacked(critic[2].bias)[0],
     )
 
 
@@ -140,7 +141,7 @@ def shape_of(network: ReasoningNetwork, positions: int) -> Shape:
     """
     config = network.config
     width = config.embedding // config.heads
-    kinds = np.array([_kinds(config, config.window(layer)) for layer in range(config.layers)], dtype=np.int32)
+    kinds = np.array([_kinds(config, config.window(layer)) for layer in range(config.layers)])
     turns = np.zeros((NONE + 1, positions, width), dtype=np.float32)
     cpu = th.device("cpu")
     by_time = time_frequencies(width, cpu, config.rotary_base)
@@ -154,9 +155,9 @@ def shape_of(network: ReasoningNetwork, positions: int) -> Shape:
     return Shape(
         turns=turns,
         kinds=kinds,
-        windows=np.array(windows, dtype=np.int32),
-        groups=np.array([groups.index(window) for window in windows], dtype=np.int32),
-        growth=np.array([0.0 if window or not length else 1 / log(length) for window in windows], dtype=np.float32),
+        windows=np.array(windows),
+        groups=np.array([groups.index(window) for window in windows]),
+        growth=np.array([0.0 if window or not length else 1 / log(length) for window in windows]),
         legal=network.heads.legal.cpu().numpy(),
         channel=network.heads.channel.cpu().numpy().astype(np.int32),
     )

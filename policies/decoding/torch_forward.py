@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch as th
 from torch.nn import functional as F
@@ -38,7 +40,8 @@ class TorchForward:
     def pack(self) -> None:
         """Reads the weights of the network."""
         weights = pack(self.network)
-        self._weights = type(weights)(*(th.from_numpy(each).to(self.device) for each in weights))
+        # The same fields as ``Weights``, as tensors.
+        self._weights: Any = type(weights)(*(th.from_numpy(each).to(self.device) for each in weights))  # type: ignore[arg-type]
         self._products = products_of(weights, self.bf16, self.device)
 
     @property
@@ -93,7 +96,8 @@ class TorchForward:
         if len(self._weights.frequencies):
             angles = fields[TIME, :, None] * self._weights.frequencies
             x = x + th.cat((angles.sin(), angles.cos()), 1)
-        return x
+        embedded: th.Tensor = x
+        return embedded
 
     def _attend(self, qkv: th.Tensor, fields: th.Tensor, layer: int, window: int, places: _Places) -> th.Tensor:
         """Stores keys and values, and attends with all tokens, ``[M, 3, H, K]`` to ``[M, D]``."""

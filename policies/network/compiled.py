@@ -31,7 +31,7 @@ def compiled(function: Function) -> Function:
     return cast(Function, compiled_function)
 
 
-class _Notice(event.Listener):  # type: ignore[misc]
+class _Notice(event.Listener):
     """Says once that something is being compiled: the user waits several seconds."""
 
     said = False
@@ -46,4 +46,4 @@ class _Notice(event.Listener):  # type: ignore[misc]
         """Called by numba once it has compiled a function."""
 
 
-event.register("numba:compile", _Notice())
+event.register("numba:compile", _Notice())  # type: ignore[no-untyped-call]

@@ -245,10 +245,9 @@ def _remember(token: int, position: int, memory: npt.NDArray[np.int32], successo
 @compiled
 def _answer_place(memory: npt.NDArray[np.int32]) -> int:
     """Returns the place of a token of a root's answer: its digits count down, as people write numbers."""
-    length = memory[_QUOTIENT + memory[_SECOND]]
-    if memory[_DIGITS]:
-        return max(length - memory[_DIGITS] + 1, 0)
-    return length + 1
+    length = int(memory[_QUOTIENT + memory[_SECOND]])
+    digits = int(memory[_DIGITS])
+    return max(length - digits + 1, 0) if digits else length + 1
 
 
 @compiled
