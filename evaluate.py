@@ -51,13 +51,13 @@ class Options:
     """Write what was found as JSON."""
     show_reasoning: bool = False
     """Show the hidden reasoning too, as a tree of frames."""
-    n: Annotated[int, Range(1, 10**6)] = 200
+    problems_per_level: Annotated[int, Range(1, 10**6)] = 200
     """Held-out problems of each task and size, none twice; all of them, where there are fewer."""
-    sums: Annotated[int, Range(1, 1000)] = 6
+    sum_digits: Annotated[int, Range(1, 1000)] = 6
     """Largest size of sums and differences."""
-    products: Annotated[int, Range(1, 1000)] = 3
+    product_digits: Annotated[int, Range(1, 1000)] = 3
     """Largest size of products and quotients."""
-    also: tuple[str, ...] = ()
+    extra_levels: tuple[str, ...] = ()
     """Other levels, as expression/1x3: FAMILY/SIZE or FAMILY/SIZExOTHER."""
     seed: int = 0
     """Which held-out problems, and which samples."""
@@ -74,7 +74,7 @@ class Options:
     @property
     def levels(self) -> list[Level]:
         """What is measured."""
-        cells = levels(self.sums, self.products) + [read_level(name) for name in self.also]
+        cells = levels(self.sum_digits, self.product_digits) + [read_level(name) for name in self.extra_levels]
         return list(dict.fromkeys(cells))
 
     def validate(self) -> None:
@@ -183,10 +183,10 @@ class Session:
         """Measures held-out accuracy by task and size."""
         options = self.options
         self.solver.make_room(options.levels)
-        answers = self.solve(held_out(options.levels, options.n, options.seed))
+        answers = self.solve(held_out(options.levels, options.problems_per_level, options.seed))
         cells = tabulate(answers)
         print(table(cells, answers))
-        if few := shortfall(cells, options.n):
+        if few := shortfall(cells, options.problems_per_level):
             print(few)
         if unanswered := Counter(answer.outcome for answer in answers if answer.outcome != "answered"):
             print("no answer: " + ", ".join(f"{count} {outcome}" for outcome, count in unanswered.most_common()))
@@ -209,7 +209,7 @@ class Session:
         self.solver.make_room(options.levels)
         found = {}
         for level in options.levels:
-            found[str(level)] = probe(self.solver, held_out([level], options.n, options.seed))
+            found[str(level)] = probe(self.solver, held_out([level], options.problems_per_level, options.seed))
         names = list(next(iter(found.values())))
         print(f"{'hidden tokens are':20}" + "".join(f"{name:>10}" for name in names))
         for cell, shares in found.items():

@@ -44,11 +44,11 @@ class Options:
 def fresh(options: Options, team: Team | None = None) -> TrainConfig:
     """Returns the configuration of a new run, in processes that have been started or are to be."""
     config = prepare(options.config, team)
-    own = Team(size=config.processes).part("ppo.n_envs", config.ppo.n_envs)
+    own = Team(size=config.processes or 1).part("ppo.n_envs", config.ppo.n_envs)
     if own * config.ppo.n_steps < 2:
         raise ConfigurationError(
             f"ppo.n_envs={config.ppo.n_envs} on {config.processes} processes with ppo.n_steps=1; "
-            "accepted: at least 2 actions of each process in an epoch"
+            "accepted: at least 2 actions of each process in an iteration"
         )
     folder = Path("runs") / config.name
     if folder.exists():
@@ -80,8 +80,10 @@ def begin(options: Options, display: Display, team: Team) -> Run | None:
 def processes(options: Options) -> int:
     """Returns how many processes the run needs on this machine; a run that goes on needs as many as before."""
     if options.resume is None:
-        return fresh(options).processes
-    return 1 if is_over(options.config, options.resume) else Snapshots(options.resume).newest(quietly=True)[0].processes
+        return fresh(options).processes or 1
+    if is_over(options.config, options.resume):
+        return 1
+    return Snapshots(options.resume).newest(quietly=True)[0].processes or 1
 
 
 def train() -> int:

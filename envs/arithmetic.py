@@ -78,12 +78,15 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
       ``RecordVideo``).
     * ``obs_dtype``: ``"float32"``, ``"uint8"``, ``"int16"`` or ``"int64"``.
     * ``operations``: families of problems, drawn uniformly (``o1nano.envs.problems.FAMILIES``).
-    * ``digits``: one size, or the smallest and the largest; ``other_digits``: of the second operand.
+    * Parameters of the problems, each one value or the smallest and the largest: ``digits`` of the longer operand (1
+      to 3 by default) and ``second_digits`` of the second one; ``operands`` of ``expression`` and ``chain``;
+      ``numbers`` of ``list_sum``, ``maximum`` and ``countdown``; ``number_digits`` of ``countdown``; ``tokens`` of
+      ``recall`` and ``ledger``. See ``EnvConfig``.
     * ``phrasing``: ``"symbolic"``, ``"words"`` or ``"mixed"``.
     * ``thinking``, ``call_stack``: whether hidden reasoning is legal, and whether calls open frames of their own.
     * ``frame_length``, ``depth``, ``max_tokens``: tokens of a frame, open frames, tokens of an answer. Problems of
-      ``recall`` and ``ledger`` fill their frame: ``frame_length=128_000`` is a context of that length
-      (``other_digits`` poses shorter ones).
+      ``recall`` and ``ledger`` fill their frame: ``frame_length=128_000`` is a context of that length (``tokens`` poses
+      shorter ones).
     * ``split``: ``"train"``, ``"test"`` or ``"all"``, by a hash of the problem's content.
 
     The registered ids differ in these arguments only (``o1nano.envs.registration.IDS``).

@@ -246,8 +246,8 @@ class VectorOneHotWrapper(VectorWrapper):
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """Returns ``[N, actions]``: which are legal next."""
         env: Any = self.unwrapped
-        mask: npt.NDArray[np.bool_] = env.action_masks()[:, self.alphabet.action_ids]
-        return mask
+        masks = np.stack(env.call("action_masks"))  # every vector has this, Gymnasium's own too
+        return masks[:, self.alphabet.action_ids]
 
 
 def _ids(name: str, tokens: Sequence[str]) -> npt.NDArray[np.int64]:

@@ -35,7 +35,7 @@ def save(path: Path, network: ReasoningNetwork, env: EnvConfig, training: Mappin
         "version": o1nano.__version__,
         "tokens": list(TOKENS),
         "transformer": asdict(network.config),
-        "env": {**asdict(env), "operations": list(env.operations), "digits": list(env.digit_range)},
+        "env": {**asdict(env), "operations": list(env.operations)},
         "training": dict(training),
         "weights": dict(network.state_dict()),
     }

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
-from o1nano.envs.language.expression import canonical
 from o1nano.envs.problems import PRODUCTS, SUMS
 from o1nano.envs.problems.problem import Level, Phrasing, Problem, draw, sizes
+from o1nano.envs.problems.registry import canonical
 from o1nano.envs.seeding import stream
 from o1nano.policies.search.answers import Answer
 
@@ -63,9 +63,14 @@ def wilson(correct: int, n: int, z: float = 1.96) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def levels(sums: int, products: int) -> list[Level]:
-    """The cells of the standard table: sizes 1 to ``sums`` of sums and differences, 1 to ``products`` of the others."""
-    return sizes(SUMS, (1, sums)) + sizes(PRODUCTS, (1, products))
+def levels(sum_digits: int, product_digits: int) -> list[Level]:
+    """Returns the levels of the standard table.
+
+    Args:
+        sum_digits: Largest size of sums and differences; the smallest is 1.
+        product_digits: Largest size of products and quotients; the smallest is 1.
+    """
+    return sizes(SUMS, (1, sum_digits)) + sizes(PRODUCTS, (1, product_digits))
 
 
 def held_out(cells: Sequence[Level], n: int, seed: int = 0, phrasing: Phrasing = "mixed") -> list[Problem]:
@@ -88,7 +93,7 @@ def held_out(cells: Sequence[Level], n: int, seed: int = 0, phrasing: Phrasing =
 
 def _distinct(level: Level, n: int, seed: int, phrasing: Phrasing) -> list[Problem]:
     """Draws until n different problems are found, or so many draws in a row were repeats that none can be left."""
-    rng = stream("test", level.family, level.size, level.other, seed)
+    rng = stream("test", level.family, level.size, level.extra, seed)
     found: dict[str, Problem] = {}
     repeats = 0
     while len(found) < n and repeats < _PATIENCE * (len(found) + 1):
@@ -132,8 +137,8 @@ def summarise(name: str, answers: Sequence[Answer]) -> Cell:
     )
 
 
-def demonstrated_average(cells: Sequence[Cell], sums: int, products: int) -> float:
+def demonstrated_average(cells: Sequence[Cell], sum_digits: int, product_digits: int) -> float:
     """Mean accuracy over the cells of the standard table up to the demonstrated sizes, as ``levels`` takes them."""
-    standard = set(map(str, levels(sums, products)))
+    standard = set(map(str, levels(sum_digits, product_digits)))
     inside = [cell.accuracy for cell in cells if cell.name in standard]
     return sum(inside) / len(inside)

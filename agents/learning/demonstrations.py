@@ -42,9 +42,9 @@ class DemonstrationStream:
         levels: Which problems.
         rng: Source of all randomness.
         batch_tokens: Tokens of a batch, at least.
-        slip_rate: Share of quotient digits that are wrong at first and then revised; the wrong ones are not imitated.
-        spoil_rate: Share of frames that are cut behind a planted wrong digit, to teach the critic what failure looks
-            like; the wrong digit is not imitated.
+        mistake_rate: Share of guesses that are wrong at first and then revised; the wrong ones are not imitated.
+        corruption_rate: Share of frames that are cut after a planted wrong digit, to teach the critic what failure
+            looks like; the wrong digit is not imitated.
         pool: Batches that are drawn and shuffled together.
         call_stack: See ``EnvConfig``.
     """
@@ -54,13 +54,16 @@ class DemonstrationStream:
         levels: LevelSampler,
         rng: np.random.Generator,
         batch_tokens: int,
-        slip_rate: float = 0.4,
-        spoil_rate: float = 0.1,
+        mistake_rate: float = 0.4,
+        corruption_rate: float = 0.1,
         pool: int = 16,
         call_stack: bool = True,
     ) -> None:
         self.levels, self.rng, self.batch_tokens = levels, rng, batch_tokens
-        self.slip_rate, self.spoil_rate, self.pool, self.call_stack = slip_rate, spoil_rate, pool, call_stack
+        self.mistake_rate = mistake_rate
+        self.corruption_rate = corruption_rate
+        self.pool = pool
+        self.call_stack = call_stack
         self._before, self._taken = rng.bit_generator.state, 0  # random state before the pool, batches taken of it
 
     def __iter__(self) -> Iterator[list[Demonstration]]:
@@ -86,7 +89,7 @@ class DemonstrationStream:
         frames: list[Frame] = []
         total = 0
         while total < self.pool * self.batch_tokens:
-            new = demonstrate(draw(self.levels.draw(self.rng), self.rng), self.rng, self.slip_rate, self.call_stack)
+            new = demonstrate(draw(self.levels.draw(self.rng), self.rng), self.rng, self.mistake_rate, self.call_stack)
             frames += new
             total += sum(len(frame.tokens) for frame in new)
         batch: list[Demonstration] = []
@@ -103,11 +106,11 @@ class DemonstrationStream:
         tokens = np.array(frame.tokens, dtype=np.uint8)
         positions = np.flatnonzero(frame.emitted) - 1
         # Mistakes are shown for their repair: what follows them is imitated, they are not.
-        imitate = ~np.isin(positions + 1, frame.slipped)
+        imitate = ~np.isin(positions + 1, frame.mistakes)
         whole = Demonstration(tokens, positions, imitate, np.ones(len(positions), np.float32))
-        return self._spoil(whole) if self.rng.random() < self.spoil_rate else whole
+        return self._corrupt(whole) if self.rng.random() < self.corruption_rate else whole
 
-    def _spoil(self, frame: Demonstration) -> Demonstration:
+    def _corrupt(self, frame: Demonstration) -> Demonstration:
         """Replaces one written digit by a wrong one and cuts the frame behind the position that has read it."""
         written = frame.tokens[frame.positions + 1]
         # Behind the very last action there is no position left to value.

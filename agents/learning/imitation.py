@@ -31,14 +31,14 @@ class WarmStartConfig:
     """Peak of the learning rate of embeddings, norms and heads (AdamW): linear warm-up, then linear decay."""
     matrix_learning_rate: Annotated[float, Range(0, 10)] = 3e-3
     """The same for the matrices of the blocks (Muon)."""
-    stop_at: Annotated[float, Range(0, 2)] = 0.95
+    stop_at: Annotated[float | None, Range(0, 1)] = 0.95
     """Stops once this share of check problems is solved (demonstrated sizes, of the training split): PPO is left
-    something to do."""
-    check_every: Annotated[int, Range(1, 10**9)] = 100
-    """Steps between such checks."""
-    slip_rate: Annotated[float, Range(0, 1)] = 0.4
+    something to do. None never stops early."""
+    check_every: Annotated[int | None, Range(1, 10**9)] = 100
+    """Steps between such checks. None never checks."""
+    mistake_rate: Annotated[float, Range(0, 1)] = 0.4
     """Share of quotient digits that the expert first guesses wrong and then revises; it is imitated in the latter."""
-    spoil_rate: Annotated[float, Range(0, 1)] = 0.1
+    corruption_rate: Annotated[float, Range(0, 1)] = 0.1
     """Share of frames with a planted error, for the critic only."""
     value_coef: Annotated[float, Range(0, 1000)] = 0.1
     """Weight of the critic's squared error."""

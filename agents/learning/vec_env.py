@@ -275,14 +275,22 @@ def split_infos(infos: Mapping[str, Any], num_envs: int) -> list[dict[str, Any]]
             have a value. Without a mask all have one.
         num_envs: N.
     """
-    rows: list[dict[str, Any]] = [{} for _ in range(num_envs)]
+    complete: dict[str, Sequence[Any]] = {}
+    partial: list[tuple[str, Sequence[Any], npt.NDArray[np.bool_]]] = []
     for key, column in infos.items():
         if key.startswith("_") and key[1:] in infos:
             continue  # a mask
-        values = _column(column, num_envs)
         mask = infos.get(f"_{key}")
-        present = range(num_envs) if mask is None else np.flatnonzero(mask).tolist()
-        for index in present:
+        if mask is None or mask.all():
+            complete[key] = _column(column, num_envs)
+        else:
+            partial.append((key, _column(column, num_envs), mask))
+
+    # Most steps have most keys in every environment, so all of a row at once.
+    rows = [dict(zip(complete, row, strict=True)) for row in zip(*complete.values(), strict=True)]
+    rows = rows or [{} for _ in range(num_envs)]
+    for key, values, mask in partial:
+        for index in np.flatnonzero(mask).tolist():
             rows[index][key] = values[index]
     return rows
 

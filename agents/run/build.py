@@ -15,7 +15,7 @@ from o1nano.agents.run.config import TrainConfig
 from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.core.curriculum import AdaptiveCurriculum, Curriculum, LevelSampler, UniformCurriculum, UniformLevels
 from o1nano.envs.problems import FOUR_OPERATIONS, PRODUCTS, SUMS
-from o1nano.envs.problems.expert import demands
+from o1nano.envs.problems.expert import expert_requirements
 from o1nano.envs.problems.problem import Level, Problem, draw, read_level
 from o1nano.envs.seeding import stream
 from o1nano.envs.vector import ArithmeticVectorEnv
@@ -28,13 +28,13 @@ def build_curriculum(config: TrainConfig) -> Curriculum:
     It grows in the four operations only. Levels of a shape of their own (``expression/1x3``) have no place in it.
     """
     given = config.curriculum
-    first = dict.fromkeys(SUMS, config.digits) | dict.fromkeys(PRODUCTS, config.product_digits)
-    for level in map(read_level, config.also):
-        if level.other is None:
+    first = dict.fromkeys(SUMS, config.sum_digits) | dict.fromkeys(PRODUCTS, config.product_digits)
+    for level in map(read_level, config.extra_levels):
+        if level.extra is None:
             first[level.family] = max(level.size, first.get(level.family, 1))
-    largest = dict.fromkeys(SUMS, given.sums) | dict.fromkeys(PRODUCTS, given.products)
+    largest = dict.fromkeys(SUMS, given.sum_digits) | dict.fromkeys(PRODUCTS, given.product_digits)
     last = {family: max(size, largest.get(family, 1)) for family, size in first.items()}
-    priority = dict.fromkeys(SUMS, given.sums_weight)
+    priority = dict.fromkeys(SUMS, given.sum_weight)
     if given.strategy == "uniform":
         return UniformCurriculum(last, given.window, priority)
     return AdaptiveCurriculum(
@@ -50,13 +50,14 @@ def build_curriculum(config: TrainConfig) -> Curriculum:
 
 def demonstrated(config: TrainConfig) -> list[Level]:
     """Returns the levels that the warm start imitates."""
-    return levels(config.digits, config.product_digits) + [read_level(name) for name in config.also]
+    return levels(config.sum_digits, config.product_digits) + [read_level(name) for name in config.extra_levels]
 
 
 def evaluated(config: TrainConfig) -> list[Level]:
     """Returns the levels that are measured on held-out problems."""
     given = config.evaluation
-    return list(dict.fromkeys(levels(given.sums, given.products) + [read_level(name) for name in config.also]))
+    extra = [read_level(name) for name in config.extra_levels]
+    return list(dict.fromkeys(levels(given.sum_digits, given.product_digits) + extra))
 
 
 def build_check_problems(config: TrainConfig, each: int = 16) -> list[Problem]:
@@ -83,10 +84,10 @@ def build_env_config(config: TrainConfig) -> EnvConfig:
     """
     largest = [Level(family, size) for family, size in build_curriculum(config).last.items()]
     posed = dict.fromkeys([*demonstrated(config), *largest, *evaluated(config)])
-    needed = [demands(level, config.frame_length, config.call_stack) for level in posed]
+    needed = [expert_requirements(level, config.frame_length, config.call_stack) for level in posed]
     return EnvConfig(
-        operations=tuple(dict.fromkeys((*FOUR_OPERATIONS, *(read_level(name).family for name in config.also)))),
-        digits=(1, config.digits),
+        operations=tuple(dict.fromkeys((*FOUR_OPERATIONS, *(read_level(name).family for name in config.extra_levels)))),
+        digits=(1, config.sum_digits),
         call_stack=config.call_stack,
         frame_length=config.frame_length,
         depth=max(32, 2 * max(need.depth for need in needed)),
@@ -101,8 +102,8 @@ def build_demonstrations(config: TrainConfig, team: Team) -> DemonstrationStream
         UniformLevels(demonstrated(config)),
         stream("demonstrations", team.seed(config.seed)),
         max(1, given.batch_tokens // team.size),
-        given.slip_rate,
-        given.spoil_rate,
+        given.mistake_rate,
+        given.corruption_rate,
         call_stack=config.call_stack,
     )
 
@@ -123,7 +124,7 @@ def build_model(config: TrainConfig, env_config: EnvConfig, source: LevelSampler
         Monitor(GymnasiumVecEnv(env)),
         credit=ppo.credit,
         advantage=ppo.advantage,
-        learning_rate=warm_up_and_decay(ppo.learning_rate, config.epochs),
+        learning_rate=warm_up_and_decay(ppo.learning_rate, config.iterations),
         n_steps=ppo.n_steps,
         batch_size=ppo.batch_size,
         n_epochs=ppo.n_epochs,
@@ -146,10 +147,10 @@ def build_model(config: TrainConfig, env_config: EnvConfig, source: LevelSampler
     )
 
 
-def warm_up_and_decay(peak: float, epochs: int, share: float = 0.02) -> Callable[[float], float]:
+def warm_up_and_decay(peak: float, iterations: int, share: float = 0.02) -> Callable[[float], float]:
     """Returns a schedule of the remaining progress: up to the peak over the first share of a run, then down.
 
-    Stable-Baselines3 asks for the rate of an epoch when its rollout is done: of the last one nothing remains then, and
-    it learns at the rate of one epoch before the end, not at 0.
+    Stable-Baselines3 asks for the rate of an iteration after its rollout, when nothing remains of the last one. So the
+    last update has the rate of one iteration before the end, not 0.
     """
-    return lambda remaining: peak * min(1.0, (1 - remaining) / share) * min(1.0, remaining + 1 / max(1, epochs))
+    return lambda remaining: peak * min(1.0, (1 - remaining) / share) * min(1.0, remaining + 1 / max(1, iterations))

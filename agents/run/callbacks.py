@@ -33,7 +33,7 @@ class RolloutCallback(BaseCallback):
     model: FramePPO
 
     @property
-    def epochs(self) -> int:
+    def iterations(self) -> int:
         """Rollouts so far."""
         return self.model.num_timesteps // (self.model.n_steps * self.model.n_envs)
 
@@ -144,7 +144,7 @@ class FrameStatistics(RolloutCallback):
 
 
 class Times(RolloutCallback):
-    """Seconds of each part of an epoch."""
+    """Seconds of each part of an iteration."""
 
     def _on_training_start(self) -> None:
         self.end = 0.0
@@ -179,9 +179,9 @@ class Transcripts(RolloutCallback):
         self.curriculum, self.config, self.every, self.show = curriculum, config, max(1, every), show
 
     def _on_rollout_end(self) -> None:
-        if self.epochs % self.every:
+        if self.iterations % self.every:
             return
-        rng, frontier = stream("transcript", self.epochs), self.curriculum.frontier
+        rng, frontier = stream("transcript", self.iterations), self.curriculum.frontier
         easy = [draw(Level(family, 1), rng) for family in frontier]
         hard = [draw(Level(family, size), rng) for family, size in frontier.items() for _ in range(4)]
         answers = solve(self.model.policy.network, easy + hard, self.config, keep_frames=True)
@@ -193,11 +193,11 @@ class Transcripts(RolloutCallback):
         for name, chosen in shown.items():
             text = "\n\n".join(map(transcript, chosen))
             self.logger.record(f"transcript/{name}", f"```\n{text or 'none'}\n```", exclude=NOT_TEXT)
-        self.show(transcript(shown["frontier"][self.epochs // self.every % len(frontier)]))
+        self.show(transcript(shown["frontier"][self.iterations // self.every % len(frontier)]))
 
 
 class Pauses(RolloutCallback):
-    """Calls a function before every rollout, where a run can be cut: with the number of epochs done and their success.
+    """Calls a function before every rollout, where a run can be cut: with the number of iterations and their success.
 
     Args:
         pause: What is called.
@@ -208,4 +208,4 @@ class Pauses(RolloutCallback):
         self.pause = pause
 
     def _on_rollout_start(self) -> None:
-        self.pause(self.epochs, float(np.mean(self.model.ep_success_buffer or [0.0])))
+        self.pause(self.iterations, float(np.mean(self.model.ep_success_buffer or [0.0])))

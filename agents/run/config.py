@@ -30,7 +30,7 @@ class PPOConfig:
     n_envs: Annotated[int, Range(1, 2**16)] = 96
     """Environments that are rolled out together."""
     n_steps: Annotated[int, Range(1, 10**6)] = 96
-    """Tokens of each environment in an epoch."""
+    """Tokens of each environment in an iteration."""
     batch_size: Annotated[int, Range(2, 10**9)] = 9216
     """Actions of a minibatch, about: frames are not cut."""
     n_epochs: Annotated[int, Range(1, 1000)] = 1
@@ -42,7 +42,7 @@ class PPOConfig:
     clip_range: Annotated[float, Range(_TINY, 100)] = 0.2
     """Of the probability ratio."""
     target_kl: Annotated[float | None, Range(_TINY, 1000)] = 0.01
-    """Stops an epoch's passes when the approximate KL is 1.5 times this; None never does."""
+    """Stops the passes of an iteration when the approximate KL is 1.5 times this; None never does."""
     kl_coef: Annotated[float, Range(0, 1000)] = 0.1
     """Weight of the Kullback-Leibler divergence from the policy after the warm start: 0 for sizes far beyond it."""
     critic_epochs: Annotated[int, Range(1, 1000)] = 4
@@ -66,9 +66,9 @@ class CurriculumConfig:
 
     strategy: Literal["adaptive", "uniform"] = "adaptive"
     """Adaptive, or uniform over all sizes from the beginning (then only sizes and window matter)."""
-    sums: Annotated[int, Range(1, 1000)] = 6
+    sum_digits: Annotated[int, Range(1, 1000)] = 6
     """Largest size of sums and differences."""
-    products: Annotated[int, Range(1, 1000)] = 3
+    product_digits: Annotated[int, Range(1, 1000)] = 3
     """Largest size of products and quotients."""
     promote: float = 0.85
     """Success at the largest open size that opens the next."""
@@ -76,7 +76,7 @@ class CurriculumConfig:
     """Success below which it is closed again."""
     window: Annotated[int, Range(1, 10**6)] = 64
     """Episodes of a size that its success is measured over."""
-    sums_weight: Annotated[float, Range(0.001, 1000)] = 1.0
+    sum_weight: Annotated[float, Range(0.001, 1000)] = 1.0
     """Factor of the weights of sums and differences: large products cost many times their tokens."""
     floor: float = 0.03
     """Weight of a level without failures; one without successes has this and 1."""
@@ -86,11 +86,11 @@ class CurriculumConfig:
 class EvaluationConfig:
     """Held-out problems, greedy, one path."""
 
-    problems: Annotated[int, Range(1, 10**6)] = 100
+    problems_per_level: Annotated[int, Range(1, 10**6)] = 100
     """Problems of each task and size, none twice; all of them, where there are fewer."""
-    sums: Annotated[int, Range(1, 1000)] = 6
+    sum_digits: Annotated[int, Range(1, 1000)] = 6
     """Largest size of sums and differences."""
-    products: Annotated[int, Range(1, 1000)] = 3
+    product_digits: Annotated[int, Range(1, 1000)] = 3
     """Largest size of products and quotients."""
 
 
@@ -102,29 +102,29 @@ class TrainConfig:
     """Name of the folder under runs/; by default date, time and seed."""
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     """Of everything random."""
-    start: str = ""
+    init_from: str = ""
     """A model to begin with, such as pretrained/o1_model.pth, instead of fresh weights: its architecture stays. With
     --warm-start.steps 0 PPO begins at once."""
-    epochs: Annotated[int, Range(0, 10**9)] = 700
-    """PPO epochs: one is one rollout and its update."""
+    iterations: Annotated[int, Range(0, 10**9)] = 700
+    """Iterations of PPO: a rollout and its update each."""
     device: str = "auto"
     """cpu, cuda or auto."""
-    processes: Annotated[int, Range(0, 1024)] = 0
-    """Processes on this machine that share the work; 0: one for each core, four at most, and a single one on a GPU or
-    where --threads is given."""
-    threads: Annotated[int, Range(0, 1024)] = 0
-    """CPU threads of each process; 0: the cores are shared out."""
+    processes: Annotated[int | None, Range(1, 1024)] = None
+    """Processes on this machine that share the work. By default one for each core, at most four; only one on a GPU or
+    if --threads is given."""
+    threads: Annotated[int | None, Range(1, 1024)] = None
+    """CPU threads of each process. By default the processes share the cores equally."""
     bf16: bool | None = None
     """Whether updates and rollouts compute in bfloat16; by default where the processor has instructions for it."""
     checkpoint_every: Annotated[int, Range(1, 10**9)] = 25
-    """Steps of the warm start, or epochs of PPO, between checkpoints; every phase ends with one too."""
+    """Steps of the warm start, or iterations of PPO, between checkpoints; every phase ends with one too."""
     smoke: bool = False
     """Everything, but small: ends in under a minute and learns next to nothing."""
-    digits: Annotated[int, Range(1, 1000)] = 3
+    sum_digits: Annotated[int, Range(1, 1000)] = 3
     """Largest demonstrated size of sums and differences."""
     product_digits: Annotated[int, Range(1, 1000)] = 3
     """Largest demonstrated size of products and quotients."""
-    also: tuple[str, ...] = ()
+    extra_levels: tuple[str, ...] = ()
     """Levels that are demonstrated beside the four operations, as expression/1x3: FAMILY/SIZE or FAMILY/SIZExOTHER. PPO
     practises those without OTHER too, and the smaller sizes of their families."""
     frame_length: Annotated[int, Range(32, 2**16)] = 144
@@ -148,7 +148,7 @@ class TrainConfig:
         if self.ppo.advantage != "critic" and self.ppo.group_size < 2:
             raise ConfigurationError(f"ppo.group_size=1 with ppo.advantage={self.ppo.advantage}; accepted: at least 2")
         if self.ppo.n_envs * self.ppo.n_steps < 2:
-            raise ConfigurationError("ppo.n_envs=1 with ppo.n_steps=1; accepted: at least 2 actions in an epoch")
+            raise ConfigurationError("ppo.n_envs=1 with ppo.n_steps=1; accepted: at least 2 actions in an iteration")
         most = (self.frame_length - _WORDS) // 2
         for name in _SIZES:
             if attrgetter(name)(self) > most:
@@ -158,41 +158,47 @@ class TrainConfig:
                 )
         largest = [
             f"{family}/{size}"
-            for families, size in ((SUMS, self.digits), (PRODUCTS, self.product_digits))
+            for families, size in ((SUMS, self.sum_digits), (PRODUCTS, self.product_digits))
             for family in families
         ]
-        for name in (*largest, *self.also):
+        for name in (*largest, *self.extra_levels):
             check_demonstrable(read_level(name), self.frame_length, self.call_stack)
-        if self.epochs:  # beyond what is demonstrated, PPO must at least be able to solve it
-            for families, size in ((SUMS, self.curriculum.sums), (PRODUCTS, self.curriculum.products)):
+        if self.iterations:  # beyond what is demonstrated, PPO must at least be able to solve it
+            for families, size in ((SUMS, self.curriculum.sum_digits), (PRODUCTS, self.curriculum.product_digits)):
                 for family in families:
-                    check_demonstrable(Level(family, size), self.frame_length, self.call_stack, slip_rate=0)
+                    check_demonstrable(Level(family, size), self.frame_length, self.call_stack, mistake_rate=0)
         find_device(self.device)
 
     def small(self) -> TrainConfig:
         """The same run, small: what ``--smoke`` does. What was asked to be smaller still stays as it is."""
         return replace(
-            _at_most(self, epochs=4, checkpoint_every=15),
+            _at_most(self, iterations=4, checkpoint_every=15),
             warm_start=_at_most(self.warm_start, steps=60, check_every=30, batch_tokens=512),
             ppo=_at_most(self.ppo, n_envs=16, n_steps=32, batch_size=256),
-            evaluation=_at_most(self.evaluation, problems=4, sums=2, products=1),
+            evaluation=_at_most(self.evaluation, problems_per_level=4, sum_digits=2, product_digits=1),
         )
 
 
 def _at_most(config: T, **largest: int) -> T:
     """Returns a configuration with none of these fields above its value here."""
     given: Any = config  # a dataclass, which a type variable cannot say
-    smaller: T = replace(given, **{name: min(getattr(given, name), value) for name, value in largest.items()})
+    changes = {}
+    for name, value in largest.items():
+        # None means "never", which is less than any number.
+        if getattr(given, name) is not None:
+            changes[name] = min(getattr(given, name), value)
+
+    smaller: T = replace(given, **changes)
     return smaller
 
 
 # A problem of two numbers of this size must leave room in a frame; it has so many words at most.
 _SIZES = (
-    "digits",
+    "sum_digits",
     "product_digits",
-    "curriculum.sums",
-    "curriculum.products",
-    "evaluation.sums",
-    "evaluation.products",
+    "curriculum.sum_digits",
+    "curriculum.product_digits",
+    "evaluation.sum_digits",
+    "evaluation.product_digits",
 )
 _WORDS = 12

@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from o1nano.agents.learning.distributed import Team, end
+from o1nano.envs.errors import TeamError
 
 # Gloo would otherwise look for the address of the host's name, which a laptop may not resolve.
 _LOOPBACK = {"linux": "lo", "darwin": "lo0"}
@@ -49,14 +50,12 @@ def with_others(processes: int, work: Callable[[Team], int]) -> int:
     others: list[SpawnProcess] = []
     status = 1
     with TemporaryDirectory(prefix="o1nano-") as folder:
-        # PyTorch decodes the address of a file on Windows only.
-        meeting = Path(folder, "meeting").as_uri() if sys.platform == "win32" else f"file://{folder}/meeting"
         try:
             for rank in range(1, processes):
-                others.append(_start(rank, processes, meeting, work))
+                others.append(_start(rank, processes, folder, work))
             connected = threading.Event()
             _when_one_ends([other.sentinel for other in others], lambda: _give_up(connected, folder))
-            team = Team.connect(0, processes, meeting=meeting)
+            team = Team.connect(0, processes, meeting=_meeting(folder))
             connected.set()
             status = work(team)
         finally:
@@ -67,9 +66,14 @@ def with_others(processes: int, work: Callable[[Team], int]) -> int:
     return status
 
 
-def _start(rank: int, processes: int, meeting: str, work: Callable[[Team], int]) -> SpawnProcess:
+def _meeting(folder: str) -> str:
+    """Returns the address of the file in which the processes meet; PyTorch decodes it on Windows only."""
+    return Path(folder, "meeting").as_uri() if sys.platform == "win32" else f"file://{folder}/meeting"
+
+
+def _start(rank: int, processes: int, folder: str, work: Callable[[Team], int]) -> SpawnProcess:
     """Starts one process. It ignores Ctrl-C until it can handle it."""
-    process = multiprocessing.get_context("spawn").Process(target=_follow, args=(rank, processes, meeting, work))
+    process = multiprocessing.get_context("spawn").Process(target=_follow, args=(rank, processes, folder, work))
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         process.start()
@@ -78,12 +82,16 @@ def _start(rank: int, processes: int, meeting: str, work: Callable[[Team], int])
     return process
 
 
-def _follow(rank: int, processes: int, meeting: str, work: Callable[[Team], int]) -> None:
+def _follow(rank: int, processes: int, folder: str, work: Callable[[Team], int]) -> None:
     """Does the work of a process that ``with_others`` has started."""
     first = multiprocessing.parent_process()
     assert first is not None
     _when_one_ends([first.sentinel], _end_soon)
-    end(work(Team.connect(rank, processes, meeting=meeting)))
+    try:
+        team = Team.connect(rank, processes, meeting=_meeting(folder))
+    except TeamError:  # the first process reports it, unless it was killed
+        end(2)
+    end(work(team))
 
 
 def _when_one_ends(sentinels: Sequence[Any], act: Callable[[], None]) -> None:

@@ -49,12 +49,12 @@ def prepare(config: TrainConfig, team: Team | None = None) -> TrainConfig:
     build_curriculum(config)  # which checks its thresholds
     config = config.small() if config.smoke else config
     processes = team.size if team else _processes(config)
-    if config.processes not in (0, processes):
+    if config.processes not in (None, processes):
         raise ConfigurationError(f"processes={config.processes} of {processes} that run; accepted: {processes}")
     threads = config.threads or max(1, cores() // (team.on_machine if team else processes))
     name = config.name or f"{datetime.now():%Y%m%d-%H%M%S-%f}-seed{config.seed}"
     bf16 = has_bf16(config.device) if config.bf16 is None else config.bf16
-    shape = architecture(config) if config.start else config.transformer
+    shape = architecture(config) if config.init_from else config.transformer
     if config.frame_length > shape.max_context:
         raise ConfigurationError(
             f"frame_length={config.frame_length} with max_context={shape.max_context}; accepted: at most as many"
@@ -78,9 +78,11 @@ def architecture(config: TrainConfig) -> TransformerConfig:
         CheckpointError: If there is no such model.
         ConfigurationError: If another architecture is asked for.
     """
-    found = checkpoint.load(Path(config.start))[0].config
+    found = checkpoint.load(Path(config.init_from))[0].config
     if config.transformer not in (TrainConfig().transformer, found):
-        raise ConfigurationError(f"--start {config.start} with another transformer; accepted: none, it has {found}")
+        raise ConfigurationError(
+            f"--init-from {config.init_from} has another architecture than the flags --transformer.*; expected {found}"
+        )
     return found
 
 
@@ -98,7 +100,7 @@ class Run(RunState):
             "before": lambda: self.evaluate("before PPO"),
             "ppo": self.reinforce,
             # Without PPO nothing has changed.
-            "after": lambda: self.evaluate("after PPO") if self.config.epochs else self.results["before"],
+            "after": lambda: self.evaluate("after PPO") if self.config.iterations else self.results["before"],
         }
         for name, phase in phases.items():
             if name in self.results:
@@ -122,11 +124,11 @@ class Run(RunState):
             for name, value in losses.items():
                 logger.record_mean(f"warm_start/{name}", value)
             self.display.update(done)
-            if done % config.check_every == 0:
+            if config.check_every is not None and done % config.check_every == 0:
                 solved = np.mean([answer.correct for answer in self.solve(problems)])
                 logger.record("warm_start/accuracy", float(solved))
                 self.display.update(done, f"loss {losses['loss']:.3f}, solved {solved:.2f}")
-                if solved >= config.stop_at:
+                if config.stop_at is not None and solved >= config.stop_at:
                     return True
             if done % 10 == 0:
                 logger.dump(trainer.tokens)
@@ -142,14 +144,14 @@ class Run(RunState):
     def reinforce(self) -> dict[str, Any]:
         """Runs PPO under the curriculum."""
         config, model = self.config, self.model
-        total = config.epochs * model.n_envs * model.n_steps
+        total = config.iterations * model.n_envs * model.n_steps
         self.logger.scale = self.team.size
-        self.display.begin("PPO", config.epochs, model.num_timesteps * config.epochs // max(1, total))
+        self.display.begin("PPO", config.iterations, model.num_timesteps * config.iterations // max(1, total))
 
-        def pause(epochs: int, success: float) -> None:
+        def pause(iterations: int, success: float) -> None:
             sizes = " ".join(f"{family[:3]}{size}" for family, size in self.curriculum.frontier.items())
-            self.display.update(epochs, f"success {success:.2f}, sizes {sizes}")
-            self.pause(epochs)
+            self.display.update(iterations, f"success {success:.2f}, sizes {sizes}")
+            self.pause(iterations)
 
         callbacks: list[BaseCallback] = [
             Times(),
@@ -159,16 +161,16 @@ class Run(RunState):
             Pauses(pause),
         ]
         if self.team.leads:
-            every = max(1, config.epochs // 20)
+            every = max(1, config.iterations // 20)
             callbacks.insert(-1, Transcripts(self.curriculum, self.env_config, every, self.display.sample))
         fresh = model.num_timesteps == 0
         model.learn(total - model.num_timesteps, CallbackList(callbacks), reset_num_timesteps=fresh)
-        self.display.update(config.epochs)
+        self.display.update(config.iterations)
         return {"tokens": model.num_timesteps * self.team.size, "curriculum": dict(self.curriculum.frontier)}
 
     def evaluate(self, title: str) -> list[dict[str, Any]]:
         """Measures held-out accuracy by task and size: greedy, one path."""
-        problems = held_out(evaluated(self.config), self.config.evaluation.problems)
+        problems = held_out(evaluated(self.config), self.config.evaluation.problems_per_level)
         self.display.begin(title, len(range(0, len(problems), self.team.size)))
 
         def progress(done: int) -> None:
@@ -196,7 +198,7 @@ class Run(RunState):
 
     def average(self, cells: Sequence[Cell]) -> float:
         """Returns the mean accuracy of the demonstrated sizes."""
-        return demonstrated_average(cells, self.config.digits, self.config.product_digits)
+        return demonstrated_average(cells, self.config.sum_digits, self.config.product_digits)
 
     def report(self) -> None:
         """Writes ``results.json``, ``times.json`` and the final figures, and shows the table."""

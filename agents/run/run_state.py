@@ -1,6 +1,6 @@
 """What a training run consists of, and how it is kept: everything that its rest depends on, in files.
 
-A run can be cut between steps of the warm start, between epochs of PPO and between phases. What changes has a
+A run can be cut between steps of the warm start, between iterations of PPO and between phases. What changes has a
 ``state_dict`` of its own; here they are put together.
 """
 
@@ -56,7 +56,8 @@ class RunState:
         state: Mapping[str, Any] | None = None,
         team: Team | None = None,
     ) -> None:
-        th.set_num_threads(config.threads)
+        if config.threads is not None:
+            th.set_num_threads(config.threads)
         self.config, self.folder, self.display, self.team = config, folder, display, team or Team()
         self.snapshots = Snapshots(folder)
         self.env_config = build_env_config(config)
@@ -77,8 +78,8 @@ class RunState:
         self.model.set_logger(self.logger)
         if state is not None:
             self.load_state_dict(state)
-        elif config.start:
-            self.network.load_state_dict(checkpoint.load(Path(config.start), self.model.device)[0].state_dict())
+        elif config.init_from:
+            self.network.load_state_dict(checkpoint.load(Path(config.init_from), self.model.device)[0].state_dict())
         self.sessions.append(versions())
         if self.team.leads:
             write_json(folder / "config.json", {"config": asdict(config), "sessions": self.sessions})
@@ -153,7 +154,7 @@ class RunState:
         checkpoint.save(self.folder / "o1_model.pth", self.network, self.env_config, training)
 
     def pause(self, done: int) -> None:
-        """Where the run can be cut: after so many steps or epochs of a phase. Writes a checkpoint if one is due.
+        """Where the run can be cut: after so many steps or iterations of a phase. Writes a checkpoint if one is due.
 
         Raises:
             KeyboardInterrupt: If the run was told to stop; everything has been saved.

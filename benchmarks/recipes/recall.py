@@ -22,14 +22,14 @@ from o1nano.agents.learning.demonstrations import Demonstration
 from o1nano.agents.learning.imitation import WarmStart, WarmStartConfig
 from o1nano.agents.run.cli import check_least, guarded, parse
 from o1nano.envs.core.config import EnvConfig
-from o1nano.envs.language.expression import answer
 from o1nano.envs.language.templates import say
 from o1nano.envs.language.vocab import EQUALS, NOTHING, PROBLEM, STEP, THINK, ZERO, digits_of
 from o1nano.envs.problems import FAMILIES
+from o1nano.envs.problems.draws import draw_number
 from o1nano.envs.problems.expert import demonstrate
-from o1nano.envs.problems.family import draw_number
 from o1nano.envs.problems.problem import Level, Problem, draw
 from o1nano.envs.problems.recall import KEY_DIGITS, Recall
+from o1nano.envs.problems.registry import expected_answer
 from o1nano.envs.seeding import stream
 from o1nano.policies.model_file import load, save
 from o1nano.policies.network.model import ReasoningNetwork
@@ -217,7 +217,7 @@ def ask(
     task = family.question(rng, pairs, line)
     if template is None:
         template = str(rng.choice([family.symbolic, *family.phrasings]))
-    return Problem((PROBLEM, *say(template, task), EQUALS), task, bytes(answer(task, False)))
+    return Problem((PROBLEM, *say(template, task), EQUALS), task, bytes(expected_answer(task, least_first=False)))
 
 
 def share(network: ReasoningNetwork, length: int, problems: int) -> float:

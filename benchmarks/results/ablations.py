@@ -1,6 +1,6 @@
 """Trains variants of the recipe with several seeds, and compares them: a table, JSON, and solved size against tokens.
 
-python -m benchmarks.results.ablations --epochs 125 --seeds 0 1 --work ablations
+python -m benchmarks.results.ablations --iterations 125 --seeds 0 1 --work ablations
 
 Variants of one seed that differ in PPO alone begin with the same warm start. The same command goes on where it was
 stopped: a run that was cut is resumed. ``ablations.json`` records all finished runs, of whichever command: none of them
@@ -51,21 +51,21 @@ VARIANTS = {
 }
 RECORD = "ablations.json"
 # Of a configuration, what does not change what is compared.
-_MACHINE = ("name", "start", "threads", "bf16", "device", "checkpoint_every")
+_MACHINE = ("name", "init_from", "threads", "bf16", "device", "checkpoint_every")
 
 
 @dataclass(frozen=True)
 class Options:
     """What to compare."""
 
-    epochs: int = 125
-    """PPO epochs of every variant; the supervised one has as many tokens instead."""
+    iterations: int = 125
+    """Iterations of PPO of every variant; the supervised one has as many tokens instead."""
     seeds: tuple[int, ...] = (0, 1)
     """Each is one run of each variant."""
     variants: tuple[str, ...] = tuple(VARIANTS)
     """Which: keys of VARIANTS in this file."""
     common: str = ""
-    """Further flags of train_rl.py for all of them, as one text: --common="--digits 5 --threads 1"."""
+    """Further flags of train_rl.py for all of them, as one text: --common="--sum-digits 5 --threads 1"."""
     work: Path = Path("ablations")
     """Where the runs are; also of the table as JSON and of the picture."""
 
@@ -79,18 +79,18 @@ def flags_of(variant: str, options: Options) -> list[str]:
     """Returns the flags of a variant, but for seed and name.
 
     The supervised one is the control: it goes on imitating the same short problems, as many emitted tokens as PPO emits
-    in its epochs. (A step of the warm start is counted in whole frames, prompts and injected answers included. The
+    in its iterations. (A step of the warm start is counted in whole frames, prompts and injected answers included. The
     control has all steps of the warm start, however early the others end it.)
     """
     if variant not in VARIANTS:
         raise ConfigurationError(f"variant {variant!r}; accepted: {', '.join(VARIANTS)}")
     common = shlex.split(options.common)
     if variant != "supervised":
-        return [*common, *shlex.split(VARIANTS[variant]), "--epochs", str(options.epochs)]
-    config = config_of([*common, "--epochs", str(options.epochs)])
-    tokens = options.epochs * config.ppo.n_envs * config.ppo.n_steps
+        return [*common, *shlex.split(VARIANTS[variant]), "--iterations", str(options.iterations)]
+    config = config_of([*common, "--iterations", str(options.iterations)])
+    tokens = options.iterations * config.ppo.n_envs * config.ppo.n_steps
     steps = config.warm_start.steps + ceil(tokens / (emitted_share(config) * config.warm_start.batch_tokens))
-    return [*common, "--epochs", "0", "--warm-start.stop-at", "2", "--warm-start.steps", str(steps)]
+    return [*common, "--iterations", "0", "--warm-start.stop-at", "None", "--warm-start.steps", str(steps)]
 
 
 def shares_start(variant: str, options: Options) -> bool:
@@ -101,7 +101,7 @@ def shares_start(variant: str, options: Options) -> bool:
 
 def start(seed: int, options: Options) -> Path:
     """Returns the folder of the warm start that variants share; trains it unless that is done."""
-    flags = [*shlex.split(options.common), "--epochs", "0", "--seed", str(seed)]
+    flags = [*shlex.split(options.common), "--iterations", "0", "--seed", str(seed)]
     return train(f"start-{seed}", flags, options.work)
 
 
@@ -172,7 +172,7 @@ def recorded(record: Path, flags: dict[str, list[str]]) -> dict[str, list[dict[s
 def compare() -> int:
     """Runs what is missing and reports; returns the exit status."""
     options = parse(Options, __doc__)
-    check_least(options, epochs=0, seeds=0)
+    check_least(options, iterations=0, seeds=0)
     options.work.mkdir(parents=True, exist_ok=True)
     # A mistake in the flags shows before the first run, not hours later.
     sharing = [variant for variant in options.variants if shares_start(variant, options)]
@@ -188,11 +188,11 @@ def compare() -> int:
             continue
         left = f", {np.mean(seconds) * (len(planned) - done) / 60:.0f} minutes left in all" if seconds else ""
         print(f"[{done + 1}/{len(planned)}] {variant}, seed {seed}{left}", flush=True)
-        name, started = f"{variant}-{options.epochs}-{seed}", time.monotonic()
+        name, started = f"{variant}-{options.iterations}-{seed}", time.monotonic()
         given, imitated = [*flags[variant], "--seed", str(seed)], 0
         if variant in sharing:
             first = start(seed, options)
-            given += ["--start", str(first.resolve() / "o1_model.pth"), "--warm-start.steps", "0"]
+            given += ["--init-from", str(first.resolve() / "o1_model.pth"), "--warm-start.steps", "0"]
             imitated = json.loads((first / "results.json").read_text())["warm_start"]["tokens"]
         folder = train(name, given, options.work)
         seconds.append(time.monotonic() - started)

@@ -58,7 +58,7 @@ def main() -> None:
         events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
         events.Reload()
         runs.append(events)
-    # A run's axis is tokens of the warm start, then of PPO: the first epoch of PPO is the origin here.
+    # A run's axis is tokens of the warm start, then of PPO: the first iteration of PPO is the origin here.
     steps = [scalar.step for events in runs for scalar in events.Scalars("rollout/ep_rew_mean")]
     edges = np.linspace(min(steps), max(steps) + 1, options.bins + 1)
     middle = ((edges[1:] + edges[:-1]) / 2 - min(steps)) / 1e6

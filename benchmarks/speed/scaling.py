@@ -41,7 +41,7 @@ def work(growing: bool, steps: int, iterations: int) -> dict[str, float]:
         warm_start=WarmStartConfig(batch_tokens=WarmStartConfig.batch_tokens * factor),
         ppo=PPOConfig(n_envs=PPOConfig.n_envs * factor, batch_size=PPOConfig.batch_size * factor),
     )
-    env_config = EnvConfig(digits=(1, config.digits), frame_length=config.frame_length, max_tokens=2048)
+    env_config = EnvConfig(digits=(1, config.sum_digits), frame_length=config.frame_length, max_tokens=2048)
     levels = SharedLevels(build_curriculum(config), team)
     model = build_model(config, env_config, levels, team)
     trainer = WarmStart(model.policy.network, config.warm_start, bool(config.bf16), team.rank, team)

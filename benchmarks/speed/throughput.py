@@ -156,7 +156,7 @@ class Benchmark:
     def phases(self) -> dict[str, Any]:
         """Seconds of each phase of an iteration of the reference run, behind a short warm start."""
         watch, team = Stopwatch(), Team()
-        env_config = EnvConfig(digits=(1, CONFIG.digits), frame_length=CONFIG.frame_length, max_tokens=2048)
+        env_config = EnvConfig(digits=(1, CONFIG.sum_digits), frame_length=CONFIG.frame_length, max_tokens=2048)
         config = TrainConfig(threads=th.get_num_threads(), bf16=self.bf16, device="cpu")
         curriculum = build_curriculum(config)
         model = build_model(config, env_config, SharedLevels(curriculum, team), team)

@@ -238,7 +238,7 @@ class CallStacks:
             self._apply_events(eventful, self._event[code[eventful]], outcome)
 
         full = self.length >= self.limits.frame_length
-        spent = self.emitted >= self.limits.tokens
+        spent = self.emitted >= self.limits.max_tokens
         for over, why in ((full, Outcome.FRAME_FULL), (spent, Outcome.OUT_OF_TOKENS)):
             if over.any():
                 outcome[over & (outcome == RUNNING)] = why

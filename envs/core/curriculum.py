@@ -15,8 +15,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from o1nano.envs.errors import ConfigurationError
-from o1nano.envs.problems.family import below
-from o1nano.envs.problems.problem import Level, check_family
+from o1nano.envs.problems.draws import below
+from o1nano.envs.problems.problem import Level
+from o1nano.envs.problems.registry import check_family
 
 
 class Curriculum(ABC):

@@ -20,7 +20,7 @@ from o1nano.envs.problems.problem import (
     Level,
     Problem,
     draw,
-    posed,
+    problem_from_prompt,
     read,
     read_level,
 )
@@ -308,4 +308,4 @@ def _saved(problem: Problem | None) -> list[Any] | None:
 
 
 def _restored(saved: Sequence[Any] | None) -> Problem | None:
-    return posed(saved[0], saved[1] and Level(*saved[1])) if saved else None
+    return problem_from_prompt(saved[0], saved[1] and Level(*saved[1])) if saved else None

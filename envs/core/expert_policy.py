@@ -9,9 +9,10 @@ import numpy.typing as npt
 
 from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.core.grammar import Grammar
-from o1nano.envs.errors import ConfigurationError
-from o1nano.envs.language.vocab import EOS, EQUALS
-from o1nano.envs.problems.expert import demonstrate_prompt, flatten, write_frame
+from o1nano.envs.errors import ConfigurationError, ProblemError
+from o1nano.envs.language.vocab import EOS, EQUALS, PROBLEM, SUBTASK, spell
+from o1nano.envs.problems.expert import flatten, write_frame, write_solution
+from o1nano.envs.problems.registry import read_task
 
 
 class ExpertPolicy:
@@ -44,9 +45,14 @@ class ExpertPolicy:
         return expert_frame[len(frame)] if len(frame) < len(expert_frame) else EOS
 
     def _write(self, prompt: bytes) -> list[int]:
+        task = read_task(prompt[1:-1], least_first=prompt[0] == SUBTASK)
+        if isinstance(task, int):
+            raise ProblemError(f"nothing to compute in {spell(prompt)!r}; expected a prompt with an operator")
+
+        root = prompt if prompt[0] == PROBLEM else None
         if self.thinking and not self.call_stack:
-            return flatten(demonstrate_prompt(prompt)).tokens
-        return write_frame(prompt, thinking=self.thinking).tokens
+            return flatten(write_solution(task, root)).tokens
+        return write_frame(task, root, thinking=self.thinking).tokens
 
 
 def _config_of(env: object) -> EnvConfig:

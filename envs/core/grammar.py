@@ -66,7 +66,7 @@ _DIGITS = slice(vocab.ZERO, vocab.NINE + 1)
 _OPERATORS = [ID[operator] for operator in "+-*/\\"]
 _THOUGHTS = [ID[token] for token in (*vocab.DIGITS, "-", "R", "_", ";", "%", "<ok>", "<wrong>", "<revise>")]
 _SYMBOLS = np.array([ID[token] for token in (*"+-*/()_<>", "==")])
-_FUNCTIONS = [ID[name] for name in vocab.FUNCTIONS]
+_FUNCTIONS = [ID[name] for name in vocab.CALLABLE_FUNCTIONS]
 
 
 @dataclass(frozen=True)

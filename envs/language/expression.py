@@ -1,14 +1,13 @@
-"""What a problem asks: arithmetic on numbers, or a function of them; rendered to tokens, answered exactly.
+"""What a problem asks: arithmetic on numbers, or a function of them.
 
-A task is a ``Binary`` or a ``Function``. What a function computes is the business of its family, which enters itself in
-``RULES``; how problems are read and said is that of ``parser`` and ``templates``.
+A task is a ``Binary`` or a ``Function``. This module renders tasks to tokens and computes arithmetic exactly. What a
+function computes is known to its family: see ``problems.registry``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from o1nano.envs.errors import ProblemError
 from o1nano.envs.language.vocab import (
@@ -19,16 +18,21 @@ from o1nano.envs.language.vocab import (
     OPEN,
     PLUS,
     QUOTIENT_DIGIT,
-    REMAINDER,
     TIMES,
-    TOKENS,
     digits_of,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """Two operands and an operator token; ``parens`` tells whether it is written in parentheses."""
+    """An operation on two operands.
+
+    Attributes:
+        op: Token of the operator.
+        left: Left operand.
+        right: Right operand.
+        parens: Whether the operation is written in parentheses.
+    """
 
     op: int
     left: Expr
@@ -38,7 +42,12 @@ class Binary:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function token applied to arguments; a subtask writes it ``gcd 8 4 , 6 3``."""
+    """A function of some arguments; a subtask writes it ``gcd 8 4 , 6 3``.
+
+    Attributes:
+        op: Token of the function.
+        args: The arguments.
+    """
 
     op: int
     args: tuple[Expr, ...]
@@ -49,54 +58,53 @@ Task = Binary | Function
 PRECEDENCE = {PLUS: 1, MINUS: 1, TIMES: 2, DIVIDE: 2, QUOTIENT_DIGIT: 2}
 
 
-class Rules(Protocol):
-    """What the family of a function knows about it: see ``FunctionFamily``."""
-
-    @property
-    def readings(self) -> tuple[str, ...]:
-        """Templates of the ways to ask for it."""
-
-    def check(self, numbers: tuple[int, ...]) -> None:
-        """Raises ``ProblemError`` unless the function has a value for these numbers."""
-
-    def answer(self, numbers: tuple[int, ...], least_first: bool) -> list[int]:
-        """Returns the tokens of the exact answer."""
-
-    def accepts(self, numbers: tuple[int, ...], given: bytes, least_first: bool) -> bool:
-        """Tells whether an answer is exactly right."""
-
-    def canonical(self, keys: Sequence[str]) -> list[str]:
-        """Orders the keys of arguments so that problems of the same content share them."""
-
-
-RULES: dict[int, Rules] = {}
-"""The rules of every function token that has a family: see ``register_family``."""
-
-
 def render(expr: Expr | Task, least_first: bool) -> list[int]:
-    """Writes an expression or a function as tokens, with the parentheses it was written with."""
+    """Writes an expression or a function as tokens, with the parentheses it was written with.
+
+    Args:
+        expr: A number, arithmetic, or a function.
+        least_first: Whether numbers are written least significant digit first, as in subtasks.
+    """
     if isinstance(expr, int):
-        return [MINUS] * (expr < 0) + digits_of(abs(expr), least_first)
+        sign = [MINUS] if expr < 0 else []
+        return sign + digits_of(abs(expr), least_first)
     if isinstance(expr, Function):
-        return [expr.op, *listed(expr.args, least_first)]
+        return [expr.op, *render_list(expr.args, least_first)]
+
     inner = [*render(expr.left, least_first), expr.op, *render(expr.right, least_first)]
     return [OPEN, *inner, CLOSE] if expr.parens else inner
 
 
-def listed(args: Sequence[Expr], least_first: bool, separators: Sequence[int] = (COMMA,)) -> list[int]:
-    """Writes arguments with commas between them, or with some separators in turn."""
+def render_list(args: Sequence[Expr], least_first: bool, separators: Sequence[int] = (COMMA,)) -> list[int]:
+    """Writes arguments with separators between them.
+
+    Args:
+        args: The arguments.
+        least_first: Whether numbers are written least significant digit first.
+        separators: Tokens to write between arguments, used in turn: ``:`` and ``,`` give ``3 : 1 4 , 5 : 9``.
+    """
     tokens: list[int] = []
     for index, arg in enumerate(args):
-        tokens += [separators[(index - 1) % len(separators)]] * bool(index)
+        if index > 0:
+            # The first separator stands before the argument with index 1.
+            tokens.append(separators[(index - 1) % len(separators)])
         tokens += render(arg, least_first)
     return tokens
 
 
 def apply(op: int, left: int, right: int) -> int | tuple[int, int]:
-    """Applies one operator; ``/`` and ``\\`` give quotient and remainder.
+    """Applies an operator to two numbers.
+
+    Args:
+        op: Token of the operator.
+        left: Left operand.
+        right: Right operand.
+
+    Returns:
+        The value; for ``/`` and ``\\`` quotient and remainder.
 
     Raises:
-        ProblemError: On a division by zero, or one of negative numbers that leaves a remainder.
+        ProblemError: If the divisor is 0, or if a division of negative numbers leaves a remainder.
     """
     if op == PLUS:
         return left + right
@@ -104,130 +112,129 @@ def apply(op: int, left: int, right: int) -> int | tuple[int, int]:
         return left - right
     if op == TIMES:
         return left * right
+
+    # Only divisions are left.
     if right == 0:
-        raise ProblemError(f"{left}/{right} divides by zero; accepted: a divisor other than 0")
+        raise ProblemError(f"{left}/{right} divides by zero; expected a divisor other than 0")
     if left >= 0 and right > 0:
         return divmod(left, right)
+
+    # Quotient and remainder of negative numbers are a matter of convention, so only exact divisions are problems.
     if left % right:
-        raise ProblemError(f"{left}/{right} has a remainder; with negative numbers only exact divisions are accepted")
+        raise ProblemError(f"{left}/{right} has a remainder; expected an exact division, since a number is negative")
     return left // right, 0
 
 
 def evaluate(expr: Expr) -> int:
     """Returns the exact value of an expression.
 
+    Args:
+        expr: A number or arithmetic.
+
     Raises:
-        ProblemError: If a division inside it is not exact.
+        ProblemError: If a division in it is not exact.
     """
     if isinstance(expr, int):
         return expr
-    left, right = evaluate(expr.left), evaluate(expr.right)
+    left = evaluate(expr.left)
+    right = evaluate(expr.right)
+
     value = apply(expr.op, left, right)
     if isinstance(value, int):
         return value
-    if value[1]:
-        raise ProblemError(f"{left}/{right} has a remainder; inside an expression only exact divisions are accepted")
-    return value[0]
+
+    # A division: its value is the quotient, provided that nothing is left over.
+    quotient, remainder = value
+    if remainder:
+        raise inexact(left, right)
+    return quotient
 
 
-def answer(expr: Expr | Task, least_first: bool) -> list[int]:
-    """Returns the tokens of the exact answer (of one of them, where a function has several).
+def divide(expr: Binary) -> tuple[int, int]:
+    """Returns quotient and remainder of a division. Only a division of two numbers may have a remainder.
 
-    A single division of two numbers is answered by quotient and remainder; a remainder of 0 is left out at the root
-    (``least_first`` false) and written in subtasks, whose answers have one form.
-
-    Raises:
-        ProblemError: If there is none.
-    """
-    if isinstance(expr, Function):
-        rules, numbers = _ask(expr)
-        return rules.answer(numbers, least_first)
-    if isinstance(expr, Binary) and expr.op in (DIVIDE, QUOTIENT_DIGIT):
-        quotient, remainder = _divide(expr)
-        tokens = render(quotient, least_first)
-        if least_first or remainder:
-            tokens += [REMAINDER, *digits_of(remainder, least_first)]
-        return tokens
-    return render(evaluate(expr), least_first)
-
-
-def accepts(task: Task, given: bytes, least_first: bool) -> bool:
-    """Tells whether an answer, as token bytes, is exactly right. This is the verifier.
+    Args:
+        expr: An operation with ``/`` or ``\\``.
 
     Raises:
-        ProblemError: If the task has no answer.
+        ProblemError: If the divisor is 0, or if the division is part of an expression and is not exact.
     """
-    if isinstance(task, Function):
-        rules, numbers = _ask(task)
-        return rules.accepts(numbers, given, least_first)
-    return given == bytes(answer(task, least_first))
-
-
-def _ask(task: Function) -> tuple[Rules, tuple[int, ...]]:
-    rules = RULES.get(task.op)
-    if rules is None:
-        accepted = ", ".join(TOKENS[op] for op in RULES)
-        raise ProblemError(f"function {TOKENS[task.op]!r} has no family; accepted: {accepted}")
-    numbers = tuple(evaluate(arg) for arg in task.args)
-    rules.check(numbers)
-    return rules, numbers
-
-
-def _divide(expr: Binary) -> tuple[int, int]:
-    left, right = evaluate(expr.left), evaluate(expr.right)
+    left = evaluate(expr.left)
+    right = evaluate(expr.right)
     value = apply(expr.op, left, right)
     assert isinstance(value, tuple)
-    if value[1] and not (isinstance(expr.left, int) and isinstance(expr.right, int)):
-        raise ProblemError(f"{left}/{right} has a remainder; inside an expression only exact divisions are accepted")
+
+    # "17/5" is answered by 3 R 2, but "17/5+1" and "(10+7)/5" are not problems.
+    of_numbers = isinstance(expr.left, int) and isinstance(expr.right, int)
+    if value[1] and not of_numbers:
+        raise inexact(left, right)
     return value
 
 
-def canonical(expr: Expr | Task) -> str:
-    """Returns a key that all rearrangements of a problem share: the split, and what counts as distinct, go by it.
-
-    In arithmetic neither the order of terms and factors matters, nor the parentheses around a sum in a sum or a product
-    in a product, nor where a minus sign stands: ``1+7-2``, ``7-(2-1)`` and ``1-2+7`` share a key, and so do ``-5+3``
-    and ``3-5``. A difference or quotient shares the key of its reverse, so it cannot matter either which terms of a sum
-    are subtracted and which factors are divisors. Which arguments of a function may change places is up to its family.
+def inexact(left: int, right: int) -> ProblemError:
+    """Returns the error for a division with a remainder inside an expression.
 
     Args:
-        expr: A number, arithmetic, or a function.
+        left: The dividend.
+        right: The divisor.
     """
-    if isinstance(expr, int):
-        return str(expr)
-    if isinstance(expr, Function):
-        keys = [canonical(arg) for arg in expr.args]
-        return f"{expr.op}[{' '.join(RULES[expr.op].canonical(keys))}]"
-    return _content(expr)[0]
+    return ProblemError(f"{left}/{right} has a remainder; expected exact divisions inside an expression")
 
 
-def _content(expr: Expr) -> tuple[str, bool]:
-    """Returns the key of arithmetic without its sign, and whether it has a minus sign, which could stand elsewhere."""
+def canonical_arithmetic(expr: Expr) -> str:
+    """Returns a key that all rearrangements of an expression share.
+
+    The key ignores the order of terms and factors, the parentheses around a sum in a sum or a product in a product, and
+    the place of a minus sign: ``1+7-2``, ``7-(2-1)`` and ``1-2+7`` share a key, and so do ``-5+3`` and ``3-5``.
+
+    A difference or quotient shares the key of its reverse. It follows that the key also ignores which terms of a sum
+    are subtracted and which factors of a product are divisors.
+
+    Args:
+        expr: A number or arithmetic.
+    """
+    return str(expr) if isinstance(expr, int) else _unsigned_key(expr)[0]
+
+
+def _unsigned_key(expr: Expr) -> tuple[str, bool]:
+    """Returns the key of an expression without its sign, and whether there is a minus sign in it.
+
+    The sign is reported apart because it may stand elsewhere in a rearrangement: ``-5*3`` is ``5*-3``.
+    """
     if isinstance(expr, int):
         return str(abs(expr)), expr < 0
 
     operands, operators = _flatten(expr)
     signed = MINUS in operators
+
     keys = []
     for operand in operands:
-        key, negative = _content(operand)
+        key, negative = _unsigned_key(operand)
         keys.append(key)
         signed = signed or negative
+    # The order of operands makes no difference.
     keys.sort()
 
     op = expr.op
     if op in (PLUS, MINUS):
         op = MINUS if signed else PLUS
     elif len(operators) > 1:
-        op = DIVIDE  # a product with a division in it, wherever that stands
+        # A product with a division somewhere in it: "8*6/2" and "6/2*8" share a key.
+        op = DIVIDE
     return f"({f' {op} '.join(keys)})", signed
 
 
 def _flatten(expr: Binary) -> tuple[list[Expr], set[int]]:
-    """Takes a sum of sums, or a product of products, apart: returns its operands and the operators between them."""
+    """Takes a sum of sums, or a product of products, apart.
+
+    Returns:
+        Its operands, and the operators between them: 1, 7, 2 and ``+``, ``-`` for ``(1+7)-2``.
+    """
     precedence = PRECEDENCE[expr.op]
     operators = {expr.op}
     operands: list[Expr] = []
+
+    # A stack of parts instead of recursion: a chain of hundreds of operands is as deep as it is long.
     waiting = [expr.left, expr.right]
     while waiting:
         part = waiting.pop()

@@ -1,217 +1,93 @@
-"""How problems are read, in symbols and in words.
-
-Arithmetic is read by recursive descent, functions by the templates that say them: see ``envs/language/templates.py``.
-"""
+"""Reads problems: arithmetic in symbols and in words, functions in the ways that their templates say them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
 
 from o1nano.envs.errors import ProblemError
-from o1nano.envs.language.expression import PRECEDENCE, RULES, Binary, Expr, Function, Task
-from o1nano.envs.language.templates import pieces, slot_index
-from o1nano.envs.language.vocab import (
-    ACCEPTED,
-    CLOSE,
-    COLON,
-    COMMA,
-    DIVIDE,
-    ID,
-    MINUS,
-    OPEN,
-    PLUS,
-    TIMES,
-    is_digit,
-    longest_number,
-    spell,
-    value_of,
-)
+from o1nano.envs.language.expression import Expr, Task
+from o1nano.envs.language.reader import Reader
+from o1nano.envs.language.templates import read_function
+from o1nano.envs.language.vocab import COMMA, OPEN, longest_number
 
-MOST_PARENTHESES = 200  # keeps the recursive descent far from Python's recursion limit
+MAX_PARENTHESES = 200
+"""Keeps the recursive descent far from Python's recursion limit."""
 
-_NOUNS = {ID["sum"]: PLUS, ID["difference"]: MINUS, ID["product"]: TIMES, ID["quotient"]: DIVIDE}
-_INFIX = {ID["plus"]: PLUS, ID["minus"]: MINUS, ID["times"]: TIMES, ID["divided"]: DIVIDE}
-_END = 0
+Readings = Mapping[int, Sequence[str]]
+"""Templates of the ways to ask for each function, by its token."""
+
+_IN_SUBTASKS = "{op} {list}"
 
 
-def parse(tokens: Sequence[int], least_first: bool) -> Expr | Task:
-    """Reads the tokens between the first one of a prompt and its ``=``.
+def parse(tokens: Sequence[int], least_first: bool, functions: Readings) -> Expr | Task:
+    """Reads the tokens of a prompt that stand between its first token and its ``=``.
 
     Args:
-        tokens: Token ids of a problem, in symbols or in an accepted phrasing.
-        least_first: Whether numbers are written least significant digit first, as in subtasks.
+        tokens: Token ids of a problem, in symbols or in words.
+        least_first: Whether the prompt is that of a subtask, whose numbers are written least significant digit first.
+        functions: The functions that problems may ask for, with the templates of each.
 
     Returns:
-        The problem as it is written (parentheses kept, but for those around a whole argument).
+        The problem as it is written, with all parentheses but those around a whole argument.
 
     Raises:
-        ProblemError: If the tokens are no problem.
+        ProblemError: If the tokens are not a problem.
     """
     tokens = list(tokens)
+    _check_lengths(tokens)
+    if not least_first:
+        return _parse_root(tokens, functions)
+
+    # Subtasks have one form: no words, and functions only as "gcd 8 4 , 6 3".
+    reader = Reader(tokens, least_first)
+    if tokens and tokens[0] in functions:
+        return read_function(_IN_SUBTASKS, tokens[0], reader)
+    return reader.problem()
+
+
+def _check_lengths(tokens: list[int]) -> None:
+    """Raises ``ProblemError`` if numbers could be too long, or parentheses too deep.
+
+    Numbers and products of two numbers stay below Python's limit for converting text, and trees below that of
+    recursion.
+    """
     longest = _longest_part(tokens)
-    # Keeps numbers, and the products of two, below Python's limit for converting text, and trees above that of
-    # recursion.
     if longest > longest_number():
-        raise ProblemError(f"{longest} tokens without a comma among them; accepted: at most {longest_number()}")
-    if tokens.count(OPEN) > MOST_PARENTHESES:
-        raise ProblemError(f"{tokens.count(OPEN)} parentheses; accepted: at most {MOST_PARENTHESES} pairs")
-    if least_first:
-        if tokens and tokens[0] in RULES:
-            return Function(tokens[0], _Parser(tokens, least_first).arguments("{op} {list}", tokens[0]))
-        return _Parser(tokens, least_first).parse()
-    return _parse_root(tokens)
+        raise ProblemError(f"{longest} tokens without a comma among them; expected at most {longest_number()}")
+    parentheses = tokens.count(OPEN)
+    if parentheses > MAX_PARENTHESES:
+        raise ProblemError(f"{parentheses} parentheses; expected at most {MAX_PARENTHESES} pairs")
 
 
-def _longest_part(tokens: Sequence[int]) -> int:
+def _longest_part(tokens: list[int]) -> int:
     """Returns the length of the longest part between commas."""
-    commas = [-1, *(index for index, token in enumerate(tokens) if token == COMMA), len(tokens)]
-    return max(behind - before - 1 for before, behind in pairwise(commas))
+    longest = 0
+    start = 0
+    # The comma that is added at the end closes the last part.
+    for index, token in enumerate([*tokens, COMMA]):
+        if token == COMMA:
+            longest = max(longest, index - start)
+            start = index + 1
+    return longest
 
 
-def _parse_root(tokens: list[int]) -> Expr | Task:
-    """Tries every template; if none fits, the attempt that got furthest tells where the text breaks off."""
-    best = _Parser(tokens, least_first=False)
+def _parse_root(tokens: list[int], functions: Readings) -> Expr | Task:
+    """Tries arithmetic, then every template. The error is that of the attempt that got furthest."""
+    best = Reader(tokens, least_first=False)
     try:
-        return best.parse()
+        return best.problem()
     except ProblemError as error:
         reason = error
-    for op, rules in RULES.items():
-        for template in rules.readings:
-            parser = _Parser(tokens, least_first=False)
+
+    # A template does not fit as soon as one word differs, so most attempts end after a token or two.
+    for op, templates in functions.items():
+        for template in templates:
+            reader = Reader(tokens, least_first=False)
             try:
-                return Function(op, parser.arguments(template, op))
+                return read_function(template, op, reader)
             except ProblemError as error:
-                if parser.at > best.at:
-                    best, reason = parser, error
+                # What got furthest is most likely what was meant.
+                if reader.position > best.position:
+                    best = reader
+                    reason = error
     raise reason
-
-
-class _Parser:
-    """Recursive descent with precedence climbing."""
-
-    def __init__(self, tokens: list[int], least_first: bool) -> None:
-        self.tokens, self.least_first, self.at = tokens, least_first, 0
-
-    def parse(self) -> Expr:
-        """Reads arithmetic."""
-        if not self._skip("calculate"):
-            self._skip("what", "is")
-        expr = self._named() if self._skip("the") else self._sum(0)
-        self._end()
-        return expr
-
-    def arguments(self, template: str, op: int) -> tuple[Expr, ...]:
-        """Reads the arguments of a function that is asked for in a template."""
-        single: dict[int, Expr] = {}
-        others: list[Expr] = []
-        for piece, floor in pieces(template):
-            if piece == ID["?"]:
-                break
-            if piece == "list":
-                others = self._list()
-            elif piece == "pairs":
-                others = self._pairs()
-            elif isinstance(piece, str) and piece != "op":
-                single[slot_index(piece)] = self._signed() if piece[0] == "+" else self._argument(floor)
-            elif self._peek() == (op if piece == "op" else piece):
-                self.at += 1
-            else:
-                raise self._error()
-        self._end()
-        return (*(single[index] for index in sorted(single)), *others)
-
-    def _list(self) -> list[Expr]:
-        args = [self._argument(0)]
-        while self._peek() == COMMA:
-            self.at += 1
-            args.append(self._argument(0))
-        return args
-
-    def _pairs(self) -> list[Expr]:
-        args: list[Expr] = []
-        while not args or self._peek() == COMMA:
-            self.at += bool(args)
-            args.append(self._number())
-            if self._peek() != COLON:
-                raise self._error()
-            self.at += 1
-            args.append(self._number())
-        return args
-
-    def _argument(self, floor: int) -> Expr:
-        arg = self._sum(floor)
-        return arg if isinstance(arg, int) else replace(arg, parens=False)
-
-    def _signed(self) -> int:
-        sign = self._peek()
-        if sign not in (PLUS, MINUS):
-            raise self._error()
-        self.at += 1
-        return -self._number() if sign == MINUS else self._number()
-
-    def _named(self) -> Expr:
-        """``the sum of A and B``, ``the difference between A and B``."""
-        op = _NOUNS.get(self._peek())
-        if op is None:
-            raise self._error()
-        self.at += 1
-        if not (self._skip("of") or self._skip("between")):
-            raise self._error()
-        left = self._operand()
-        if not self._skip("and"):
-            raise self._error()
-        return Binary(op, left, self._operand())
-
-    def _sum(self, floor: int) -> Expr:
-        left = self._operand()
-        while (op := self._operator()) is not None and PRECEDENCE[op] > floor:
-            self.at += 2 if self._peek() == ID["divided"] else 1
-            left = Binary(op, left, self._sum(PRECEDENCE[op]))
-        return left
-
-    def _operator(self) -> int | None:
-        token = self._peek()
-        if token == ID["divided"] and self.tokens[self.at + 1 : self.at + 2] != [ID["by"]]:
-            raise self._error()
-        token = _INFIX.get(token, token)
-        return token if token in PRECEDENCE else None
-
-    def _operand(self) -> Expr:
-        if self._peek() == OPEN:
-            self.at += 1
-            inner = self._sum(0)
-            if self._peek() != CLOSE:
-                raise self._error()
-            self.at += 1
-            return inner if isinstance(inner, int) else Binary(inner.op, inner.left, inner.right, parens=True)
-        negative = self._peek() == MINUS
-        self.at += negative
-        return -self._number() if negative else self._number()
-
-    def _number(self) -> int:
-        start = self.at
-        while self.at < len(self.tokens) and is_digit(self.tokens[self.at]):
-            self.at += 1
-        if start == self.at:
-            raise self._error()
-        return value_of(self.tokens[start : self.at], self.least_first)
-
-    def _end(self) -> None:
-        self._skip("?")
-        if self.at < len(self.tokens):
-            raise self._error()
-
-    def _peek(self) -> int:
-        return self.tokens[self.at] if self.at < len(self.tokens) else _END
-
-    def _skip(self, *words: str) -> bool:
-        ids = [ID[word] for word in words]
-        found = self.tokens[self.at : self.at + len(ids)] == ids
-        self.at += len(ids) * found
-        return found
-
-    def _error(self) -> ProblemError:
-        where = f"at {spell(self.tokens[self.at : self.at + 1])!r}" if self.at < len(self.tokens) else "at its end"
-        return ProblemError(f"not a problem: {spell(self.tokens)[:80]!r} breaks off {where}; accepted: {ACCEPTED}")

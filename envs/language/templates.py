@@ -1,78 +1,284 @@
-"""How problems are said: the templates of functions and phrasings.
+"""Templates: how a family's problems are said and read.
 
-A template is both the way to say a function and the way to read it: words and signs of the vocabulary, and slots.
-``{a}``, ``{b}``, ... stand for its arguments, ``{list}`` for all the others with commas between them, ``{+b}`` for a
-number written with its sign (``+ 4``, ``- 4``), ``{op}`` for the function's token; ``{pairs}`` for all the others as
-``3 : 1 4 , 1 5 : 9``; ``{expr}``, which is only said, for a whole expression.
+A template is written as words and signs of the vocabulary and slots in braces:
+
+* ``{a}``, ``{b}``, ... the first argument or operand, the second, and so on;
+* ``{+b}`` an argument that is a number, written with its sign: ``+ 4``, ``- 4``;
+* ``{list}`` all other arguments, with commas between them;
+* ``{pairs}`` all other arguments as ``3 : 1 4 , 1 5 : 9``;
+* ``{op}`` the function's token;
+* ``{expr}`` the whole expression. It is only said: arithmetic is read by ``reader``.
+
+Every part of a template can say itself (write its tokens for a task) and read itself (take arguments from tokens).
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from functools import cache
 
-from o1nano.envs.language.expression import PRECEDENCE, Expr, Function, Task, listed, render
-from o1nano.envs.language.vocab import COLON, COMMA, ID, MINUS, PLUS, TIMES, digits_of
+from o1nano.envs.language.expression import PRECEDENCE, Expr, Function, Task, render, render_list
+from o1nano.envs.language.reader import Reader
+from o1nano.envs.language.vocab import COLON, COMMA, ID, MINUS, PLUS, digits_of
 
-# What stands before and behind a slot decides how much of an expression may stand in it without parentheses.
-_BEFORE: dict[int | str, int] = {ID["mod"]: 2, ID["modulo"]: 2, ID["by"]: 2}
-_BEHIND: dict[int | str, int] = {ID["mod"]: 1, ID["modulo"]: 1, TIMES: 2, ID["x"]: 2, "+b": 1}
+# An expression in a slot needs parentheses, unless the precedence of its operator exceeds these numbers of the words
+# before and after the slot. Example: in "{a} mod {b}", "1 * 2 mod 7" is read as a product modulo 7, and a sum needs
+# parentheses; in the second slot, every expression does.
+_FLOOR_AFTER = {"mod": 2, "modulo": 2, "by": 2}
+_FLOOR_BEFORE = {"mod": 1, "modulo": 1, "*": 2, "x": 2, "{+b}": 1}
+
+
+@dataclass
+class Reading:
+    """Arguments that the slots of a template have read so far.
+
+    Attributes:
+        op: Token of the function whose template it is.
+        single: Arguments of slots such as ``{a}``, by their index.
+        rest: Arguments of ``{list}`` or ``{pairs}``.
+    """
+
+    op: int
+    single: dict[int, Expr] = field(default_factory=dict)
+    rest: list[Expr] = field(default_factory=list)
+
+    @property
+    def args(self) -> tuple[Expr, ...]:
+        """All arguments in order."""
+        first = [self.single[index] for index in sorted(self.single)]
+        return (*first, *self.rest)
+
+
+class Part(ABC):
+    """A word or a slot of a template."""
+
+    @abstractmethod
+    def say(self, task: Task, args: tuple[Expr, ...], singles: int) -> Iterable[int]:
+        """Returns the tokens of this part of a problem.
+
+        Args:
+            task: The problem.
+            args: Its arguments, or its two operands.
+            singles: The number of slots of the template that hold one argument each.
+        """
+
+    @abstractmethod
+    def read(self, reader: Reader, reading: Reading) -> None:
+        """Reads this part of a problem.
+
+        Args:
+            reader: The tokens.
+            reading: Receives the arguments.
+        """
+
+
+@dataclass(frozen=True)
+class Word(Part):
+    """A word or sign of the vocabulary."""
+
+    token: int
+
+    def say(self, task: Task, args: tuple[Expr, ...], singles: int) -> Iterable[int]:
+        """Returns the word."""
+        return [self.token]
+
+    def read(self, reader: Reader, reading: Reading) -> None:
+        """Reads the word."""
+        reader.expect(self.token)
+
+
+class Operator(Part):
+    """``{op}``: the function's token."""
+
+    def say(self, task: Task, args: tuple[Expr, ...], singles: int) -> Iterable[int]:
+        """Returns the token."""
+        return [task.op]
+
+    def read(self, reader: Reader, reading: Reading) -> None:
+        """Reads the token."""
+        reader.expect(reading.op)
+
+
+@dataclass(frozen=True)
+class Argument(Part):
+    """``{a}``: one argument.
+
+    Attributes:
+        index: Which one.
+        floor: Precedence that an operator must exceed to stand here without parentheses.
+    """
+
+    index: int
+    floor: int
+
+    def say(self, task: Task, args: tuple[Expr, ...], singles: int) -> Iterable[int]:
+        """Returns the argument, in parentheses where it would not be read back without them."""
+        arg = args[self.index]
+        if not isinstance(arg, int):
+            arg = replace(arg, parens=PRECEDENCE[arg.op] <= self.floor)
+        return render(arg, least_first=False)
+
+    def read(self, reader: Reader, reading: Reading) -> None:
+        """Reads an expression."""
+        reading.single[self.index] = reader.argument(self.floor)
+
+
+@dataclass(frozen=True)
+class SignedNumber(Part):
+    """``{+b}``: one argument, a number with its sign.
+
+    Attributes:
+        index: Which one.
+    """
+
+    index: int
+
+    def say(self, task: Task, args: tuple[Expr, ...], singles: int) -> Iterable[int]:
+        """Returns sign and digits."""
+        number = args[self.index]
+        assert isinstance(number, int)
+        sign = MINUS if number < 0 else PLUS
+        return [sign, *digits_of(abs(number), least_first=False)]
+
+    def read(self, reader: Reader, reading: Reading) -> None:
+        """Reads sign and digits."""
+        reading.single[self.index] = reader.signed_number()
+
+
+class ArgumentList(Part):
+    """``{list}``: all other arguments, with commas between them."""
+
+    def say(self, task: Task, args: tuple[Expr, ...], singles: int) -> Iterable[int]:
+        """Returns the arguments that no other slot holds."""
+        return render_list(args[singles:], least_first=False)
+
+    def read(self, reader: Reader, reading: Reading) -> None:
+        """Reads arguments until no comma follows."""
+        reading.rest = reader.arguments()
+
+
+class ArgumentPairs(Part):
+    """``{pairs}``: all other arguments, as keys and values."""
+
+    def say(self, task: Task, args: tuple[Expr, ...], singles: int) -> Iterable[int]:
+        """Returns the arguments that no other slot holds, two and two."""
+        return render_list(args[singles:], least_first=False, separators=(COLON, COMMA))
+
+    def read(self, reader: Reader, reading: Reading) -> None:
+        """Reads pairs until no comma follows."""
+        reading.rest = reader.pairs()
+
+
+class WholeExpression(Part):
+    """``{expr}``: a whole expression."""
+
+    def say(self, task: Task, args: tuple[Expr, ...], singles: int) -> Iterable[int]:
+        """Returns the expression as it is written in symbols."""
+        return render(task, least_first=False)
+
+    def read(self, reader: Reader, reading: Reading) -> None:
+        """Raises an error: templates of functions have no such slot."""
+        raise reader.error()
+
+
+_QUESTION_MARK = Word(ID["?"])
+_SLOTS: dict[str, Part] = {
+    "{op}": Operator(),
+    "{list}": ArgumentList(),
+    "{pairs}": ArgumentPairs(),
+    "{expr}": WholeExpression(),
+}
+
+
+@cache
+def parts(template: str) -> tuple[Part, ...]:
+    """Returns the words and slots of a template.
+
+    Args:
+        template: A template as the module describes it.
+    """
+    words = template.split()
+    found = []
+    for index, word in enumerate(words):
+        before = words[index - 1] if index > 0 else ""
+        after = words[index + 1] if index + 1 < len(words) else ""
+        floor = max(_FLOOR_AFTER.get(before, 0), _FLOOR_BEFORE.get(after, 0))
+        found.append(_part(word, floor))
+    return tuple(found)
+
+
+def _part(word: str, floor: int) -> Part:
+    """Returns a word or slot of a template."""
+    if word in _SLOTS:
+        return _SLOTS[word]
+    if word[0] != "{":
+        return Word(ID[word])
+
+    # "{a}" and "{+a}" hold the argument with index 0.
+    name = word.strip("{}")
+    index = ord(name[-1]) - ord("a")
+    return SignedNumber(index) if name[0] == "+" else Argument(index, floor)
+
+
+@cache
+def _count_singles(template: str) -> int:
+    """Counts the slots that hold one argument each."""
+    return sum(isinstance(part, (Argument, SignedNumber)) for part in parts(template))
 
 
 def say(template: str, task: Task) -> list[int]:
-    """Writes a problem in one of its family's templates, numbers as people write them."""
+    """Writes a problem as a template says it, numbers most significant digit first.
+
+    Args:
+        template: One of the family's templates that fits the problem: see ``fitting``.
+        task: The problem.
+    """
+    # "{a}" and "{b}" are the operands of arithmetic.
     args = task.args if isinstance(task, Function) else (task.left, task.right)
+    singles = _count_singles(template)
     tokens: list[int] = []
-    for piece, floor in pieces(template):
-        if isinstance(piece, int):
-            tokens.append(piece)
-        elif piece == "op":
-            tokens.append(task.op)
-        elif piece == "expr":
-            tokens += render(task, least_first=False)
-        elif piece == "list":
-            tokens += listed(args[_slots(template) :], least_first=False)
-        elif piece == "pairs":
-            tokens += listed(args[_slots(template) :], least_first=False, separators=(COLON, COMMA))
-        elif piece[0] == "+":
-            number = args[slot_index(piece)]
-            assert isinstance(number, int)
-            tokens += [MINUS if number < 0 else PLUS, *digits_of(abs(number), least_first=False)]
-        else:
-            tokens += render(_wrap(args[slot_index(piece)], floor), least_first=False)
+    for part in parts(template):
+        tokens += part.say(task, args, singles)
     return tokens
+
+
+def read_function(template: str, op: int, reader: Reader) -> Function:
+    """Reads a function that is asked for in a template.
+
+    Args:
+        template: One of the function's templates.
+        op: Token of the function.
+        reader: The tokens, at their beginning. After an error, its position shows how far the template was followed.
+
+    Raises:
+        ProblemError: If the tokens are not the template with arguments in its slots.
+    """
+    reading = Reading(op)
+    for part in parts(template):
+        # A question mark at the end may be left out.
+        if part == _QUESTION_MARK:
+            break
+        part.read(reader, reading)
+    reader.end()
+    return Function(op, reading.args)
 
 
 @cache
 def fitting(templates: tuple[str, ...], arguments: int) -> tuple[str, ...]:
-    """Returns the templates that have a place for every argument, or operand."""
+    """Returns the templates that have a place for every argument.
+
+    Args:
+        templates: A family's templates.
+        arguments: The number of arguments, or 2 for the operands of arithmetic.
+    """
     return tuple(template for template in templates if _fits(template, arguments))
 
 
 def _fits(template: str, arguments: int) -> bool:
-    spare = arguments - _slots(template)
-    return spare > 0 if "{list}" in template or "{pairs}" in template else spare == 0 or "{expr}" in template
-
-
-@cache
-def pieces(template: str) -> tuple[tuple[int | str, int], ...]:
-    """Returns tokens and names of slots, each with the precedence that an operator in a slot must exceed."""
-    words = [word[1:-1] if word[0] == "{" else ID[word] for word in template.split()]
-    around = zip(["", *words[:-1]], words, [*words[1:], ""], strict=True)
-    return tuple((word, max(_BEFORE.get(before, 0), _BEHIND.get(behind, 0))) for before, word, behind in around)
-
-
-@cache
-def _slots(template: str) -> int:
-    """Counts the slots of single arguments."""
-    return sum(isinstance(piece, str) and len(piece.lstrip("+")) == 1 for piece, _ in pieces(template))
-
-
-def slot_index(slot: str) -> int:
-    """Returns which argument a slot such as ``b`` or ``+b`` stands for."""
-    return ord(slot[-1]) - ord("a")
-
-
-def _wrap(arg: Expr, floor: int) -> Expr:
-    """Adds the parentheses without which an argument would not be read back."""
-    return arg if isinstance(arg, int) else replace(arg, parens=PRECEDENCE[arg.op] <= floor)
+    """Returns True if a template has a place for every argument."""
+    if "{expr}" in template:
+        return True
+    others = arguments - _count_singles(template)
+    return others > 0 if "{list}" in template or "{pairs}" in template else others == 0

@@ -1,6 +1,6 @@
-"""The vocabulary: a hundred symbols and words, one token each, and nothing is ever mapped to padding.
+"""The vocabulary: about a hundred symbols and words, one token each. No text is ever mapped to padding.
 
-Ids are part of every checkpoint, so tokens are only ever appended.
+Token ids are part of every checkpoint, so tokens are only ever appended.
 """
 
 from __future__ import annotations
@@ -12,12 +12,16 @@ from collections.abc import Iterable, Sequence
 from o1nano.envs.errors import TokenizationError
 
 DIGITS = tuple("0123456789")
+# The words of the phrasings of the four operations.
 WORDS = (
     *("calculate", "what", "is", "the", "sum", "difference", "product", "quotient", "of", "and", "between"),
     *("plus", "minus", "times", "divided", "by", "?"),
 )
-FUNCTIONS = ("gcd", "mod", "total", "max", "min", "compare", "solve", "make", "recall", "f", "g", "h")
-ROOT_FUNCTIONS = ("balance",)  # words that name a function too, in problems only: no call can
+# Names of functions that a frame may call. "f", "g" and "h" are free for families that users add.
+CALLABLE_FUNCTIONS = ("gcd", "mod", "total", "max", "min", "compare", "solve", "make", "recall", "f", "g", "h")
+# All names of functions. "balance" fills a whole frame, so no call has room for it.
+FUNCTIONS = (*CALLABLE_FUNCTIONS, "balance")
+# The words of the other phrasings.
 MORE_WORDS = (
     *("greatest", "common", "divisor", "remainder", "when", "modulo", "all", "in", "list", "numbers"),
     *("which", "larger", "smaller", "largest", "smallest", "maximum", "minimum", "or", "how", "does", "to"),
@@ -29,54 +33,90 @@ TOKENS: tuple[str, ...] = (
     *("+", "-", "*", "/", "(", ")", "="),
     "R",  # remainder
     "\\",  # one quotient digit with remainder: the helper operation of long division
-    "_",  # no digit here
-    ";",  # step done
+    "_",  # separates a key from its value; as an answer, "there is none"
+    ";",  # ends a step of the reasoning
     *("<problem>", "<subtask>", "<think>", "</think>", "<call>", "</call>", "<goto>"),
     *("<ok>", "<wrong>", "<revise>"),
-    "%",  # digit sum mod 9, for self-checks
+    "%",  # digit sum modulo 9, for self-checks
     "<eos>",
     *WORDS,
     *(",", ":", "<", ">", "==", "x"),
-    *FUNCTIONS,
+    *CALLABLE_FUNCTIONS,
     *MORE_WORDS,
 )
 VOCAB_SIZE = len(TOKENS)
 ID: dict[str, int] = {token: index for index, token in enumerate(TOKENS)}
 
-PAD, ZERO, NINE = ID["<pad>"], ID["0"], ID["9"]
-PLUS, MINUS, TIMES, DIVIDE = ID["+"], ID["-"], ID["*"], ID["/"]
-OPEN, CLOSE, EQUALS, REMAINDER, QUOTIENT_DIGIT = ID["("], ID[")"], ID["="], ID["R"], ID["\\"]
-COMMA, COLON, LESS, GREATER, SAME, NOTHING = ID[","], ID[":"], ID["<"], ID[">"], ID["=="], ID["_"]
-STEP, PROBLEM, SUBTASK = ID[";"], ID["<problem>"], ID["<subtask>"]
-THINK, END_THINK, CALL, END_CALL, GOTO = ID["<think>"], ID["</think>"], ID["<call>"], ID["</call>"], ID["<goto>"]
-OK, WRONG, REVISE, CHECK, EOS = ID["<ok>"], ID["<wrong>"], ID["<revise>"], ID["%"], ID["<eos>"]
+# The ids that code refers to by name.
+PAD = ID["<pad>"]
+ZERO = ID["0"]
+NINE = ID["9"]
+# Arithmetic.
+PLUS = ID["+"]
+MINUS = ID["-"]
+TIMES = ID["*"]
+DIVIDE = ID["/"]
+QUOTIENT_DIGIT = ID["\\"]
+OPEN = ID["("]
+CLOSE = ID[")"]
+EQUALS = ID["="]
+REMAINDER = ID["R"]
+# Lists and the answers of functions.
+COMMA = ID[","]
+COLON = ID[":"]
+LESS = ID["<"]
+GREATER = ID[">"]
+SAME = ID["=="]
+NOTHING = ID["_"]
+# Frames.
+PROBLEM = ID["<problem>"]
+SUBTASK = ID["<subtask>"]
+THINK = ID["<think>"]
+END_THINK = ID["</think>"]
+CALL = ID["<call>"]
+END_CALL = ID["</call>"]
+GOTO = ID["<goto>"]
+EOS = ID["<eos>"]
+# Reasoning.
+STEP = ID[";"]
+OK = ID["<ok>"]
+WRONG = ID["<wrong>"]
+REVISE = ID["<revise>"]
+CHECK = ID["%"]
 
-ACCEPTED = '"98+45", "(4-7)*3", "What is 98 plus 45?", "Calculate the quotient of 98 and 45", "gcd(48, 36)"'
+EXAMPLES = '"98+45", "(4-7)*3", "What is 98 plus 45?", "Calculate the quotient of 98 and 45", "gcd(48, 36)"'
+"""Problems that error messages show."""
+
+# Maps the ASCII codes of the digits to their token ids: b"143" becomes the bytes 2, 5, 4.
 _DIGIT_TOKENS = bytes.maketrans(b"0123456789", bytes(range(ZERO, NINE + 1)))
+# Splits a text into single digits, whole words, "==", and other single characters.
 _PIECES = re.compile(r"\d|[a-z]+|==|\S")
 _IN_PROBLEMS = (*DIGITS, *"+-*/()=,:x", *WORDS, *FUNCTIONS, *MORE_WORDS)
 _IN_ANSWERS = ("<", ">", "==", "_")
+# Texts are read in lower case, so "R" is found as "r".
 _READABLE = {token: ID[token] for token in (*_IN_PROBLEMS, *_IN_ANSWERS)} | {"r": REMAINDER}
-_MOST_DIGITS = 1000
-_SPARE_DIGITS = 10  # the sum of many numbers is longer than each of them
-_FUNCTIONS = frozenset(ID[name] for name in (*FUNCTIONS, *ROOT_FUNCTIONS))
-# An equation is symbols all the same: the word stands in it because a prompt ends with its only "=".
-_WORDS = frozenset(ID[word] for word in (*WORDS, *MORE_WORDS)) - {ID["equals"]} - _FUNCTIONS
+_MAX_DIGITS = 1000
+# The sum of many numbers is longer than each of them.
+_SPARE_DIGITS = 10
+_FUNCTION_TOKENS = frozenset(ID[name] for name in FUNCTIONS)
+# "equals" does not make a problem worded: it is in the symbolic form of equations, because a prompt ends with its
+# only "=".
+_WORD_TOKENS = frozenset(ID[word] for word in (*WORDS, *MORE_WORDS)) - {ID["equals"]} - _FUNCTION_TOKENS
 
 
 def tokenize(text: str) -> list[int]:
     """Turns the text of a problem into token ids, numbers most significant digit first.
 
     Args:
-        text: A problem as people write it, symbolic or in words, in any case; ``×``, ``÷`` and ``−`` are read too. The
-            text of an answer, such as ``139 R 18``, is read as well.
+        text: A problem as people write it, in symbols or in words, in upper or lower case. ``×``, ``÷`` and ``−`` are
+            read too, and so is the text of an answer, such as ``139 R 18``.
 
     Returns:
-        Token ids, without ``<problem>`` and without the final ``=`` (one in the text is dropped). Any other ``=``
-        becomes ``equals``: a prompt ends with its only ``=``.
+        Token ids, without ``<problem>`` and without a final ``=``. Any other ``=`` becomes ``equals``, because a prompt
+        ends with its only ``=``.
 
     Raises:
-        TokenizationError: Names the first word or sign that has no token.
+        TokenizationError: If a word or sign has no token. The message names the first one.
     """
     ids = tokenize_answer(text)
     if ids and ids[-1] == EQUALS:
@@ -85,74 +125,104 @@ def tokenize(text: str) -> list[int]:
 
 
 def tokenize_answer(text: str) -> list[int]:
-    """Turns the text of a visible answer into token ids: the inverse of ``answer_text``.
+    """Turns the text of a visible answer into token ids. It is the inverse of ``answer_text``.
 
     Args:
-        text: Such as ``143``, ``-19``, ``139 R 18``, ``(7-8/8)*4``, ``==``.
+        text: For example ``143``, ``-19``, ``139 R 18``, ``(7-8/8)*4`` or ``==``.
 
     Raises:
-        TokenizationError: Names the first word or sign that has no token.
+        TokenizationError: If a word or sign has no token. The message names the first one.
     """
-    plain = text.strip().lower().replace("×", "*").replace("÷", "/").replace("−", "-")
+    plain = text.strip().lower()
+    # Signs that word processors write.
+    plain = plain.replace("×", "*").replace("÷", "/").replace("−", "-")
+    shown = repr(text.strip()[:80])
+
+    # "12 34" would become the number 1234, because spaces are dropped.
     if re.search(r"\d[\s]+\d", plain):
-        raise TokenizationError(f"two numbers with nothing between them in {text.strip()[:80]!r}; accepted: {ACCEPTED}")
-    pieces = _PIECES.findall(plain)
-    for piece in pieces:
+        raise TokenizationError(f"two numbers with nothing between them in {shown}; expected, for example, {EXAMPLES}")
+
+    ids = []
+    for piece in _PIECES.findall(plain):
         if piece not in _READABLE:
-            raise TokenizationError(f"unknown word {piece[:40]!r} in {text.strip()[:80]!r}; accepted: {ACCEPTED}")
-    return [_READABLE[piece] for piece in pieces]
+            raise TokenizationError(f"unknown word {piece[:40]!r} in {shown}; expected, for example, {EXAMPLES}")
+        ids.append(_READABLE[piece])
+    return ids
 
 
 def without_leading_zeros(text: str) -> str:
-    """Writes the numbers of a text without leading zeros: ``007+50`` becomes ``7+50``."""
+    """Removes the leading zeros of the numbers in a text: ``007+50`` becomes ``7+50``.
+
+    Args:
+        text: A problem as people write it.
+    """
     return re.sub(r"(?<![0-9])0+(?=[0-9])", "", text)
 
 
 def longest_number() -> int:
-    """Returns the number of digits up to which numbers are read: a thousand, or what Python's own limit leaves.
+    """Returns the number of digits that a number in a problem may have.
 
-    The answer to a problem of so many tokens has a few digits more at most. ``PYTHONINTMAXSTRDIGITS`` limits how long a
-    number Python converts from and to text.
+    It is 1,000, or less if ``PYTHONINTMAXSTRDIGITS`` limits the numbers that Python converts to text. An answer may be
+    ``_SPARE_DIGITS`` digits longer than the longest number of its problem.
     """
-    limit = sys.get_int_max_str_digits()  # 0: none
-    return min(_MOST_DIGITS, limit - _SPARE_DIGITS) if limit else _MOST_DIGITS
+    limit = sys.get_int_max_str_digits()
+    # 0 means that Python has no limit.
+    return min(_MAX_DIGITS, limit - _SPARE_DIGITS) if limit else _MAX_DIGITS
 
 
 def digits_of(value: int, least_first: bool) -> list[int]:
-    """Returns the digit tokens of a non-negative integer."""
+    """Returns the digit tokens of a number.
+
+    Args:
+        value: A non-negative integer.
+        least_first: Whether the least significant digit comes first.
+    """
     digits = str(value).encode().translate(_DIGIT_TOKENS)
     return [*reversed(digits)] if least_first else [*digits]
 
 
 def is_digit(token: int) -> bool:
-    """Tells whether a token id is a digit."""
+    """Returns True if a token id is a digit."""
     return ZERO <= token <= NINE
 
 
 def value_of(digits: Sequence[int], least_first: bool) -> int:
-    """Returns the integer that digit tokens stand for."""
+    """Returns the integer that digit tokens stand for.
+
+    Args:
+        digits: Digit tokens, at least one.
+        least_first: Whether the least significant digit comes first.
+    """
     text = "".join(TOKENS[digit] for digit in digits)
     return int(text[::-1] if least_first else text)
 
 
 def answer_text(tokens: Iterable[int]) -> str:
-    """Renders a visible answer, most significant digit first: ``143``, ``-19``, ``139 R 18``."""
+    """Renders a visible answer: ``143``, ``-19``, ``139 R 18``.
+
+    Args:
+        tokens: The answer of a root frame, most significant digit first.
+    """
     return "".join(TOKENS[token] for token in tokens).replace("R", " R ")
 
 
 def is_worded(tokens: Iterable[int]) -> bool:
-    """Tells whether a problem is asked in words rather than in symbols."""
-    return not _WORDS.isdisjoint(tokens)
+    """Returns True if a problem is asked in words, False if in symbols."""
+    return not _WORD_TOKENS.isdisjoint(tokens)
 
 
 def problem_text(tokens: Sequence[int]) -> str:
     """Renders a problem as people write it: ``98+45``, ``gcd(48, 36)``, ``3*x+4=19``, ``what is 98 plus 45 ?``."""
     if is_worded(tokens):
+        # Digits of one number are joined, and commas follow their word: "1 2 , 3" becomes "12, 3".
         return re.sub(r"(?<=\d) (?=\d)| (?=,)", "", spell(tokens))
-    named = [f" {TOKENS[token]} " if token in _FUNCTIONS else TOKENS[token] for token in tokens]
-    return "".join(named).replace(" (", "(").replace(",", ", ").replace("equals", "=").strip()
+
+    # Function names stand apart from numbers, but not from their parenthesis: "12 mod 7", "gcd(48, 36)".
+    named = [f" {TOKENS[token]} " if token in _FUNCTION_TOKENS else TOKENS[token] for token in tokens]
+    text = "".join(named).replace(" (", "(").replace(",", ", ")
+    return text.replace("equals", "=").strip()
 
 
 def spell(tokens: Iterable[int]) -> str:
-    """Renders any tokens, separated by spaces; padding is left out."""
+    """Renders any tokens, separated by spaces. Padding is left out."""
     return " ".join(TOKENS[token] for token in tokens if token != PAD)

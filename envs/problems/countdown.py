@@ -1,7 +1,7 @@
 """Countdown: make a target from numbers, each used exactly once. A search, in which every dead end is a child frame.
 
-An answer is a formula. It is verified, not compared: any formula is right that has exactly the given numbers and,
-computed with fractions, exactly the target as its value. ``_`` says that there is none, and is verified as well.
+An answer is a formula. It is verified, not compared: a formula is right if it has exactly the given numbers and if its
+value, computed with fractions, is exactly the target. ``_`` says that there is no formula, which is verified too.
 """
 
 from __future__ import annotations
@@ -26,129 +26,226 @@ from o1nano.envs.problems.countdown_solver import (
     solvable,
     steps_from,
 )
-from o1nano.envs.problems.family import FunctionFamily, Script, below, draw_number
+from o1nano.envs.problems.draws import below, draw_number
+from o1nano.envs.problems.family import FunctionFamily
+from o1nano.envs.problems.script import Script
 
-LARGEST = 10**6 - 1  # of the numbers and the target: bounds the cost of a verification
-PATIENCE = 3  # candidates that the expert tries in a dead end of three numbers before it answers "_"; twice it of more
+MAX_NUMBER = 10**6 - 1
+"""Largest number and target. It bounds the cost of a verification."""
+MAX_NUMBERS = 6
+"""Most numbers that a formula is made of."""
+PATIENCE = 3
+"""Candidates that the expert tries in a dead end of three numbers before it answers ``_``; of more numbers, twice."""
+
+_LARGE_NUMBERS = (25, 50, 75, 100)
 
 
 class Countdown(FunctionFamily):
     """``make(target, numbers...)``: a formula with ``+ - * /`` that uses every number exactly once."""
 
-    name, op = "countdown", ID["make"]
+    name = "countdown"
+    op = ID["make"]
     phrasings = ("make {a} from {list}", "find how to make {a} using all of {list}")
-    arity = range(2, 8)
+    size_name: str | None = "numbers"
+    first_value = 2
+    default_sizes = (3, 6)
+    extra_name: str | None = "number_digits"
+    arity = (2, 1 + MAX_NUMBERS)
 
-    def sample(self, rng: np.random.Generator, size: int, other: int | None = None) -> Function:
-        """Draws ``size + 1`` numbers, at most 6, and what a random calculation in whole numbers makes of them.
+    def sample(self, rng: np.random.Generator, size: int, number_digits: int | None = None, /) -> Function:
+        """Draws numbers, and as the target what a random calculation in whole numbers makes of them.
 
-        By default the numbers are those of the television show, 1 to 10 and at most one of 25, 50, 75 and 100; with
-        ``other`` they have at most so many digits. Values on the way have at most two digits more.
+        Args:
+            rng: Source of all randomness.
+            size: The number of operations in a formula, which is one less than the number of numbers.
+            number_digits: Most digits of a number; values on the way have at most two digits more. By default the
+                numbers are those of the television show: 1 to 10, and half of the time one of 25, 50, 75 and 100.
+
+        Raises:
+            ConfigurationError: If there are more than 6 numbers, or if they have more than 6 digits.
         """
-        if other is not None and other > len(str(LARGEST)):
-            raise ConfigurationError(f"numbers of {other} digits in Countdown; accepted: at most {len(str(LARGEST))}")
-        count = min(size + 1, 6)
-        if other is None:
-            numbers = [int(number) for number in rng.integers(1, 11, count)]
-            if rng.random() < 0.5:
-                numbers[below(rng, count)] = (25, 50, 75, 100)[below(rng, 4)]
+        # An operation makes one number of two.
+        count = size + 1
+        max_digits = len(str(MAX_NUMBER))
+        if count > MAX_NUMBERS:
+            raise ConfigurationError(f"{count} numbers in Countdown; expected 2 to {MAX_NUMBERS}")
+        if number_digits is not None and number_digits > max_digits:
+            raise ConfigurationError(f"numbers of {number_digits} digits in Countdown; expected at most {max_digits}")
+
+        if number_digits is None:
+            numbers = _draw_show_numbers(rng, count)
+            largest = 999
         else:
-            numbers = [max(draw_number(rng, 1 + below(rng, other)), 1) for _ in range(count)]
-        return self.of(_walk(numbers, rng, min(10 ** max(3, (other or 1) + 2) - 1, LARGEST)), *numbers)
+            # Without 0, which makes 0 of everything.
+            numbers = [max(draw_number(rng, 1 + below(rng, number_digits)), 1) for _ in range(count)]
+            largest = min(10 ** (number_digits + 2) - 1, MAX_NUMBER)
+        return self.of(_random_target(numbers, rng, largest), *numbers)
 
     def check(self, numbers: tuple[int, ...]) -> None:
-        """Raises ``ProblemError`` unless there are a target and 1 to 6 numbers, none of them huge."""
+        """Raises ``ProblemError`` unless there are a target and 1 to 6 numbers, none of them too large.
+
+        Args:
+            numbers: Target and numbers.
+        """
         super().check(numbers)
-        if max(numbers) > LARGEST:
-            raise ProblemError(f"{max(numbers)} in a problem of Countdown; accepted: numbers from 0 to {LARGEST}")
+        if max(numbers) > MAX_NUMBER:
+            raise ProblemError(f"{max(numbers)} in a problem of Countdown; expected numbers from 0 to {MAX_NUMBER}")
 
     def canonical(self, keys: Sequence[str]) -> list[str]:
-        """The order of the numbers does not matter."""
+        """Sorts the numbers, since their order makes no difference.
+
+        Args:
+            keys: The keys of target and numbers.
+        """
         return [keys[0], *sorted(keys[1:])]
 
     def answer(self, numbers: tuple[int, ...], least_first: bool) -> list[int]:
-        """Returns one of the right formulas, with whole numbers only if there is one; ``_`` if there is none.
+        """Returns one of the right formulas, in whole numbers if there is one, or ``_``.
 
         Every operation but the last is in parentheses.
+
+        Args:
+            numbers: Target and numbers.
+            least_first: Whether digits are written least significant first.
         """
+        # Reversed digits are the only difference between root and subtask.
         found = formula(numbers[0], numbers[1:])
         return [NOTHING] if found is None else render(found, least_first)
 
     def accepts(self, numbers: tuple[int, ...], given: bytes, least_first: bool) -> bool:
-        """Verifies a formula, or that there is none."""
-        target, *rest = numbers
+        """Verifies a formula, or that there is none.
+
+        Args:
+            numbers: Target and numbers.
+            given: The answer as token bytes.
+            least_first: Whether its digits are written least significant first.
+        """
+        target = numbers[0]
         if given == bytes([NOTHING]):
-            return not solvable(target, tuple(rest))
+            return not solvable(target, numbers[1:])
+
+        # Without functions: a formula is arithmetic.
         try:
-            found = parse(list(given), least_first)
+            found = parse(list(given), least_first, functions={})
         except ProblemError:
             return False
-        # Rendering it again tells leading zeros, signs, and parentheses round a number or twice apart.
+
+        # Written again, it must be the same: leading zeros, words, and parentheses around a number or twice are not.
         if isinstance(found, Function) or bytes(render(found, least_first)) != given:
             return False
-        return sorted(leaves(found)) == sorted(rest) and exact_value(found) == target
+        return sorted(leaves(found)) == sorted(numbers[1:]) and exact_value(found) == target
 
     def steps(self, numbers: tuple[int, ...], script: Script) -> list[int]:
-        """Tries an operation on two numbers, then calls the smaller problem; ``_`` from it is ``<wrong> <revise>``.
+        """Tries operations on two numbers. After each it calls the smaller problem, whose ``_`` makes it revise.
 
-        Two numbers are searched in full and in order, more of them until patience ends: to search those in full would
-        take thousands of tokens. If only fractions lead to the target, the formula is written down at once.
+        Two numbers are searched in full and in order. More numbers are searched until patience ends, because a full
+        search would take thousands of tokens. If only fractions lead to the target, the formula is written at once.
+
+        Args:
+            numbers: Target and numbers.
+            script: Receives the thinking.
         """
-        target, given = numbers[0], numbers[1:]
-        for index, step in enumerate(self._tried(target, given, script)):
-            script.write(*[REVISE] * bool(index))
-            at = len(script.tokens) + 1
-            script.call(step.binary)
-            if step.rest:
-                script.call(self.of(target, *cast(tuple[int, ...], step.left_over)))
-                found = solvable(target, step.left_over)
-            else:
-                found = step.value == target
-            script.write(OK if found else WRONG)
-            if step.rest and not found:
-                script.slipped += range(at, at + len(render(step.binary, least_first=True)))
+        target = numbers[0]
+        for index, step in enumerate(self._tried(target, numbers[1:], script)):
+            if index > 0:
+                script.write(REVISE)
+            self._try_step(target, step, script)
         return self.answer(numbers, least_first=True)
+
+    def _try_step(self, target: int, step: Step, script: Script) -> None:
+        """Calls an operation, then the smaller problem that it leaves, and writes whether it leads to the target."""
+        # The operation stands after "<call>".
+        start = len(script.tokens) + 1
+        script.call(step.binary)
+        if not step.rest:
+            script.write(OK if step.value == target else WRONG)
+            return
+
+        # Steps in whole numbers leave whole numbers.
+        script.call(self.of(target, *cast(tuple[int, ...], step.left_over)))
+        if solvable(target, step.left_over):
+            script.write(OK)
+        else:
+            script.write(WRONG)
+            script.mistakes += range(start, start + len(render(step.binary, least_first=True)))
 
     @staticmethod
     def _tried(target: int, given: tuple[int, ...], script: Script) -> list[Step]:
-        """Returns what the expert tries, the right step last if there is one.
+        """Returns the steps that the expert tries; the last one is right if there is a right one.
 
-        It knows the right step, and demonstrates the same mistakes whether there is one or not: what has been tried
-        must not tell, or a model that doubts tries what dead ends try, and then has to give up (dev/LOG.md).
+        The expert knows the right step. It demonstrates the same number of mistakes whether there is one or not.
+        Otherwise a model could conclude from the number of tries that there is no right step, and would then, when in
+        doubt, try what is tried in dead ends and give up.
         """
+        # Equal numbers give equal operations: each is tried once.
         steps = list({step.binary: step for step in steps_from(given)}.values())
         if len(given) == 2:
-            values = [step.value for step in steps]
-            return steps[: values.index(target) + 1] if target in values else steps
+            return _up_to_value(steps, target)
+
+        # A step of whole numbers is tried or none at all: fractions cannot be asked for.
         right = first_step(target, given)
         if right is None and solvable(target, given):
             return []
+
         patience = PATIENCE if len(given) == 3 else 2 * PATIENCE
         mistakes = 0 if right else patience
-        if right and script.rng is not None and script.slips():
+        if right and script.draw_mistake():
+            assert script.rng is not None
             mistakes = below(script.rng, patience)
+
+        # The order is drawn even if no mistake is made, so that what follows does not depend on it.
         order = range(len(steps)) if script.rng is None else script.rng.permutation(len(steps))
         dead_ends = (steps[index] for index in order if not solvable(target, steps[index].left_over))
-        return [*islice(dead_ends, mistakes), *([right] if right else [])]
+        tried = list(islice(dead_ends, mistakes))
+        if right:
+            tried.append(right)
+        return tried
 
 
 class GameOf24(Countdown):
-    """Countdown with four numbers from 1 to 13, as on playing cards, and the target 24."""
+    """Countdown with four numbers from 1 to 13, as on playing cards, and the target 24. There is only one size."""
 
     name = "game_of_24"
+    size_name = None
+    extra_name = None
 
-    def sample(self, rng: np.random.Generator, size: int, other: int | None = None) -> Function:
-        """Draws four cards that can be solved in whole numbers; there are no sizes."""
+    def sample(self, rng: np.random.Generator, size: int, extra: int | None = None, /) -> Function:
+        """Draws four cards that make 24 in whole numbers.
+
+        Args:
+            rng: Source of all randomness.
+            size: Makes no difference.
+            extra: Makes no difference.
+        """
+        # Some hands cannot be solved, or only with fractions.
         while True:
             cards = tuple(int(card) for card in rng.integers(1, 14, 4))
             if first_step(24, cards):
                 return self.of(24, *cards)
 
 
-def _walk(numbers: Sequence[int], rng: np.random.Generator, largest: int) -> int:
+def _draw_show_numbers(rng: np.random.Generator, count: int) -> list[int]:
+    """Draws numbers from 1 to 10; half of the time one of them is replaced by a large one."""
+    # Python's integers, since NumPy's overflow in products.
+    numbers = [int(number) for number in rng.integers(1, 11, count)]
+    if rng.random() < 0.5:
+        large = _LARGE_NUMBERS[below(rng, len(_LARGE_NUMBERS))]
+        numbers[below(rng, count)] = large
+    return numbers
+
+
+def _random_target(numbers: Sequence[int], rng: np.random.Generator, largest: int) -> int:
     """Returns what a random calculation in whole numbers from 1 to ``largest`` makes of all the numbers."""
+    # Numbers that are not used yet. At least one step always stays in the range: of two numbers, their difference or a
+    # quotient of 1.
     left: tuple[Number, ...] = tuple(numbers)
     while len(left) > 1:
         steps = [step for step in steps_from(left) if 0 < step.value <= largest]
         left = steps[below(rng, len(steps))].left_over
     return cast(int, left[0])
+
+
+def _up_to_value(steps: list[Step], target: int) -> list[Step]:
+    """Returns the steps up to the first one whose value is the target; all of them if there is none."""
+    values = [step.value for step in steps]
+    return steps[: values.index(target) + 1] if target in values else steps

@@ -7,9 +7,16 @@ from dataclasses import replace
 import numpy as np
 
 from o1nano.envs.errors import ConfigurationError
-from o1nano.envs.language.expression import PRECEDENCE, Binary, Expr, answer, evaluate
+from o1nano.envs.language.expression import PRECEDENCE, Binary, Expr, evaluate
 from o1nano.envs.language.vocab import DIVIDE, MINUS, PLUS, TIMES
-from o1nano.envs.problems.family import Family, Script, below, draw_number
+from o1nano.envs.problems.draws import below, draw_number
+from o1nano.envs.problems.family import Family
+from o1nano.envs.problems.registry import expected_answer
+from o1nano.envs.problems.script import Script
+
+_OPERATORS = (PLUS, MINUS, TIMES, DIVIDE)
+# Share of operands in parentheses among those that need none: people write both.
+_NEEDLESS_PARENTHESES = 0.25
 
 
 class Expressions(Family[Binary]):
@@ -17,77 +24,135 @@ class Expressions(Family[Binary]):
 
     name = "expression"
     phrasings = ("calculate {expr}", "what is {expr} ?")
+    extra_name = "operands"
 
-    def sample(self, rng: np.random.Generator, size: int, other: int | None = None) -> Binary:
+    def sample(self, rng: np.random.Generator, size: int, operands: int | None = None, /) -> Binary:
         """Draws an expression.
 
         Args:
             rng: Source of all randomness.
             size: Most digits of an operand.
-            other: The number of operands; 3 or 4 by default.
+            operands: The number of operands, at least 2; by default 3 or 4.
+
+        Raises:
+            ConfigurationError: If there are fewer than 2 operands.
         """
-        expr = self._tree(rng, size, 3 + below(rng, 2) if other is None else other)
+        count = 3 + below(rng, 2) if operands is None else operands
+        expr = self._tree(rng, size, count)
         if isinstance(expr, int):
-            raise ConfigurationError(f"an expression of {other} operands; accepted: at least 2")
+            raise ConfigurationError(f"operands={operands} of an expression; expected at least 2")
+        # Nothing is in parentheses as a whole.
         return replace(expr, parens=False)
 
     def _tree(self, rng: np.random.Generator, size: int, operands: int) -> Expr:
+        """Draws a tree of operations: a number of operands for the left side, both sides, and the operator."""
         if operands == 1:
             return draw_number(rng, 1 + below(rng, size))
+
+        # Either side has at least one operand.
         first = 1 + below(rng, operands - 1)
-        left, right = self._tree(rng, size, first), self._tree(rng, size, operands - first)
-        op = (PLUS, MINUS, TIMES, DIVIDE)[below(rng, 4)]
-        low, high = evaluate(left), evaluate(right)
+        left = self._tree(rng, size, first)
+        right = self._tree(rng, size, operands - first)
+
+        op = _OPERATORS[below(rng, len(_OPERATORS))]
+        # Values decide whether the operator may stay.
+        low = evaluate(left)
+        high = evaluate(right)
+        # Only exact divisions are problems.
         if op == DIVIDE and (high == 0 or low % high):
-            op = MINUS  # only exact divisions are problems
+            op = MINUS
+        # Keeps values near the size of the level.
         if op == TIMES and abs(low * high) >= 10 ** (2 * size + 1):
-            op = PLUS  # keeps values near the size that was asked for
-        return Binary(op, self._wrap(rng, left, op, 0), self._wrap(rng, right, op, 1), parens=False)
+            op = PLUS
+
+        # The operator is settled, so it is known which operands need parentheses.
+        left = self._wrap(rng, left, op, 0)
+        right = self._wrap(rng, right, op, 1)
+        return Binary(op, left, right)
 
     @staticmethod
     def _wrap(rng: np.random.Generator, expr: Expr, op: int, side: int) -> Expr:
-        """Adds parentheses where they are needed, and sometimes where they are not: people do both."""
+        """Adds parentheses where they are needed, and sometimes where they are not.
+
+        Args:
+            rng: Source of all randomness.
+            expr: An operand.
+            op: The operator next to it.
+            side: 0 for the left operand, 1 for the right one, which also needs parentheses at the same precedence:
+                ``1-(2-3)``.
+        """
         if isinstance(expr, int):
             return expr
         needed = PRECEDENCE[expr.op] < PRECEDENCE[op] + side
-        return replace(expr, parens=bool(needed or rng.random() < 0.25))
+        return replace(expr, parens=bool(needed or rng.random() < _NEEDLESS_PARENTHESES))
 
-    def think(self, expr: Binary, script: Script) -> list[int] | None:
-        """Reduces the leftmost pair of numbers and tail-calls the rest; two numbers with signs become one call."""
-        if isinstance(expr.left, int) and isinstance(expr.right, int):
-            return self._signed(expr, expr.left, expr.right, script)
-        reduced, pair = _reduce(expr)
-        script.call(pair)
+    def think(self, task: Binary, script: Script) -> list[int] | None:
+        """Reduces the leftmost operation on two numbers and tail-calls the rest; of two numbers removes the signs.
+
+        Args:
+            task: The problem.
+            script: Receives the thinking.
+        """
+        if isinstance(task.left, int) and isinstance(task.right, int):
+            script.call(_without_signs(task.op, task.left, task.right))
+            return expected_answer(task, least_first=True)
+
+        # The frame that replaces this one has one operation less, so a long expression takes no deeper stack.
+        reduced, operation = _reduce(task)
+        script.call(operation)
         script.step()
         script.tail_call(reduced)
         return None
 
-    @staticmethod
-    def _signed(expr: Binary, left: int, right: int, script: Script) -> list[int]:
-        """``-3 - 3`` is ``-(3 + 3)``: one call on absolute values, and a sign."""
-        low, high = abs(left), abs(right)
-        if expr.op in (PLUS, MINUS):
-            plus = right if expr.op == PLUS else -right
-            if left < 0 < plus or (left < 0 and plus == 0):
-                script.call(Binary(MINUS, high, low))
-            elif left >= 0 > plus:
-                script.call(Binary(MINUS, low, high))
-            else:
-                script.call(Binary(PLUS, low, high))
-        else:
-            script.call(Binary(expr.op, low, high))
-        return answer(expr, least_first=True)
+
+def _without_signs(op: int, left: int, right: int) -> Binary:
+    """Returns the operation on absolute values that gives the answer but for its sign: 3 + 3 for -3 - 3.
+
+    Args:
+        op: The operator.
+        left: The left operand.
+        right: The right operand.
+    """
+    low = abs(left)
+    high = abs(right)
+    if op not in (PLUS, MINUS):
+        return Binary(op, low, high)
+
+    # The problem is left + summand.
+    summand = right if op == PLUS else -right
+    # -3 + 5 is 5 - 3.
+    if left < 0 <= summand:
+        return Binary(MINUS, high, low)
+    # 3 + -5 is 3 - 5.
+    if left >= 0 > summand:
+        return Binary(MINUS, low, high)
+    # -3 + -5 is -(3 + 5).
+    return Binary(PLUS, low, high)
 
 
 def _reduce(expr: Binary) -> tuple[Binary, Binary]:
-    """Replaces the leftmost operation on two numbers by its value; returns the new expression and that operation."""
+    """Replaces the leftmost operation on two numbers by its value.
+
+    Args:
+        expr: An expression with more than one operation.
+
+    Returns:
+        The new expression and the operation: ``19*5-8/2`` and ``12+7`` for ``(12+7)*5-8/2``.
+    """
+    # The left side comes first, as long as it has an operation.
     if isinstance(expr.left, Binary):
-        if isinstance(expr.left.left, int) and isinstance(expr.left.right, int):
+        if _is_of_numbers(expr.left):
             return replace(expr, left=evaluate(expr.left)), replace(expr.left, parens=False)
-        left, pair = _reduce(expr.left)
-        return replace(expr, left=left), pair
+        left, operation = _reduce(expr.left)
+        return replace(expr, left=left), operation
+
     assert isinstance(expr.right, Binary)
-    if isinstance(expr.right.left, int) and isinstance(expr.right.right, int):
+    if _is_of_numbers(expr.right):
         return replace(expr, right=evaluate(expr.right)), replace(expr.right, parens=False)
-    right, pair = _reduce(expr.right)
-    return replace(expr, right=right), pair
+    right, operation = _reduce(expr.right)
+    return replace(expr, right=right), operation
+
+
+def _is_of_numbers(expr: Binary) -> bool:
+    """Returns True if both operands are numbers."""
+    return isinstance(expr.left, int) and isinstance(expr.right, int)

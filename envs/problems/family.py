@@ -1,106 +1,80 @@
-"""What a family of problems is, and the script on which its expert writes."""
+"""What a family of problems is: how to draw a problem, how to say it, what is right, and how the expert thinks."""
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
-from o1nano.envs.errors import ConfigurationError, ProblemError
-from o1nano.envs.language.expression import Binary, Function, Task, answer, evaluate, render
-from o1nano.envs.language.vocab import CALL, END_CALL, END_THINK, EOS, EQUALS, GOTO, STEP, THINK, TOKENS
+from o1nano.envs.errors import ProblemError
+from o1nano.envs.language.expression import Binary, Function, evaluate
+from o1nano.envs.language.vocab import TOKENS
+from o1nano.envs.problems.draws import below, draw_number
+
+if TYPE_CHECKING:
+    # A script computes the answers of calls, for which it needs the registry of families.
+    from o1nano.envs.problems.script import Script
 
 T = TypeVar("T", Binary, Function)
-_EXACT_DIGITS = 15  # so many can be drawn at once: see ``below``
 
-
-class Script:
-    """One frame as the expert writes it: tokens, which of them are the agent's, and the subtasks it called.
-
-    Attributes:
-        tokens: The whole frame, prompt and injected answers included.
-        emitted: For each token, whether an agent emits it (prompts and injected answers are not actions).
-        slipped: Indices of tokens that are wrong on purpose: to be repaired, not to be imitated.
-        children: The subtasks in the order of their calls; a tail call is the last one.
-        slip_rate: Probability of a wrong first guess where a family can guess, so that revision is demonstrated.
-    """
-
-    def __init__(self, prompt: Sequence[int], rng: np.random.Generator | None = None, slip_rate: float = 0.0) -> None:
-        self.tokens = list(prompt)
-        self.emitted = [False] * len(prompt)
-        self.slipped: list[int] = []
-        self.children: list[Task] = []
-        self.rng, self.slip_rate = rng, slip_rate
-
-    def write(self, *tokens: int) -> None:
-        """Emits tokens."""
-        self.tokens += tokens
-        self.emitted += [True] * len(tokens)
-
-    def call(self, task: Task) -> list[int]:
-        """Emits a call and returns the injected answer, least significant digit first."""
-        self.write(CALL, *render(task, least_first=True), END_CALL)
-        self.children.append(task)
-        returned = answer(task, least_first=True)
-        self.tokens += returned
-        self.emitted += [False] * len(returned)
-        return returned
-
-    def step(self) -> None:
-        """Commits a step."""
-        self.write(STEP)
-
-    def tail_call(self, task: Task) -> None:
-        """Emits a tail call; the frame ends with it."""
-        self.write(GOTO, *render(task, least_first=True), EQUALS)
-        self.children.append(task)
-
-    def slips(self) -> bool:
-        """Draws whether the expert makes a mistake now (never without a generator)."""
-        return self.rng is not None and self.rng.random() < self.slip_rate
-
-    def run(self, family: Family[Any], task: Task) -> None:
-        """Writes the whole frame: ``<think>``, the family's thinking, ``</think>``, answer, ``<eos>``."""
-        self.write(THINK)
-        result = family.think(task, self)
-        if result is not None:
-            self.write(END_THINK, *result, EOS)
+DEFAULT_FRAME_LENGTH = 128
+"""Tokens of the frame that a long problem fills unless its level says otherwise."""
 
 
 class Family(ABC, Generic[T]):
-    """A family of problems: how to draw one, how to say it, and how its expert thinks.
+    """A family of problems.
 
     Attributes:
         name: The name in keyword arguments, tables and TensorBoard.
-        symbolic: The way to say a problem in symbols, as a template: see ``templates``.
-        phrasings: Ways to say it in words.
-        asks: Families whose problems a frame of this one may ask; None: any.
-        long: Whether a problem fills a frame. Its ``other`` is then the length of that frame, and a root works on it in
-            place: handing it on would take the same length again.
+        symbolic: The template that says a problem in symbols: see ``language.templates``.
+        phrasings: Templates that say it in words.
+        size_name: Keyword argument of the environments that sets the sizes; None if there is only size 1.
+        first_value: The value of that keyword argument at size 1.
+        default_sizes: The smallest and the largest value of that keyword argument by default.
+        extra_name: Keyword argument of the environments that sets the second parameter, ``Level.extra``; None if the
+            family has no second parameter.
+        asks: Names of the families whose problems a frame of this one may call; None for all families.
+        solved_in_place: Whether a root frame does the work itself, because a problem fills a whole frame. Other roots
+            hand their problem to a subtask.
     """
 
     name: str
     symbolic: str = "{expr}"
     phrasings: tuple[str, ...]
+    size_name: str | None = "digits"
+    first_value: int = 1
+    default_sizes: tuple[int, int] = (1, 3)
+    extra_name: str | None = "second_digits"
     asks: tuple[str, ...] | None = None
-    long: bool = False
+    solved_in_place: bool = False
+
+    @property
+    def operators(self) -> tuple[int, ...]:
+        """Operator and function tokens whose problems belong to the family.
+
+        Of several families with the same token, the problems belong to the one that was registered first.
+        """
+        return ()
 
     @abstractmethod
-    def sample(self, rng: np.random.Generator, size: int, other: int | None = None) -> T:
+    def sample(self, rng: np.random.Generator, size: int, extra: int | None = None, /) -> T:
         """Draws a problem.
 
         Args:
             rng: Source of all randomness.
-            size: Digits of the longer operand.
-            other: Digits of the second operand; by default ``size`` half of the time, otherwise 1 to ``size``.
+            size: Size of the level: by default the digits of the longer operand.
+            extra: Second parameter of the level, with the meaning of ``extra_name``; None draws it.
         """
 
     @abstractmethod
-    def think(self, expr: T, script: Script) -> Iterable[int] | None:
-        """Writes the expert's thinking for a subtask of this family.
+    def think(self, task: T, script: Script) -> Iterable[int] | None:
+        """Writes the expert's thinking in a subtask of this family.
+
+        Args:
+            task: The problem.
+            script: Receives the thinking.
 
         Returns:
             The answer, least significant digit first, or None if the frame ended with a tail call.
@@ -111,39 +85,67 @@ class TwoOperands(Family[Binary]):
     """A family whose problems are ``a op b`` with non-negative operands.
 
     Attributes:
-        op: The operator token.
+        op: Token of the operator.
     """
 
     op: int
 
-    def sample(self, rng: np.random.Generator, size: int, other: int | None = None) -> Binary:
-        """Draws both operands by their numbers of digits."""
-        if other is None:
-            other = size if rng.random() < 0.5 else 1 + below(rng, size)
-            if rng.random() < 0.5:
-                return self.of_digits(rng, other, size)
-        return self.of_digits(rng, size, other)
+    @property
+    def operators(self) -> tuple[int, ...]:
+        """The operator."""
+        return (self.op,)
+
+    def sample(self, rng: np.random.Generator, size: int, second_digits: int | None = None, /) -> Binary:
+        """Draws both operands by their numbers of digits.
+
+        Args:
+            rng: Source of all randomness.
+            size: Digits of the longer operand; of the first one if ``second_digits`` is given.
+            second_digits: Digits of the second operand. By default the shorter operand has ``size`` digits half of the
+                time, otherwise 1 to ``size``, and either operand may be the shorter one.
+        """
+        if second_digits is not None:
+            return self.of_digits(rng, size, second_digits)
+
+        # Half of the problems have operands of the same length: those are the hardest of a size.
+        shorter = size if rng.random() < 0.5 else 1 + below(rng, size)
+        if rng.random() < 0.5:
+            return self.of_digits(rng, shorter, size)
+        return self.of_digits(rng, size, shorter)
 
     def of_digits(self, rng: np.random.Generator, left: int, right: int) -> Binary:
-        """Draws a problem with exactly these numbers of digits."""
-        return Binary(self.op, draw_number(rng, left), draw_number(rng, right))
+        """Draws a problem with given numbers of digits.
+
+        Args:
+            rng: Source of all randomness.
+            left: Digits of the first operand.
+            right: Digits of the second operand.
+        """
+        first = draw_number(rng, left)
+        second = draw_number(rng, right)
+        return Binary(self.op, first, second)
 
 
 class FunctionFamily(Family[Function]):
     """A family whose problems are a function of numbers: ``gcd(48, 36)``, in a subtask ``gcd 8 4 , 6 3``.
 
     Attributes:
-        op: The function token.
-        arity: How many arguments are accepted.
-        negative: Whether negative ones are.
-        commutative: Whether their order does not matter.
+        op: Token of the function.
+        arity: The number of arguments, or the smallest and the largest number.
+        allows_negative: Whether arguments may be negative.
+        commutative: Whether the order of the arguments makes no difference.
     """
 
     op: int
     symbolic = "{op} ( {list} )"
-    arity = range(1, 101)
-    negative = False
+    arity: int | tuple[int, int] = (1, 100)
+    allows_negative = False
     commutative = False
+
+    @property
+    def operators(self) -> tuple[int, ...]:
+        """The function token."""
+        return (self.op,)
 
     @property
     def readings(self) -> tuple[str, ...]:
@@ -152,91 +154,118 @@ class FunctionFamily(Family[Function]):
         return (*self.phrasings, symbolic, f"calculate {symbolic}", f"what is {symbolic}", "{op} {list}")
 
     def of(self, *numbers: int) -> Function:
-        """Returns the problem for some numbers."""
+        """Returns the problem for some numbers.
+
+        Args:
+            numbers: The arguments.
+        """
         return Function(self.op, numbers)
 
+    def has_arity(self, count: int) -> bool:
+        """Returns True if the function takes a number of arguments.
+
+        Args:
+            count: The number of arguments.
+        """
+        low, high = self._arity_range
+        return low <= count <= high
+
+    @property
+    def _arity_range(self) -> tuple[int, int]:
+        return (self.arity, self.arity) if isinstance(self.arity, int) else self.arity
+
     def check(self, numbers: tuple[int, ...]) -> None:
-        """Raises ``ProblemError`` unless the function has a value for these numbers."""
+        """Checks that the function has a value for some numbers.
+
+        Args:
+            numbers: The arguments.
+
+        Raises:
+            ProblemError: If it has none.
+        """
         name = TOKENS[self.op]
-        if len(numbers) not in self.arity:
-            low, high = self.arity[0], self.arity[-1]
-            accepted = str(low) if low == high else f"{low} to {high}"
-            raise ProblemError(f"{name!r} of {len(numbers)} arguments; accepted: {accepted}")
-        if not self.negative and min(numbers) < 0:
-            raise ProblemError(f"{name!r} of {min(numbers)}; accepted: numbers from 0")
+
+        # Parsing does not count arguments: "gcd(4, 6, 8)" is refused here.
+        if not self.has_arity(len(numbers)):
+            low, high = self._arity_range
+            expected = str(low) if low == high else f"{low} to {high}"
+            raise ProblemError(f"{name!r} of {len(numbers)} arguments; expected {expected}")
+        if not self.allows_negative and min(numbers) < 0:
+            raise ProblemError(f"{name!r} of {min(numbers)}; expected numbers from 0")
 
     @abstractmethod
     def answer(self, numbers: tuple[int, ...], least_first: bool) -> list[int]:
-        """Returns the tokens of the exact answer for numbers that have been checked."""
+        """Returns the tokens of the exact answer.
+
+        Args:
+            numbers: Arguments that ``check`` has accepted.
+            least_first: Whether numbers are written least significant digit first, as in subtasks.
+        """
 
     def accepts(self, numbers: tuple[int, ...], given: bytes, least_first: bool) -> bool:
-        """Tells whether an answer is exactly right: here, whether it is the only right one."""
+        """Returns True if an answer is exactly right. By default that is the one of ``answer``.
+
+        Args:
+            numbers: Arguments that ``check`` has accepted.
+            given: The answer as token bytes.
+            least_first: Whether its numbers are written least significant digit first.
+        """
         return given == bytes(self.answer(numbers, least_first))
 
     def canonical(self, keys: Sequence[str]) -> list[str]:
-        """Orders the keys of arguments so that problems of the same content share them."""
+        """Orders the keys of arguments so that all rearrangements of a problem have the same list.
+
+        Args:
+            keys: The key of each argument: see ``registry.canonical``.
+        """
         return sorted(keys) if self.commutative else list(keys)
 
-    def think(self, expr: Function, script: Script) -> Iterable[int] | None:
-        """Calls the first argument that is no number yet and tail-calls the rest; then takes the family's steps."""
-        for index, arg in enumerate(expr.args):
+    def think(self, task: Function, script: Script) -> Iterable[int] | None:
+        """Calls the first argument that is an expression and tail-calls the rest; then takes the family's steps.
+
+        Args:
+            task: The problem.
+            script: Receives the thinking.
+        """
+        for index, arg in enumerate(task.args):
             if isinstance(arg, Binary):
                 script.call(arg)
                 script.step()
-                script.tail_call(Function(expr.op, (*expr.args[:index], evaluate(arg), *expr.args[index + 1 :])))
+                # The same function, with the value in place of the expression.
+                reduced = (*task.args[:index], evaluate(arg), *task.args[index + 1 :])
+                script.tail_call(Function(task.op, reduced))
                 return None
-        return self.steps(tuple(map(evaluate, expr.args)), script)
+        return self.steps(tuple(map(evaluate, task.args)), script)
 
     @abstractmethod
     def steps(self, numbers: tuple[int, ...], script: Script) -> Iterable[int] | None:
-        """Writes the expert's thinking for numbers; returns as ``think`` does."""
+        """Writes the expert's thinking for numbers.
 
+        Args:
+            numbers: The arguments.
+            script: Receives the thinking.
 
-def below(rng: np.random.Generator, bound: int) -> int:
-    """Draws an integer from 0 to ``bound - 1``, which must be less than 2 to the 53.
-
-    A scalar draw of ``rng.integers`` takes several times as long, and was the largest part of drawing a problem.
-    """
-    drawn: float = rng.random()
-    return int(drawn * bound)
-
-
-def draw_number(rng: np.random.Generator, digits: int) -> int:
-    """Draws a number uniformly among those of exactly so many digits; 0 counts as one digit.
-
-    Raises:
-        ConfigurationError: If Python does not convert products of two such numbers to text.
-    """
-    if digits == 1:
-        return below(rng, 10)
-    if digits <= _EXACT_DIGITS:
-        least: int = 10 ** (digits - 1)
-        return least + below(rng, 9 * least)
-    limit = sys.get_int_max_str_digits()  # 0: none
-    most = limit // 2 - 5  # a product of two numbers, or a sum of such products, is converted to text too
-    if limit and digits > most:
-        raise ConfigurationError(f"numbers of {digits} digits; expected at most {most} (PYTHONINTMAXSTRDIGITS={limit})")
-    return int("".join(map(str, (1 + below(rng, 9), *rng.integers(0, 10, digits - 1)))))
-
-
-def digits_least_first(value: int) -> list[int]:
-    """Returns the digits of a non-negative integer as numbers, units first."""
-    return [int(digit) for digit in reversed(str(value))]
-
-
-DEFAULT_FRAME_LENGTH = 128
-"""Tokens of the frame that a problem fills unless a level says otherwise."""
+        Returns:
+            The answer, least significant digit first, or None if the frame ended with a tail call.
+        """
 
 
 class LongFamily(FunctionFamily):
-    """A function of very many numbers. ``other`` of a level is the length of the frame that a problem fills."""
+    """A function of very many numbers: a problem fills a frame, whose length in tokens is its second parameter."""
 
-    long = True
+    extra_name = "tokens"
+    solved_in_place = True
 
-    def think(self, expr: Function, script: Script) -> Iterable[int] | None:
-        """Calls every argument that is no number yet, then takes the family's steps: a root cannot tail-call."""
-        for arg in expr.args:
+    def think(self, task: Function, script: Script) -> Iterable[int] | None:
+        """Calls every argument that is an expression, then takes the family's steps: a root cannot tail-call.
+
+        Args:
+            task: The problem.
+            script: Receives the thinking.
+        """
+        for arg in task.args:
             if isinstance(arg, Binary):
+                # The value stays in the frame, after the call.
                 script.call(arg)
                 script.step()
-        return self.steps(tuple(map(evaluate, expr.args)), script)
+        return self.steps(tuple(map(evaluate, task.args)), script)

@@ -9,13 +9,16 @@ import numpy as np
 from o1nano.envs.errors import ProblemError
 from o1nano.envs.language.expression import Binary, Function, render
 from o1nano.envs.language.vocab import DIVIDE, ID, MINUS
-from o1nano.envs.problems.family import FunctionFamily, Script, below, draw_number
+from o1nano.envs.problems.draws import below, draw_number
+from o1nano.envs.problems.family import FunctionFamily
+from o1nano.envs.problems.script import Script
 
 
 class LinearEquation(FunctionFamily):
-    """``a*x+b=c`` with an integer solution: ``solve(a, b, c)`` is x."""
+    """``a*x+b=c`` with an integer solution. ``solve(a, b, c)`` is x."""
 
-    name, op = "linear_equation", ID["solve"]
+    name = "linear_equation"
+    op = ID["solve"]
     symbolic = "{a} * x {+b} equals {c}"
     phrasings = (
         "solve {a} * x {+b} equals {c}",
@@ -23,49 +26,82 @@ class LinearEquation(FunctionFamily):
         "for which x is {a} * x {+b} equals {c} ?",
         "find x in {a} * x {+b} equals {c}",
     )
-    arity = range(3, 4)
-    negative = True
+    arity = 3
+    allows_negative = True
 
     @property
     def readings(self) -> tuple[str, ...]:
-        """``3x+4=19`` is read as well."""
+        """Templates of all ways to ask for x, also ``3x+4=19``."""
         return ("{a} x {+b} equals {c}", *super().readings)
 
-    def sample(self, rng: np.random.Generator, size: int, other: int | None = None) -> Function:
-        """Draws a, b and x of ``size`` digits (a of ``other``); b and x are negative half of the time."""
-        factor = max(draw_number(rng, size if other is None else other), 2)
+    def sample(self, rng: np.random.Generator, size: int, second_digits: int | None = None, /) -> Function:
+        """Draws a, b and x. Half of the time b is negative, and so is x.
+
+        Args:
+            rng: Source of all randomness.
+            size: Digits of b and x.
+            second_digits: Digits of a; by default ``size``.
+        """
+        # Neither 0*x nor 1*x, and no "+ 0".
+        factor = max(draw_number(rng, size if second_digits is None else second_digits), 2)
         shift = max(draw_number(rng, size), 1) * (1, -1)[below(rng, 2)]
         unknown = draw_number(rng, size) * (1, -1)[below(rng, 2)]
+        # c follows from x, so that x is an integer.
         return self.of(factor, shift, factor * unknown + shift)
 
     def check(self, numbers: tuple[int, ...]) -> None:
-        """Raises ``ProblemError`` unless exactly one integer solves the equation."""
+        """Raises ``ProblemError`` unless exactly one integer solves the equation.
+
+        Args:
+            numbers: a, b and c.
+        """
         super().check(numbers)
         factor, shift, value = numbers
+        # 0*x+4=4 has every solution, 3*x+4=20 has none among integers.
         if factor == 0 or (value - shift) % factor:
             equation = f"{factor}*x{shift:+}={value}"
-            raise ProblemError(f"{equation} has not exactly one integer solution; accepted: one that has")
+            raise ProblemError(f"{equation}; expected an equation with exactly one integer solution")
 
     def canonical(self, keys: Sequence[str]) -> list[str]:
-        """An equation keeps its key when its signs are turned, and when b and c change sides."""
-        if len(keys) not in self.arity or not all(key.lstrip("-").isdecimal() for key in keys):
-            return list(keys)  # no equation, or one with calculations in it
+        """Returns a, b and c in a form that is the same when all signs are turned, and when b and c change sides.
+
+        Args:
+            keys: The keys of a, b and c. If they are not three numbers, they stay as they are.
+        """
+        if not self.has_arity(len(keys)) or not all(key.lstrip("-").isdecimal() for key in keys):
+            return list(keys)
+
+        # -3*x-4=-19 is 3*x+4=19.
         factor, shift, value = map(int, keys)
         if factor < 0:
-            factor, shift, value = -factor, -shift, -value
-        # a*x+b=c is a*x-c=-b. The smaller number stands beside x, and of two of the same size the positive one.
+            factor = -factor
+            shift = -shift
+            value = -value
+
+        # a*x+b=c is a*x-c=-b. Of b and -c, the smaller number is added to x; of two of the same size, the positive one.
         if (abs(value), shift) < (abs(shift), -value):
             shift, value = -value, -shift
         return [str(factor), str(shift), str(value)]
 
     def answer(self, numbers: tuple[int, ...], least_first: bool) -> list[int]:
-        """Returns the tokens of x."""
+        """Returns the tokens of x.
+
+        Args:
+            numbers: a, b and c.
+            least_first: Whether digits are written least significant first.
+        """
         factor, shift, value = numbers
         return render((value - shift) // factor, least_first)
 
     def steps(self, numbers: tuple[int, ...], script: Script) -> list[int]:
-        """``x = (c - b) / a``."""
+        """Computes ``x = (c - b) / a``.
+
+        Args:
+            numbers: a, b and c.
+            script: Receives the thinking.
+        """
         factor, shift, value = numbers
+        # A negative b makes "11 - -4", which is an expression.
         script.call(Binary(MINUS, value, shift))
         script.step()
         script.call(Binary(DIVIDE, value - shift, factor))

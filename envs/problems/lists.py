@@ -1,4 +1,4 @@
-"""Folding a list: the first two numbers become one by a call, a tail call goes on with the rest."""
+"""Folding a list: a call makes one number of the first two, and a tail call continues with the shorter list."""
 
 from __future__ import annotations
 
@@ -8,39 +8,72 @@ import numpy as np
 
 from o1nano.envs.language.expression import Binary, Function, Task, render
 from o1nano.envs.language.vocab import ID, PLUS
-from o1nano.envs.problems.family import FunctionFamily, Script, below, draw_number
+from o1nano.envs.problems.draws import below, draw_number
+from o1nano.envs.problems.family import FunctionFamily
+from o1nano.envs.problems.script import Script
 
 
 class ListFamily(FunctionFamily):
-    """A function of a list of numbers that can be computed two numbers at a time; negative ones are read too."""
+    """A function of a list of numbers that can be computed two numbers at a time."""
 
-    negative = True
+    extra_name = "numbers"
+    allows_negative = True
     commutative = True
 
-    def sample(self, rng: np.random.Generator, size: int, other: int | None = None) -> Function:
-        """Draws ``other`` numbers, by default 2 to 5: one of exactly ``size`` digits, the others of at most so many."""
-        count = 2 + below(rng, 4) if other is None else other
+    def sample(self, rng: np.random.Generator, size: int, numbers: int | None = None, /) -> Function:
+        """Draws a list: one number of exactly ``size`` digits, the others of at most ``size``, in random order.
+
+        Args:
+            rng: Source of all randomness.
+            size: Digits of the longest number.
+            numbers: How many numbers; by default 2 to 5.
+        """
+        count = 2 + below(rng, 4) if numbers is None else numbers
+        # The first number has the full size; the permutation moves it to a random place.
         digits = [size, *rng.integers(1, size + 1, count - 1)]
-        return self.of(*(draw_number(rng, int(digits[index])) for index in rng.permutation(count)))
+        drawn = [draw_number(rng, int(digits[index])) for index in rng.permutation(count)]
+        return self.of(*drawn)
 
     def answer(self, numbers: tuple[int, ...], least_first: bool) -> list[int]:
-        """Returns the tokens of the value."""
+        """Returns the tokens of the value.
+
+        Args:
+            numbers: The list.
+            least_first: Whether digits are written least significant first.
+        """
         return render(self.fold(*numbers), least_first)
 
     @abstractmethod
     def fold(self, *numbers: int) -> int:
-        """Returns the value of a list."""
+        """Returns the value of a list.
+
+        Args:
+            numbers: The list.
+        """
 
     @abstractmethod
     def pair(self, left: int, right: int) -> Task:
-        """Returns the call that two numbers are computed with."""
+        """Returns the subtask that makes one number of two.
+
+        Args:
+            left: The first number.
+            right: The second number.
+        """
 
     def steps(self, numbers: tuple[int, ...], script: Script) -> list[int] | None:
-        """One call for the first two numbers, then the list with one number less."""
+        """Calls a subtask for the first two numbers, then tail-calls the list in which its answer replaces them.
+
+        Args:
+            numbers: The list.
+            script: Receives the thinking.
+        """
+        # A list of one number is its own value.
         if len(numbers) > 1:
             script.call(self.pair(*numbers[:2]))
         if len(numbers) <= 2:
             return self.answer(numbers, least_first=True)
+
+        # The list with the value of the first two in their place.
         script.step()
         script.tail_call(self.of(self.fold(*numbers[:2]), *numbers[2:]))
         return None
@@ -49,7 +82,8 @@ class ListFamily(FunctionFamily):
 class Maximum(ListFamily):
     """``max(3, 14, 15)``."""
 
-    name, op = "maximum", ID["max"]
+    name = "maximum"
+    op = ID["max"]
     phrasings = (
         "what is the largest of the numbers {list} ?",
         "find the maximum of {list}",
@@ -57,18 +91,28 @@ class Maximum(ListFamily):
     )
 
     def fold(self, *numbers: int) -> int:
-        """Returns the largest number."""
+        """Returns the largest number.
+
+        Args:
+            numbers: The list.
+        """
         return max(numbers)
 
     def pair(self, left: int, right: int) -> Function:
-        """Two numbers are compared."""
+        """Returns the comparison of two numbers.
+
+        Args:
+            left: The first number.
+            right: The second number.
+        """
         return Function(ID["compare"], (left, right))
 
 
 class ListSum(ListFamily):
     """``total(3, 14, 15)``."""
 
-    name, op = "list_sum", ID["total"]
+    name = "list_sum"
+    op = ID["total"]
     phrasings = (
         "what is the sum of all numbers in the list {list} ?",
         "calculate the sum of the numbers {list}",
@@ -76,9 +120,18 @@ class ListSum(ListFamily):
     )
 
     def fold(self, *numbers: int) -> int:
-        """Returns the sum."""
+        """Returns the sum.
+
+        Args:
+            numbers: The list.
+        """
         return sum(numbers)
 
     def pair(self, left: int, right: int) -> Binary:
-        """Two numbers are added."""
+        """Returns the sum of two numbers.
+
+        Args:
+            left: The first number.
+            right: The second number.
+        """
         return Binary(PLUS, left, right)

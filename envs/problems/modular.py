@@ -7,13 +7,18 @@ import numpy as np
 from o1nano.envs.errors import ProblemError
 from o1nano.envs.language.expression import Binary, Function, render
 from o1nano.envs.language.vocab import DIVIDE, ID, MINUS, PLUS, TIMES
-from o1nano.envs.problems.family import FunctionFamily, Script, below, draw_number
+from o1nano.envs.problems.draws import below, draw_number
+from o1nano.envs.problems.family import FunctionFamily
+from o1nano.envs.problems.script import Script
+
+_OPERATORS = (PLUS, MINUS, TIMES)
 
 
 class Modular(FunctionFamily):
-    """``a mod n`` with n from 1, where a is a number or an operation; the answer is from 0 to n - 1."""
+    """``a mod n`` with n from 1, where a is a number or an operation. The answer is from 0 to n - 1."""
 
-    name, op = "modular", ID["mod"]
+    name = "modular"
+    op = ID["mod"]
     symbolic = "{a} mod {b}"
     phrasings = (
         "what is {a} modulo {b} ?",
@@ -21,34 +26,58 @@ class Modular(FunctionFamily):
         "what is the remainder when {a} is divided by {b} ?",
         "find the remainder of {a} modulo {b}",
     )
-    arity = range(2, 3)
-    negative = True
+    arity = 2
+    allows_negative = True
 
-    def sample(self, rng: np.random.Generator, size: int, other: int | None = None) -> Function:
-        """Draws ``a + b``, ``a - b`` or ``a * b`` of numbers with ``size`` digits, and a modulus with ``other``.
+    def sample(self, rng: np.random.Generator, size: int, second_digits: int | None = None, /) -> Function:
+        """Draws ``a + b``, ``a - b`` or ``a * b``, and a modulus.
 
-        By default the modulus has at most two digits, and not more than the numbers.
+        Args:
+            rng: Source of all randomness.
+            size: Digits of a and b.
+            second_digits: Digits of the modulus; by default 1 or 2, and not more than ``size``.
         """
-        op = (PLUS, MINUS, TIMES)[below(rng, 3)]
-        modulus = draw_number(rng, 1 + below(rng, min(size, 2)) if other is None else other)
-        return Function(self.op, (Binary(op, draw_number(rng, size), draw_number(rng, size)), max(modulus, 2)))
+        op = _OPERATORS[below(rng, len(_OPERATORS))]
+        # Larger moduli would make every problem a long division.
+        modulus = draw_number(rng, 1 + below(rng, min(size, 2)) if second_digits is None else second_digits)
+        left = draw_number(rng, size)
+        right = draw_number(rng, size)
+        # Modulo 1 everything is 0.
+        return Function(self.op, (Binary(op, left, right), max(modulus, 2)))
 
     def check(self, numbers: tuple[int, ...]) -> None:
-        """Raises ``ProblemError`` unless there is a number and a modulus from 1."""
+        """Raises ``ProblemError`` unless there are a number and a modulus from 1.
+
+        Args:
+            numbers: The arguments.
+        """
         super().check(numbers)
         if numbers[1] < 1:
-            raise ProblemError(f"modulo {numbers[1]}; accepted: a modulus from 1")
+            raise ProblemError(f"modulo {numbers[1]}; expected a modulus from 1")
 
     def answer(self, numbers: tuple[int, ...], least_first: bool) -> list[int]:
-        """Returns the tokens of the remainder."""
-        return render(numbers[0] % numbers[1], least_first)
+        """Returns the tokens of the remainder.
+
+        Args:
+            numbers: Number and modulus.
+            least_first: Whether digits are written least significant first.
+        """
+        number, modulus = numbers
+        return render(number % modulus, least_first)
 
     def steps(self, numbers: tuple[int, ...], script: Script) -> list[int]:
-        """Divides; a number below 0 is divided without its sign, and what remains is taken from the modulus."""
+        """Divides; for a negative number, divides its opposite and takes the remainder from the modulus.
+
+        Args:
+            numbers: Number and modulus.
+            script: Receives the thinking.
+        """
         number, modulus = numbers
         script.call(Binary(DIVIDE, abs(number), modulus))
-        rest = abs(number) % modulus
-        if number < 0 and rest:
+
+        # -46 mod 7: 46 leaves 4, so the answer is 7 - 4.
+        remainder = abs(number) % modulus
+        if number < 0 and remainder:
             script.step()
-            script.call(Binary(MINUS, modulus, rest))
+            script.call(Binary(MINUS, modulus, remainder))
         return self.answer(numbers, least_first=True)

@@ -1,16 +1,21 @@
-"""Products: one digit of the second factor at a time, the rest by calls."""
+"""Products: by one digit of the second factor at a time, the rest by calls."""
 
 from __future__ import annotations
 
-from o1nano.envs.language.expression import Binary, answer
+from o1nano.envs.language.expression import Binary
 from o1nano.envs.language.vocab import PLUS, TIMES, ZERO
-from o1nano.envs.problems.family import Script, TwoOperands, digits_least_first
+from o1nano.envs.problems.draws import digits_least_first
+from o1nano.envs.problems.family import TwoOperands
+from o1nano.envs.problems.registry import expected_answer
+from o1nano.envs.problems.script import Script
 
 
 class Multiplication(TwoOperands):
     """``a * b`` of non-negative integers."""
 
-    name, op = "multiplication", TIMES
+    name = "multiplication"
+    op = TIMES
+    # Two products with parts of the second factor, and the sum of both.
     asks = ("multiplication", "addition")
     phrasings = (
         "calculate the product of {a} and {b}",
@@ -19,22 +24,45 @@ class Multiplication(TwoOperands):
         "what is {a} times {b} ?",
     )
 
-    def think(self, expr: Binary, script: Script) -> list[int]:
-        """By one digit: digit and carry. Otherwise ``a * b = r0 + 10 * (r / 10 + a * (b / 10))`` with ``r = a * b0``.
+    def think(self, task: Binary, script: Script) -> list[int]:
+        """Writes digit and carry of each column if the second factor has one digit; otherwise makes three calls.
 
-        The unit of r is the unit of the product, so the sums never grow beyond the digits of both factors.
+        Args:
+            task: The problem.
+            script: Receives the thinking.
         """
-        left, right = expr.left, expr.right
+        left = task.left
+        right = task.right
         assert isinstance(left, int) and isinstance(right, int)
+
         if right < 10:
-            carry = 0
-            for digit in digits_least_first(left):
-                carry, unit = divmod(digit * right + carry, 10)
-                script.write(ZERO + unit, ZERO + carry)
+            self._write_columns(left, right, script)
         else:
-            script.call(Binary(TIMES, left, right % 10))
-            script.step()
-            script.call(Binary(TIMES, left, right // 10))
-            script.step()
-            script.call(Binary(PLUS, left * (right % 10) // 10, left * (right // 10)))
-        return answer(expr, least_first=True)
+            self._call_parts(left, right, script)
+        return expected_answer(task, least_first=True)
+
+    @staticmethod
+    def _write_columns(left: int, digit: int, script: Script) -> None:
+        """Writes digit and carry of each column: ``2 4 8 2`` for 47 * 6, since 7 * 6 = 42 and 4 * 6 + 4 = 28."""
+        # The last carry is the first digit of the product, and may be 0.
+        carry = 0
+        for factor in digits_least_first(left):
+            carry, unit = divmod(factor * digit + carry, 10)
+            script.write(ZERO + unit, ZERO + carry)
+
+    @staticmethod
+    def _call_parts(left: int, right: int, script: Script) -> None:
+        """Splits the second factor into its last digit and the rest.
+
+        With ``units = a * (b % 10)`` and ``tens = a * (b // 10)``, the product has the last digit of ``units``, and in
+        front of it ``units // 10 + tens``. So no sum has more digits than both factors together. For 47 * 86:
+        units = 282 and tens = 376, so 404 stands in front of 2.
+        """
+        units = left * (right % 10)
+        tens = left * (right // 10)
+
+        script.call(Binary(TIMES, left, right % 10))
+        script.step()
+        script.call(Binary(TIMES, left, right // 10))
+        script.step()
+        script.call(Binary(PLUS, units // 10, tens))

@@ -1,4 +1,4 @@
-"""Posing problems: from a level and a generator, or from a user's text, to a prompt with its exact answer."""
+"""Problems: drawn from a level with a generator, or read from a user's text, as a prompt with its exact answer."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from typing import Any, Literal
 import numpy as np
 
 from o1nano.envs.errors import ConfigurationError, ProblemError, TokenizationError
-from o1nano.envs.language.expression import Binary, Function, Task, accepts, answer, canonical
-from o1nano.envs.language.parser import parse
+from o1nano.envs.language.expression import Binary, Function, Task
 from o1nano.envs.language.templates import fitting, say
 from o1nano.envs.language.vocab import (
-    ACCEPTED,
     EQUALS,
+    EXAMPLES,
     PROBLEM,
     answer_text,
     problem_text,
@@ -25,43 +24,55 @@ from o1nano.envs.language.vocab import (
     tokenize_answer,
     without_leading_zeros,
 )
-from o1nano.envs.problems import FAMILIES, family_of
-from o1nano.envs.problems.family import below
+from o1nano.envs.problems.draws import below
+from o1nano.envs.problems.registry import (
+    FAMILIES,
+    canonical,
+    check_family,
+    expected_answer,
+    family_of,
+    is_right,
+    read_task,
+)
 
 Split = Literal["train", "test", "all"]
 Phrasing = Literal["symbolic", "words", "mixed"]
 
-TEST_SHARE = 5  # one canonical problem in so many belongs to the test split
+TEST_SHARE = 5
+"""One canonical problem in this number belongs to the test split."""
+# Draws after which a level is taken to have no problem on a side of the split.
+_MAX_DRAWS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """A kind of problem: what a curriculum chooses among.
+    """A kind of problem. Curricula choose among levels.
 
     Attributes:
-        family: A key of ``FAMILIES``.
-        size: Digits of the longest operand, or what the family says in its ``sample``.
-        other: Digits of the second operand, the number of operands of an expression or a list, or the length of the
-            frame that a long problem fills; None draws it.
+        family: Name of the family, a key of ``FAMILIES``.
+        size: By default the digits of the longer operand; see ``sample`` of the family.
+        extra: The family's second parameter, with the meaning of its ``extra_name``; None draws it.
     """
 
     family: str
     size: int
-    other: int | None = None
+    extra: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.family}/{self.size}" + (f"x{self.other}" if self.other is not None else "")
+        """Returns the text form: ``addition/3``, or ``expression/1x3`` with a second parameter."""
+        extra = "" if self.extra is None else f"x{self.extra}"
+        return f"{self.family}/{self.size}{extra}"
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A posed problem.
+    """A problem as an episode poses it.
 
     Attributes:
         prompt: ``<problem> ... =`` as token ids.
-        expr: What is asked.
-        answer: A visible answer that is right, as token bytes: the only one, unless the family accepts several.
-        level: The level it was drawn from; None for a user's own.
+        expr: What the prompt asks.
+        answer: A right visible answer as token bytes; the only one unless the family accepts several.
+        level: The level it was drawn from; None for a user's own problem.
     """
 
     prompt: tuple[int, ...]
@@ -73,30 +84,33 @@ class Problem:
         """Returns True if a visible answer is exactly right. This is the verifier of roots.
 
         Args:
-            given: The answer as token bytes, or as text in the form that ``answer_text`` writes. A text that is no
-                answer is not right.
+            given: The answer as token bytes, or as text in the form that ``answer_text`` writes. A text that cannot be
+                an answer is not right.
 
         Raises:
-            ProblemError: If it is neither.
+            ProblemError: If it is neither bytes nor text.
         """
         if isinstance(given, str):
             try:
                 given = bytes(tokenize_answer(given))
             except TokenizationError:
                 return False
+        # A list of token ids would be compared with bytes, and would always be wrong.
         elif not isinstance(given, bytes):
             raise ProblemError(f"an answer of type {type(given).__name__}; expected token bytes, or a text as '143'")
-        if isinstance(self.expr, Function):
-            return given == self.answer or accepts(self.expr, given, least_first=False)
-        return given == self.answer
+
+        if given == self.answer:
+            return True
+        # Only functions have several right answers.
+        return isinstance(self.expr, Function) and is_right(self.expr, given, least_first=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copies and pickles the prompt: to copy a formula of hundreds of operands would recurse too deep."""
-        return posed, (self.prompt, self.level)
+        """Copies and pickles the prompt alone: a formula of hundreds of operands would be copied too recursively."""
+        return problem_from_prompt, (self.prompt, self.level)
 
     @cached_property
     def text(self) -> str:
-        """The problem as people write it; every episode reports it twice."""
+        """The problem as people write it. It is cached, because every episode reports it twice."""
         return problem_text(self.prompt[1:-1])
 
     @property
@@ -109,119 +123,143 @@ def read(text: str) -> Problem:
     """Reads a user's problem.
 
     Args:
-        text: In symbols or in words. Leading zeros of numbers are dropped.
+        text: A problem in symbols or in words. Leading zeros of numbers are dropped.
 
     Raises:
         TokenizationError: If a word has no token.
-        ProblemError: If it is no problem, or one whose answer the format cannot express.
+        ProblemError: If it is not a problem, or has no answer in this format.
     """
-    return posed((PROBLEM, *tokenize(without_leading_zeros(text)), EQUALS))
+    tokens = tokenize(without_leading_zeros(text))
+    return problem_from_prompt((PROBLEM, *tokens, EQUALS))
 
 
-def posed(prompt: Sequence[int], level: Level | None = None) -> Problem:
+def problem_from_prompt(prompt: Sequence[int], level: Level | None = None) -> Problem:
     """Returns the problem that a root prompt asks.
+
+    Args:
+        prompt: ``<problem> ... =`` as token ids.
+        level: The level it was drawn from.
 
     Raises:
         ProblemError: If it asks nothing that has an answer.
     """
-    expr = parse(prompt[1:-1], least_first=False)
-    if isinstance(expr, int):
-        raise ProblemError(f"nothing to compute in {problem_text(prompt[1:-1])[:80]!r}; accepted: {ACCEPTED}")
-    return Problem(tuple(prompt), expr, bytes(answer(expr, least_first=False)), level)
+    task = read_task(prompt[1:-1], least_first=False)
+    if isinstance(task, int):
+        shown = repr(problem_text(prompt[1:-1])[:80])
+        raise ProblemError(f"nothing to compute in {shown}; expected, for example, {EXAMPLES}")
+    answer = bytes(expected_answer(task, least_first=False))
+    return Problem(tuple(prompt), task, answer, level)
 
 
 def read_level(text: str) -> Level:
-    """Reads a level as tables and flags write it: ``family/size`` or ``family/sizexother``.
+    """Reads a level as tables and flags write it: ``family/size`` or ``family/sizexextra``.
 
     Args:
-        text: Such as ``addition/3`` or ``expression/1x3``.
+        text: For example ``addition/3`` or ``expression/1x3``.
 
     Raises:
-        ConfigurationError: If it is no level, or of no family.
+        ConfigurationError: If it is not a level, or if there is no such family.
     """
+    # Sizes have up to 3 digits, second parameters up to 6: a frame may have 128,000 tokens.
     found = re.fullmatch(r"(\w{1,40})/([1-9]\d{0,2})(?:x([1-9]\d{0,5}))?", text, re.ASCII)
     if found is None:
-        raise ConfigurationError(f"level {text[:40]!r}; accepted: FAMILY/SIZE or FAMILY/SIZExOTHER, as expression/1x3")
-    family, size, other = found.groups()
-    return Level(check_family(family), int(size), int(other) if other else None)
+        raise ConfigurationError(f"level {text[:40]!r}; expected FAMILY/SIZE or FAMILY/SIZExEXTRA, as expression/1x3")
+    family, size, extra = found.groups()
+    return Level(check_family(family), int(size), int(extra) if extra else None)
 
 
 def draw(level: Level | str, rng: np.random.Generator, split: Split = "train", phrasing: Phrasing = "mixed") -> Problem:
     """Draws a problem of a level from one side of the split.
 
     Args:
-        level: The level, or its text: see ``read_level``.
+        level: The level, or its text, such as ``"addition/3"``: see ``read_level``.
         rng: Source of all randomness.
         split: The side: ``"train"``, ``"test"``, or ``"all"`` for both.
         phrasing: ``"symbolic"``, ``"words"``, or ``"mixed"`` for either with the same probability.
 
     Raises:
-        ConfigurationError: If it is no level, or has no problem on that side.
+        ConfigurationError: If there is no such level, or if it has no problem on that side.
     """
     if not isinstance(level, Level):
         level = read_level(str(level))
     family = FAMILIES[check_family(level.family)]
-    for _ in range(10_000):
-        expr = family.sample(rng, level.size, level.other)
-        if split == "all" or split_of(expr) == split:
-            break
-    else:
-        raise ConfigurationError(f"level {level} has no problem in split={split!r}; accepted: a larger size")
-    worded = phrasing == "words" or (phrasing == "mixed" and rng.random() < 0.5)
-    template = _choose(expr, family.phrasings, rng) if worded else family.symbolic
-    tokens = say(template, expr)
-    return Problem((PROBLEM, *tokens, EQUALS), expr, bytes(answer(expr, least_first=False)), level)
+
+    task = _draw_task(level, rng, split)
+
+    # Of the phrasings, only those with a place for every argument: "which is larger, {a} or {b}?" has two.
+    template = family.symbolic
+    if phrasing == "words" or (phrasing == "mixed" and rng.random() < 0.5):
+        arguments = len(task.args) if isinstance(task, Function) else 2
+        templates = fitting(family.phrasings, arguments)
+        template = templates[below(rng, len(templates))]
+    return _say(template, task, level)
 
 
-def _choose(expr: Task, phrasings: tuple[str, ...], rng: np.random.Generator) -> str:
-    possible = fitting(phrasings, len(expr.args) if isinstance(expr, Function) else 2)
-    return possible[below(rng, len(possible))]
+def _draw_task(level: Level, rng: np.random.Generator, split: Split) -> Task:
+    """Draws until a problem is on the right side of the split."""
+    family = FAMILIES[level.family]
+    for _ in range(_MAX_DRAWS):
+        task: Task = family.sample(rng, level.size, level.extra)
+        if split == "all" or split_of(task) == split:
+            return task
+    raise ConfigurationError(f"level {level} has no problem in split={split!r}; expected a larger size")
 
 
-def split_of(expr: Task) -> Split:
-    """Returns the side of a problem: a hash of its content, so commuted operands and other phrasings share it."""
-    digest = hashlib.blake2b(canonical(expr).encode(), digest_size=4).digest()
+def _say(template: str, task: Task, level: Level | None = None) -> Problem:
+    """Returns the problem that asks for a task in a template's words."""
+    prompt = (PROBLEM, *say(template, task), EQUALS)
+    answer = bytes(expected_answer(task, least_first=False))
+    return Problem(prompt, task, answer, level)
+
+
+def split_of(task: Task) -> Split:
+    """Returns the side of a problem. It is a hash of its content, so all rearrangements and phrasings share it.
+
+    Args:
+        task: The problem.
+    """
+    # Four bytes of a hash are uniform enough for one part in five, and the same on every machine.
+    digest = hashlib.blake2b(canonical(task).encode(), digest_size=4).digest()
     return "test" if int.from_bytes(digest, "big") % TEST_SHARE == 0 else "train"
 
 
-def check_family(name: str) -> str:
-    """Returns a family's name.
-
-    Raises:
-        ConfigurationError: If there is no such family.
-    """
-    if name not in FAMILIES:
-        raise ConfigurationError(f"operation {name!r}; accepted: {', '.join(FAMILIES)}")
-    return name
-
-
 def fits_frame(problem: Problem, frame_length: int) -> Problem:
-    """Returns a problem that leaves room in a frame.
+    """Returns a problem whose prompt leaves room in a frame.
+
+    Args:
+        problem: The problem to check.
+        frame_length: Tokens of a frame.
 
     Raises:
-        ProblemError: If it does not.
+        ProblemError: If it leaves no room.
     """
     if len(problem.prompt) >= frame_length:
-        raise ProblemError(f"a problem of {len(problem.prompt)} tokens; accepted: fewer than {frame_length}")
+        raise ProblemError(f"a problem of {len(problem.prompt)} tokens; expected fewer than {frame_length}")
     return problem
 
 
 def from_expression(expr: Binary) -> Problem:
-    """Returns the problem that asks for one operation on two numbers.
+    """Returns the problem that asks for one operation in symbols.
+
+    Args:
+        expr: An operation on two numbers.
 
     Raises:
         ProblemError: If it has no answer, such as a division by zero.
     """
-    tokens = say(family_of(expr).symbolic, expr)
-    return Problem((PROBLEM, *tokens, EQUALS), expr, bytes(answer(expr, least_first=False)))
+    return _say(family_of(expr).symbolic, expr)
 
 
-def sizes(families: Sequence[str], digits: tuple[int, int], other: int | None = None) -> list[Level]:
-    """Returns the levels of some families from the smallest to the largest size, both included.
+def sizes(families: Sequence[str], digits: tuple[int, int], extra: int | None = None) -> list[Level]:
+    """Returns levels of some families.
 
     Args:
-        families: Keys of ``FAMILIES``.
-        digits: Smallest and largest size.
-        other: See ``Level.other``.
+        families: Names of the families, keys of ``FAMILIES``.
+        digits: The smallest and the largest size.
+        extra: The second parameter of all of them: see ``Level``.
     """
-    return [Level(family, size, other) for family in families for size in range(digits[0], digits[1] + 1)]
+    levels = []
+    for family in families:
+        for size in range(digits[0], digits[1] + 1):
+            levels.append(Level(family, size, extra))
+    return levels

@@ -11,7 +11,7 @@ from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.expression import Binary, Expr, Function, Task
 from o1nano.envs.problems import FAMILIES, family_of
-from o1nano.envs.problems.expert import demands
+from o1nano.envs.problems.expert import expert_requirements
 from o1nano.envs.problems.problem import Level, Problem, draw, fits_frame, read
 from o1nano.envs.seeding import stream
 from o1nano.policies.device import find_device
@@ -58,7 +58,7 @@ class Solver:
         A frame stays as long as those that the model was trained with.
         """
         for level in levels:
-            needed = demands(level, self.config.frame_length, self.config.call_stack, slip_rate=0)
+            needed = expert_requirements(level, self.config.frame_length, self.config.call_stack, mistake_rate=0)
             tokens, depth = max(self.config.max_tokens, 2 * needed.tokens), max(self.config.depth, 2 * needed.depth)
             self.config = replace(self.config, max_tokens=tokens, depth=depth)
 

@@ -29,9 +29,8 @@ MODES = [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP]
 
 def one_level(env: gym.Env[Any, Any]) -> CurriculumWrapper:
     """A curriculum with one level: with several, the same seed may pose another problem after other results."""
-    family = env.unwrapped.config.operations[0]  # type: ignore[attr-defined]
-    size = env.unwrapped.config.digit_range[0]  # type: ignore[attr-defined]
-    return CurriculumWrapper(env, AdaptiveCurriculum({family: size}, {family: size}))
+    level = env.unwrapped.config.levels[0]  # type: ignore[attr-defined]
+    return CurriculumWrapper(env, AdaptiveCurriculum({level.family: level.size}, {level.family: level.size}))
 
 
 WRAPPERS: dict[str, Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]] = {

@@ -38,6 +38,9 @@ def test_values_in_their_ranges(values: dict[str, Any]) -> None:
     [
         ({"n": 0}, "n=0; expected an integer from 1 to 10"),
         ({"n": 11}, "n=11; expected an integer from 1 to 10"),
+        ({"n": 1.5}, "n=1.5; expected an integer from 1 to 10"),
+        ({"n": "2"}, "n='2'; expected an integer from 1 to 10"),
+        ({"n": None}, "n=None; expected an integer from 1 to 10"),
         ({"several": (0, 4)}, "several=4; expected an integer from 0 to 3"),
         ({"maybe": 0.5}, "maybe=0.5; expected a number from 1 to 2, or None"),
         ({"inner": Inner(1.5)}, "inner.rate=1.5; expected a number from 0 to 1"),

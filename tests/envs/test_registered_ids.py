@@ -93,12 +93,12 @@ def test_a_pickled_environment_goes_on_alike(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL_IDS)
 def test_a_specification_survives_json(name: str) -> None:
-    spec = gym.make(name, digits=2).spec
+    spec = gym.make(name, depth=20).spec
     assert spec is not None
     again = EnvSpec.from_json(spec.to_json())
     assert json.loads(again.to_json()) == json.loads(spec.to_json())
     env = gym.make(again).unwrapped
-    assert isinstance(env, ArithmeticEnv) and env.config.digits == 2
+    assert isinstance(env, ArithmeticEnv) and env.config.depth == 20
 
 
 @pytest.mark.parametrize("name", ALL_IDS)
@@ -229,6 +229,49 @@ def test_the_documentation_states_the_spaces() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "parameters", "levels"),
+    [
+        ("Addition", {}, "addition/1 addition/2 addition/3"),
+        ("Addition", {"digits": 2, "second_digits": (1, 2)}, "addition/2x1 addition/2x2"),
+        ("GCD", {"digits": 3, "second_digits": 2}, "gcd/3x2"),
+        ("Expression", {"operands": 4}, "expression/1x4 expression/2x4"),
+        ("Chain", {"operands": (20, 21)}, "chain/1x20 chain/1x21"),
+        ("ListSum", {"digits": 2, "numbers": 5}, "list_sum/2x5"),
+        ("Countdown", {}, "countdown/2 countdown/3 countdown/4 countdown/5"),
+        ("Countdown", {"numbers": 4}, "countdown/3"),
+        ("Countdown", {"numbers": (3, 4), "number_digits": 2}, "countdown/2x2 countdown/3x2"),
+        ("GameOf24", {}, "game_of_24/1"),
+        ("Recall", {"tokens": 200}, "recall/2x200"),
+        ("Ledger", {"frame_length": 8000}, "ledger/2x8000"),
+    ],
+)
+def test_every_family_names_its_parameters(name: str, parameters: dict[str, Any], levels: str) -> None:
+    env = gym.make(f"o1nano/{name}-v0", **parameters).unwrapped
+    assert isinstance(env, ArithmeticEnv)
+    assert " ".join(map(str, env.config.levels)) == levels
+    _, info = env.reset(seed=0)
+    assert info["level"] in levels.split()
+
+
+@pytest.mark.parametrize(
+    ("operations", "parameter", "expected"),
+    [
+        (("addition",), "operands", "digits, second_digits"),
+        (("addition",), "tokens", "digits, second_digits"),
+        (("expression", "addition"), "numbers", "digits, operands, second_digits"),
+        (("countdown",), "digits", "numbers, number_digits"),
+        (("list_sum",), "second_digits", "digits, numbers"),
+        (("recall",), "second_digits", "digits, tokens"),
+        (("game_of_24",), "digits", "none"),
+    ],
+)
+def test_a_parameter_that_no_family_has_is_refused(operations: Any, parameter: str, expected: str) -> None:
+    message = f"keyword argument '{parameter}' is not one of {', '.join(operations)}; expected one of: {expected}"
+    with pytest.raises(ConfigurationError, match=f"^{message}$"):
+        ArithmeticEnv(operations=operations, **{parameter: 2})
+
+
+@pytest.mark.parametrize(
     ("kwargs", "named"),
     [
         ({"operations": ("additions",)}, "'additions'"),
@@ -236,7 +279,7 @@ def test_the_documentation_states_the_spaces() -> None:
         ({"operations": ()}, r"operations=\(\)"),
         ({"digits": 0}, "digits=0"),
         ({"digits": (3, 2)}, r"digits=\(3, 2\)"),
-        ({"other_digits": 0}, "other_digits=0"),
+        ({"second_digits": 0}, "second_digits=0"),
         ({"phrasing": "french"}, "phrasing='french'"),
         ({"split": "valid"}, "split='valid'"),
         ({"thinking": False}, "call_stack=True with thinking=False"),
@@ -250,7 +293,7 @@ def test_the_documentation_states_the_spaces() -> None:
         ({"digits": 1.5}, "digits=1.5"),
         ({"digits": "12"}, "digits='12'"),
         ({"digits": (1, 10**6)}, "digits=.1, 1000000"),
-        ({"other_digits": "1"}, "other_digits='1'"),
+        ({"second_digits": "1"}, "second_digits='1'"),
     ],
 )
 def test_senseless_arguments_are_refused_by_name(kwargs: dict[str, Any], named: str) -> None:

@@ -67,7 +67,7 @@ def soak(name: str, seed: int, masked: bool, actions: int, num_envs: int, share:
         assert (length == stacks.length).all() and (length < limits.frame_length).all()
         assert (observations[np.arange(num_envs), length - 1] > 0).all()  # no holes in a frame
         assert (stacks.depth < limits.depth).all() and (stacks.depth >= 0).all()
-        assert (spent <= limits.tokens).all()
+        assert (spent <= limits.max_tokens).all()
         assert (terminated == infos.get("_final_info", np.zeros(num_envs, dtype=bool))).all()
         if terminated.any():
             info = {key: values[terminated] for key, values in infos["final_info"].items()}

@@ -15,14 +15,14 @@ from o1nano.policies.network.transformer import TransformerConfig
 SMALL_RUN = TrainConfig(
     name="small",
     threads=1,
-    epochs=2,
-    digits=1,
+    iterations=2,
+    sum_digits=1,
     product_digits=1,
     frame_length=64,
     checkpoint_every=1,
     warm_start=WarmStartConfig(steps=4, batch_tokens=128, check_every=2),
     ppo=PPOConfig(n_envs=6, n_steps=24, batch_size=64, n_epochs=2, kl_coef=0.1),
-    evaluation=EvaluationConfig(problems=2, sums=2, products=1),
+    evaluation=EvaluationConfig(problems_per_level=2, sum_digits=2, product_digits=1),
     transformer=TransformerConfig(embedding=16, heads=2, layers=1, feed_forward=16, dropout=0.1),
 )
 

@@ -66,7 +66,7 @@ def test_supervised_targets_were_the_models_own_samples(monkeypatch: pytest.Monk
     monkeypatch.setattr(th, "multinomial", forbidden)
     monkeypatch.setattr("o1nano.policies.decoding.decoder.Decoder.step", forbidden)
     levels = UniformLevels(sizes(("addition", "multiplication"), (1, 2)))
-    batches = list(islice(DemonstrationStream(levels, np.random.default_rng(0), 256, spoil_rate=0.0, pool=2), 2))
+    batches = list(islice(DemonstrationStream(levels, np.random.default_rng(0), 256, corruption_rate=0.0, pool=2), 2))
     for frame in (frame for batch in batches for frame in batch):
         tokens = bytes(frame.tokens)
         prompt = tokens[: tokens.index(EQUALS) + 1]

@@ -108,34 +108,37 @@ def bad_problems(rng: random.Random) -> str:
 
 INTEGERS = ("", "x", "1.5", "1e3", "0x10", "nan", "--", "one", "9" * 5000, "-1", "-99999999999999999999")
 NUMBERS = ("", "x", "nan", "inf", "-inf", "-0.5", "1,5", "1e400", "--1")
+COUNTS = ("problems-per-level", "sum-digits", "product-digits", "batch")
 EVALUATE = [
-    *((f"--{name}", value) for name in ("n", "sums", "products", "batch") for value in (*INTEGERS, "0")),
+    *((f"--{name}", value) for name in COUNTS for value in (*INTEGERS, "0")),
     *(("--seed", value) for value in INTEGERS[:-3]),
     *(("--temperature", value) for value in NUMBERS),
     *(("--device", value) for value in ("", "tpu", "cuda:99", "CPU", "cpu:0:1")),
     *(("--problems", value) for value in ("nowhere", ".", "empty.txt", "latin.txt", "dangling", "model.pth", "")),
-    *(("--also", value) for value in ("", "addition", "addition/0", "x/1", "expression/1x1", "addition/" + "9" * 5000)),
+    *(("--extra-levels", value) for value in ("", "addition", "addition/0", "x/1", "expression/1x1")),
+    ("--extra-levels", "addition/" + "9" * 5000),
     *(("--json", value) for value in (".", "nowhere/out.json", "model.pth/out.json")),
     ("--wings", "2"), ("--ask",), ("--ask", "1+1", "--interactive"), ("--interactive", "--problems", "empty.txt"),
-    ("--n", "3", "--n"), ("model.pth", "model.pth", "model.pth"), ("--sums", "900", "--n", "1"),
+    ("--problems-per-level", "3", "--problems-per-level"), ("model.pth", "model.pth", "model.pth"),
+    ("--sum-digits", "900", "--problems-per-level", "1"),
 ]  # fmt: skip
 WHOLE = (
-    *("epochs", "threads", "checkpoint-every", "digits", "product-digits", "frame-length", "warm-start.steps"),
+    *("iterations", "threads", "checkpoint-every", "sum-digits", "product-digits", "frame-length", "warm-start.steps"),
     *("warm-start.batch-tokens", "warm-start.check-every", "ppo.n-envs", "ppo.n-steps", "ppo.batch-size"),
     *(
         "ppo.n-epochs",
         "ppo.group-size",
-        "curriculum.sums",
-        "curriculum.products",
+        "curriculum.sum-digits",
+        "curriculum.product-digits",
         "curriculum.window",
-        "evaluation.problems",
+        "evaluation.problems-per-level",
     ),
     *("transformer.embedding", "transformer.heads", "transformer.layers", "transformer.max-context", "seed"),
 )
 REAL = (
-    *("warm-start.learning-rate", "warm-start.slip-rate", "ppo.learning-rate", "ppo.gae-lambda", "ppo.clip-range"),
+    *("warm-start.learning-rate", "warm-start.mistake-rate", "ppo.learning-rate", "ppo.gae-lambda", "ppo.clip-range"),
     *("ppo.target-kl", "ppo.kl-coef", "curriculum.promote", "curriculum.demote", "curriculum.floor"),
-    "curriculum.sums-weight",
+    "curriculum.sum-weight",
     "transformer.dropout",
 )
 TRAIN = [
@@ -144,16 +147,18 @@ TRAIN = [
     *(("--name", value) for value in ("..", "a/b", "../x", "/tmp/x", "a b", "-", "é", "x" * 101, "a\nb", "begun")),
     *(("--resume", value) for value in ("", "nowhere", ".", "runs", "model.pth", "runs/nowhere", "dangling")),
     *(("--device", value) for value in ("tpu", "cuda:99", "gpu")),
-    *((f"--{name}", "0") for name in ("digits", "ppo.n-envs", "checkpoint-every", "transformer.layers")),
-    *(("--also", value) for value in ("", "addition", "addition/0", "addition/x2", "x/1", "a/1/2", "addition/9999")),
-    *(("--also", value) for value in ("addition/1x0", "expression/1x1", "addition/90", "countdown/3x8")),
-    *(("--also", "expression/1x3", value) for value in ("/", "gcd", "list_sum/1x999999", "addition/" + "9" * 5000)),
-    *((f"--{name}", "90") for name in ("digits", "curriculum.sums", "evaluation.products")),
+    *((f"--{name}", "0") for name in ("sum-digits", "ppo.n-envs", "checkpoint-every", "transformer.layers")),
+    ("--processes", "0"), ("--threads", "0"), ("--warm-start.check-every", "0"), ("--warm-start.stop-at", "2"),
+    *(("--extra-levels", value) for value in ("", "addition", "addition/0", "addition/x2", "x/1", "a/1/2")),
+    *(("--extra-levels", value) for value in ("addition/1x0", "expression/1x1", "addition/90", "countdown/3x8")),
+    *(("--extra-levels", "expression/1x3", value) for value in ("/", "gcd", "list_sum/1x999999", "addition/9999")),
+    ("--extra-levels", "expression/1x3", "addition/" + "9" * 5000),
+    *((f"--{name}", "90") for name in ("sum-digits", "curriculum.sum-digits", "evaluation.product-digits")),
     ("--ppo.n-envs", "1", "--ppo.n-steps", "1"), ("--processes", "2", "--ppo.n-envs", "2", "--ppo.n-steps", "1"),
     ("--curriculum.promote", "0.2"), ("--transformer.heads", "7"),
     ("--ppo.advantage", "gae"), ("--ppo.advantage", "group"), ("--curriculum.strategy", "none"),
-    ("--ppo.credit", "nobody"), ("--transformer.positions", "left"), ("--wings", "2"), ("wings",), ("--epochs",),
-    ("--resume", "runs/begun", "--epochs", "3"), ("--resume", "runs/begun", "--smoke"), ("--ppo.n-envs", "9" * 30),
+    ("--ppo.credit", "nobody"), ("--transformer.positions", "left"), ("--wings", "2"), ("wings",), ("--iterations",),
+    ("--resume", "runs/begun", "--iterations", "3"), ("--resume", "runs/begun", "--smoke"), ("--ppo.n-envs", "9" * 30),
 ]  # fmt: skip
 
 
@@ -246,7 +251,7 @@ def test_a_hundred_damaged_files(mistake: Callable[..., str], folder: Path, all_
         ({"kind": "a cake"}, "'a cake'"),
         ({"version": "0.0.1"}, "'0.0.1'"),
         ({"config": {"wings": 2}}, "wings"),
-        ({"config": {"epochs": "many"}}, "many"),
+        ({"config": {"iterations": "many"}}, "many"),
         ({"state": None}, "state"),
         ({"state": {}}, "state"),
     ],
@@ -283,7 +288,8 @@ def test_a_file_system_without_room_is_one_line(folder: Path) -> None:
 def test_what_has_been_measured_is_shown_though_the_disk_is_full(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = ["model.pth", "--n", "1", "--sums", "1", "--products", "1", "--json", "/dev/full", "--quiet"]
+    one_each = ["--problems-per-level", "1", "--sum-digits", "1", "--product-digits", "1"]
+    given = ["model.pth", *one_each, "--json", "/dev/full", "--quiet"]
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", ["evaluate.py", *given])
     assert evaluate.main() == 2

@@ -2,7 +2,7 @@
 
 A block marked ``bash`` holds commands, one marked ``python`` code: they are executed one after the other, the page on
 training first, in one folder for all pages. Output that is only shown is marked ``text``, data ``json``. Training has
-the flags that are written there, but a tiny network and one epoch. Tools that CI runs must be in its script.
+the flags that are written there, but a tiny network and one iteration. Tools that CI runs must be in its script.
 """
 
 from __future__ import annotations
@@ -50,13 +50,11 @@ def commands(block: str) -> list[list[str]]:
 def shrunk(config: TrainConfig, team: Team | None = None) -> TrainConfig:
     """A configuration as it was given, but small."""
     config.validate()
-    names = ("warm_start", "evaluation", *(() if config.start else ("transformer",)))
-    small = {name: getattr(SMALL_RUN, name) for name in names}
+    names = ("warm_start", "evaluation", *(() if config.init_from else ("transformer",)))
+    small: dict[str, Any] = {name: getattr(SMALL_RUN, name) for name in names}
     ppo = replace(config.ppo, n_envs=6, n_steps=24, batch_size=64)
-    return prepare(
-        replace(config, epochs=1, digits=1, product_digits=1, processes=0, threads=1, ppo=ppo, smoke=False, **small),
-        team,
-    )
+    small |= {"iterations": 1, "sum_digits": 1, "product_digits": 1}
+    return prepare(replace(config, processes=None, threads=1, ppo=ppo, smoke=False, **small), team)
 
 
 @pytest.fixture(scope="module")
@@ -106,10 +104,10 @@ def run(command: list[str], patch: pytest.MonkeyPatch) -> None:
         except SystemExit as ended:  # --help
             assert not ended.code
     else:
-        assert tool == "python" and given[0].startswith("benchmarks/")
-        patch.setattr(sys, "argv", [given[0], "--help"])
+        assert (tool, given[0]) == ("python", "-m") and given[1].startswith("benchmarks.")
+        patch.setattr(sys, "argv", [given[1], "--help"])
         with pytest.raises(SystemExit) as helped:
-            runpy.run_path(str(ROOT / given[0]), run_name="__main__")
+            runpy.run_module(given[1], run_name="__main__", alter_sys=True)
         assert not helped.value.code
 
 

@@ -41,11 +41,17 @@ def run(monkeypatch: pytest.MonkeyPatch, *flags: object) -> int:
     return evaluate.main()
 
 
+def table_of(problems_per_level: int, sum_digits: int, product_digits: int) -> list[object]:
+    """The flags of a small held-out table."""
+    limits = ["--sum-digits", sum_digits, "--product-digits", product_digits]
+    return ["--problems-per-level", problems_per_level, *limits]
+
+
 def test_evaluate_prints_accuracy_interval_reward_valid_and_tokens(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.json"
-    assert run(monkeypatch, model, "--n", 3, "--sums", 2, "--products", 1, "--json", out) == 0
+    assert run(monkeypatch, model, *table_of(3, 2, 1), "--json", out) == 0
     table = capsys.readouterr().out
     for word in ("accuracy", "95% interval", "reward", "valid", "tokens", "addition/2", "division/1", "all"):
         assert word in table
@@ -125,7 +131,7 @@ def test_what_ended_without_an_answer_is_said(
         return [Answer(problem, "", False, end) for problem, end in zip(problems, ends, strict=True)]
 
     monkeypatch.setattr(Solver, "solve_all", solve_all)
-    assert run(monkeypatch, model, "--n", 3, "--sums", 2, "--products", 1) == 0
+    assert run(monkeypatch, model, *table_of(3, 2, 1)) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "no answer: 5 out_of_tokens, 1 frame_full"
 
 
@@ -148,7 +154,7 @@ def test_every_way_to_think_is_a_flag(
     flags: list[object],
 ) -> None:
     out = tmp_path / "out.json"
-    assert run(monkeypatch, model, "--n", 2, "--sums", 1, "--products", 1, "--json", out, *flags) == 0
+    assert run(monkeypatch, model, *table_of(2, 1, 1), "--json", out, *flags) == 0
     printed = capsys.readouterr().out
     assert ("upper bound" in printed) == ("oracle" in flags)
     content = json.loads(out.read_text())
@@ -167,7 +173,7 @@ def test_every_way_to_think_is_a_flag(
         (["--ask", "12"], "12"),
         (["--ask", "7/0"], "7/0"),
         (["--problems", "/does/not/exist"], "/does/not/exist"),
-        (["--n", "0"], "n=0"),
+        (["--problems-per-level", "0"], "problems_per_level=0"),
         (["--temperature", "-1"], "-1"),
     ],
 )
@@ -193,7 +199,7 @@ def test_small_cells_are_named_below_the_table(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.json"
-    assert run(monkeypatch, model, "--n", 20, "--sums", 1, "--products", 1, "--json", out) == 0
+    assert run(monkeypatch, model, *table_of(20, 1, 1), "--json", out) == 0
     said = "fewer than 20 different problems in the test split, all asked: addition/1 has 13, subtraction/1 has 13"
     assert said in capsys.readouterr().out
     assert [cell["n"] for cell in json.loads(out.read_text())["cells"]] == [13, 13, 11, 12]
@@ -255,7 +261,7 @@ def test_what_is_read_is_never_written_over(
     for name in ("problems.txt", "link.txt"):
         assert run(monkeypatch, model, "--problems", problems, "--json", tmp_path / name) == 2
         assert "which is read too; accepted: another file" in capsys.readouterr().err
-    assert run(monkeypatch, model, "--n", "1", "--sums", "1", "--products", "1", "--json", model) == 2
+    assert run(monkeypatch, model, *table_of(1, 1, 1), "--json", model) == 2
     assert problems.read_text() == "1+1\n"
 
 
@@ -328,9 +334,9 @@ def test_training_refuses_bad_flags_with_status_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["train_rl.py", "--digits", "0"])
+    monkeypatch.setattr(sys, "argv", ["train_rl.py", "--sum-digits", "0"])
     assert train_rl.main() == 2
-    assert capsys.readouterr().err == "train_rl.py: digits=0; expected an integer from 1 to 1000\n"
+    assert capsys.readouterr().err == "train_rl.py: sum_digits=0; expected an integer from 1 to 1000\n"
     assert not Path("runs").exists()
 
 
@@ -349,7 +355,7 @@ def test_the_smoke_run_writes_everything(tmp_path: Path) -> None:
 
 
 def test_a_smoke_run_is_never_larger_than_what_was_asked_for() -> None:
-    asked = TrainConfig(smoke=True, epochs=2, ppo=PPOConfig(n_envs=8))
+    asked = TrainConfig(smoke=True, iterations=2, ppo=PPOConfig(n_envs=8))
     small = asked.small()
-    assert (small.epochs, small.ppo.n_envs, small.ppo.n_steps, small.warm_start.steps) == (2, 8, 32, 60)
+    assert (small.iterations, small.ppo.n_envs, small.ppo.n_steps, small.warm_start.steps) == (2, 8, 32, 60)
     assert TrainConfig().small().ppo.n_envs == 16

@@ -9,10 +9,11 @@ import pytest
 
 from o1nano.agents.evaluation.held_out import Cell, held_out, levels, shortfall, wilson
 from o1nano.agents.evaluation.reports import comparison
-from o1nano.envs.language.expression import Binary, canonical
+from o1nano.envs.language.expression import Binary
 from o1nano.envs.language.vocab import DIVIDE, MINUS, PLUS, TIMES
 from o1nano.envs.problems import FAMILIES
 from o1nano.envs.problems.problem import read_level, split_of
+from o1nano.envs.problems.registry import canonical
 
 OPS = {"addition": PLUS, "subtraction": MINUS, "multiplication": TIMES, "division": DIVIDE}
 

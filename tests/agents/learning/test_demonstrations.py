@@ -12,18 +12,21 @@ from o1nano.agents.evaluation.held_out import levels
 from o1nano.agents.learning.demonstrations import Demonstration, DemonstrationStream
 from o1nano.envs.core.curriculum import UniformLevels
 from o1nano.envs.language.vocab import END_CALL, END_THINK, EOS, EQUALS, NINE, REVISE, THINK, WRONG, ZERO, spell
-from o1nano.envs.problems.expert import write_frame
 from o1nano.envs.problems.problem import sizes
 from o1nano.envs.problems.verifier import frame_answer
+from tests.helpers.expressions import expert_script
 from tests.helpers.tiny import ids
 
 
 def demonstrations(
-    families: tuple[str, ...] = ("addition", "subtraction"), slip: float = 0.0, spoil: float = 0.0, batches: int = 4
+    families: tuple[str, ...] = ("addition", "subtraction"),
+    mistakes: float = 0.0,
+    corrupted: float = 0.0,
+    batches: int = 4,
 ) -> list[Demonstration]:
     """Some batches of frames in one list."""
     shown, rng = UniformLevels(sizes(families, (1, 3))), np.random.default_rng(0)
-    stream = DemonstrationStream(shown, rng, 512, slip, spoil, pool=2)
+    stream = DemonstrationStream(shown, rng, 512, mistakes, corrupted, pool=2)
     return [frame for batch in islice(stream, batches) for frame in batch]
 
 
@@ -41,7 +44,7 @@ def test_whole_frames_are_imitated_and_valued_as_right() -> None:
 
 def test_targets_are_the_experts_tokens_without_prompts_and_injected_answers() -> None:
     for frame in demonstrations(("multiplication", "division")):
-        script = write_frame(prompt_of(frame))
+        script = expert_script(prompt_of(frame))
         assert script.tokens == frame.tokens.tolist()
         targets = set((frame.positions + 1).tolist())
         assert targets == {index for index, emitted in enumerate(script.emitted) if emitted}
@@ -63,11 +66,11 @@ def test_every_answer_is_right() -> None:
         assert tokens[tokens.rindex(END_THINK) + 1 : -1] == frame_answer(bytes(prompt_of(frame)))
 
 
-def test_spoiled_frames_end_behind_one_wrong_digit_that_is_not_imitated() -> None:
-    spoiled = [frame for frame in demonstrations(spoil=1.0) if not frame.imitate.all()]
-    assert len(spoiled) > 20
-    for frame in spoiled:
-        script = write_frame(prompt_of(frame))
+def test_corrupted_frames_end_after_one_wrong_digit() -> None:
+    corrupted = [frame for frame in demonstrations(corrupted=1.0) if not frame.imitate.all()]
+    assert len(corrupted) > 20
+    for frame in corrupted:
+        script = expert_script(prompt_of(frame))
         length = len(frame.tokens)
         differing = np.flatnonzero(frame.tokens != script.tokens[:length])
         at = length - 2
@@ -80,36 +83,36 @@ def test_spoiled_frames_end_behind_one_wrong_digit_that_is_not_imitated() -> Non
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.3])
-def test_the_share_of_spoiled_frames(rate: float) -> None:
-    frames = demonstrations(spoil=rate, batches=12)
+def test_the_share_of_corrupted_frames(rate: float) -> None:
+    frames = demonstrations(corrupted=rate, batches=12)
     share = sum(not frame.imitate.all() for frame in frames) / len(frames)
     assert share == pytest.approx(rate, abs=0.08)
 
 
-def test_slips_are_rejected_and_revised() -> None:
-    frames = [frame for frame in demonstrations(("division",), slip=0.7, batches=12) if REVISE in frame.tokens]
+def test_mistakes_are_rejected_and_revised() -> None:
+    frames = [frame for frame in demonstrations(("division",), mistakes=0.7, batches=12) if REVISE in frame.tokens]
     guesses = []
     for frame in frames:
         tokens = frame.tokens.tolist()
         assert all(tokens[at - 1] == WRONG for at in np.flatnonzero(frame.tokens == REVISE))
         guesses.append([tokens[at + 1] for at in np.flatnonzero(np.isin(frame.tokens, (THINK, REVISE)))])
         assert bytes(tokens[tokens.index(END_THINK) + 1 : -1]) == frame_answer(bytes(prompt_of(frame)))
-        slipped = frame.tokens[frame.positions[~frame.imitate] + 1].tolist()
-        assert slipped == guesses[-1][:-1]  # wrong guesses are there to be repaired, not to be imitated
+        wrong_on_purpose = frame.tokens[frame.positions[~frame.imitate] + 1].tolist()
+        assert wrong_on_purpose == guesses[-1][:-1]  # wrong guesses are there to be repaired, not to be imitated
     # With right second guesses only, models learn to accept the second one whatever its remainder is.
     assert {len(tried) for tried in guesses} == {2, 3, 4}
 
 
 def test_a_guess_agrees_with_what_the_guesses_before_it_have_shown() -> None:
     for seed in range(50):
-        tokens = write_frame(ids("<subtask> 3 4 \\ 8 ="), np.random.default_rng(seed), slip_rate=1.0).tokens  # 43 \ 8
+        tokens = expert_script(ids("<subtask> 3 4 \\ 8 ="), np.random.default_rng(seed), mistake_rate=1.0).tokens
         guesses = [tokens[at + 1] - ZERO for at, token in enumerate(tokens) if token in (THINK, REVISE)]
         assert guesses[-1] == 5
         for at, wrong in enumerate(guesses[:-1]):
             assert all((later > wrong) == (wrong < 5) for later in guesses[at + 1 :])
 
 
-def test_without_slips_nothing_is_revised() -> None:
+def test_without_mistakes_nothing_is_revised() -> None:
     assert not any(REVISE in frame.tokens for frame in demonstrations(("division",)))
 
 
@@ -127,19 +130,19 @@ def test_the_same_generator_gives_the_same_demonstrations() -> None:
     assert len({bytes(frame.tokens) for frame in one}) > 20
 
 
-def test_a_frame_without_digits_to_spoil_stays_whole() -> None:
+def test_a_frame_without_digits_to_corrupt_stays_whole() -> None:
     stream = DemonstrationStream(
-        UniformLevels(sizes(("addition",), (1, 1))), np.random.default_rng(0), 64, spoil_rate=1.0
+        UniformLevels(sizes(("addition",), (1, 1))), np.random.default_rng(0), 64, corruption_rate=1.0
     )
     tokens = np.array(ids("<subtask> 1 + 1 = <think> <ok>"), dtype=np.uint8)
     frame = Demonstration(tokens, np.array([4, 5]), np.ones(2, bool), np.ones(2, np.float32))
-    assert stream._spoil(frame) is frame
+    assert stream._corrupt(frame) is frame
 
 
 @pytest.mark.parametrize(("product_digits", "longest"), [(2, 3), (3, 5)])
 def test_operands_of_demonstrated_subtasks(product_digits: int, longest: int) -> None:
     shown = UniformLevels(levels(3, product_digits))
-    stream = DemonstrationStream(shown, np.random.default_rng(0), 4096, slip_rate=0.4)
+    stream = DemonstrationStream(shown, np.random.default_rng(0), 4096, mistake_rate=0.4)
     prompts = [spell(prompt_of(frame)) for batch in islice(stream, 8) for frame in batch]
     numbers = [number.replace(" ", "") for prompt in prompts for number in re.findall(r"\d(?: \d)*", prompt)]
     assert max(map(len, numbers)) == longest

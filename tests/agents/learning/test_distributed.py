@@ -208,8 +208,9 @@ def test_a_run_of_two_processes_agrees_with_itself_and_resumes_exactly(tmp_path:
     first, second = together(tmp_path / "a", lambda team: whole_run(team, folder))
     for name in ("policy", "optimizer", "curriculum", "results"):
         assert same(first[name], second[name]), name
-    assert [tokens for tokens, _ in first["history"]] == [6 * 24 * (epoch + 1) for epoch in range(SMALL_RUN.epochs)]
-    assert first["results"]["ppo"]["tokens"] == SMALL_RUN.epochs * 6 * 24
+    each = 6 * 24
+    assert [tokens for tokens, _ in first["history"]] == [each * (done + 1) for done in range(SMALL_RUN.iterations)]
+    assert first["results"]["ppo"]["tokens"] == SMALL_RUN.iterations * 6 * 24
     assert sum(len(results) for _, _, results in first["curriculum"]["results"]) > 10
     for name in ("observations", "demonstrations"):
         assert not same(first[name], second[name]), name
@@ -375,7 +376,7 @@ def test_torchrun_trains_dies_and_resumes(tmp_path: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(ROOT / "train_rl.py")]
     run = tmp_path / "runs" / "small"
     process = subprocess.Popen(
-        [*torchrun, "--quiet", *flags(replace(SMALL_RUN, epochs=60))],
+        [*torchrun, "--quiet", *flags(replace(SMALL_RUN, iterations=60))],
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,

@@ -188,7 +188,7 @@ def test_the_policy_learns_and_the_critic_does_not(estimator: Advantage, tmp_pat
 # Problems in groups.
 
 
-def posed(env: ArithmeticVectorEnv) -> list[str]:
+def problem_from_prompt(env: ArithmeticVectorEnv) -> list[str]:
     return [problem.text for problem in env.episodes.problems if problem]
 
 
@@ -206,36 +206,36 @@ def grouped_env(group_size: int, count: int = 8, **changes: Any) -> ArithmeticVe
 def test_every_problem_is_posed_as_often_as_the_group_is_large() -> None:
     env = grouped_env(3)
     env.reset(seed=0)
-    problems = posed(env)
+    problems = problem_from_prompt(env)
     assert runs(problems) == [3, 3, 2]
     for env_index in (4, 1, 4, 4):  # whoever begins next completes the group
         env.episodes.start([env_index], [env.generators[env_index]])
-        problems.append(posed(env)[env_index])
+        problems.append(problem_from_prompt(env)[env_index])
     assert runs(problems) == [3, 3, 3, 3]
     env.episodes.start([0], [env.generators[0]], {"problem": "1+1"})
     env.episodes.start([0], [env.generators[0]], {"level": Level("addition", 2)})
     env.episodes.start([0], [env.generators[0]])
     env.episodes.start([1], [env.generators[1]])
-    assert posed(env)[0] == posed(env)[1] != problems[-1]
+    assert problem_from_prompt(env)[0] == problem_from_prompt(env)[1] != problems[-1]
 
 
 @pytest.mark.parametrize("mode", ["SameStep", "NextStep"])
 def test_the_same_seed_gives_the_same_groups_and_a_reset_begins_a_new_one(mode: str) -> None:
     env = grouped_env(3, autoreset_mode=mode)
     env.reset(seed=0)
-    first = posed(env)
+    first = problem_from_prompt(env)
     env.reset(seed=1)
-    assert not set(posed(env)) & set(first)
+    assert not set(problem_from_prompt(env)) & set(first)
     env.reset(seed=0)
-    assert posed(env) == first
+    assert problem_from_prompt(env) == first
     env.reset()
-    assert runs(posed(env)) == [3, 3, 2] and not set(posed(env)) & set(first)
+    assert runs(problem_from_prompt(env)) == [3, 3, 2] and not set(problem_from_prompt(env)) & set(first)
 
 
 def test_a_group_of_one_is_nobodys_group() -> None:
     env, plain = grouped_env(1), ArithmeticVectorEnv(8, **{**SMALL_ENV, "digits": 3, "autoreset_mode": "SameStep"})
     env.reset(seed=0), plain.reset(seed=0)
-    assert posed(env) == posed(plain) and runs(posed(env)) == [1] * 8
+    assert problem_from_prompt(env) == problem_from_prompt(plain) and runs(problem_from_prompt(env)) == [1] * 8
 
 
 def test_a_group_goes_on_from_a_saved_state() -> None:
@@ -246,7 +246,7 @@ def test_a_group_goes_on_from_a_saved_state() -> None:
     for _ in range(60):
         actions = random_legal(env.action_masks(), rng)
         assert np.array_equal(env.step(actions)[0], other.step(actions)[0])
-    assert posed(env) == posed(other) and len(set(posed(env))) > 1
+    assert problem_from_prompt(env) == problem_from_prompt(other) and len(set(problem_from_prompt(env))) > 1
 
 
 def test_groups_without_partners_are_refused_by_name() -> None:

@@ -308,10 +308,10 @@ def test_who_waits_for_an_answer_to_a_senseless_question_when_a_limit_ends_the_e
     assert outcomes(learned("blame", "24/2", sensible, max_tokens=len(sensible.split()))) == {"2 / 2": 0}
 
 
-def test_every_epoch_learns_the_last_one_too() -> None:
-    """Stable-Baselines3 asks for the rate after each rollout, when 1 - 1/E, ..., 0 of a run of E epochs remain."""
-    for epochs, expected in ((1, [1.0]), (4, [1.0, 0.75, 0.5, 0.25])):
-        rate = warm_up_and_decay(1.0, epochs)
-        assert [rate(1 - (epoch + 1) / epochs) for epoch in range(epochs)] == pytest.approx(expected)
+def test_every_iteration_learns_the_last_one_too() -> None:
+    """Stable-Baselines3 asks for the rate after each rollout, when 1 - 1/E, ..., 0 of a run of E iterations remain."""
+    for iterations, expected in ((1, [1.0]), (4, [1.0, 0.75, 0.5, 0.25])):
+        rate = warm_up_and_decay(1.0, iterations)
+        assert [rate(1 - (done + 1) / iterations) for done in range(iterations)] == pytest.approx(expected)
     long = warm_up_and_decay(2.0, 100)
-    assert [long(1 - epoch / 100) for epoch in (1, 2, 100)] == pytest.approx([1.0, 1.98, 0.02])  # up in two, then down
+    assert [long(1 - done / 100) for done in (1, 2, 100)] == pytest.approx([1.0, 1.98, 0.02])  # up in two, then down

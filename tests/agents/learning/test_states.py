@@ -13,7 +13,7 @@ from o1nano.agents.learning.demonstrations import DemonstrationStream
 from o1nano.agents.learning.vec_env import GymnasiumVecEnv, Monitor
 from o1nano.envs.core.curriculum import AdaptiveCurriculum, UniformLevels
 from o1nano.envs.problems import FAMILIES
-from o1nano.envs.problems.problem import Level, draw, posed, sizes
+from o1nano.envs.problems.problem import Level, draw, problem_from_prompt, sizes
 from o1nano.envs.seeding import stream
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.envs.wrappers import VectorCurriculumWrapper, VectorRewardWrapper
@@ -72,7 +72,7 @@ def test_a_prompt_says_everything_about_its_problem(family: str, size: int) -> N
     level = Level(family, size)
     for index in range(20):
         problem = draw(level, stream("states", family, size, index), "all", "mixed")
-        again = posed(problem.prompt, level)
+        again = problem_from_prompt(problem.prompt, level)
         assert (again.prompt, again.answer, again.text) == (problem.prompt, problem.answer, problem.text)
         assert again.accepts(problem.answer)
 

@@ -19,7 +19,7 @@ from o1nano.envs.core.curriculum import AdaptiveCurriculum
 from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.vector import ArithmeticVectorEnv
-from o1nano.envs.wrappers import VectorCurriculumWrapper
+from o1nano.envs.wrappers import VectorCurriculumWrapper, VectorOneHotWrapper
 from tests.helpers.tiny import SMALL_ENV, random_legal, vec_env
 
 
@@ -153,6 +153,14 @@ def test_masks_are_found_where_there_are_some() -> None:
     for env in (vec_env(2), sync(single, 2)):
         env.reset()
         assert is_masking_supported(env) and get_action_masks(env).shape == (2, env.action_space.n)
+
+
+@pytest.mark.parametrize("kind", ["native", "sync"])
+def test_masks_of_a_smaller_alphabet_are_found_around_every_vector(kind: str) -> None:
+    inner = (vec_env(2) if kind == "native" else sync(single, 2)).env
+    env = GymnasiumVecEnv(VectorOneHotWrapper(inner, actions=["1", "<think>", "<call>"]))
+    env.reset()
+    assert get_action_masks(env).tolist() == [[True, True, False]] * 2
 
 
 def test_attributes_can_be_set() -> None:

@@ -120,7 +120,7 @@ class Flags:
     """How many."""
 
 
-@pytest.mark.parametrize("given", [["--n", "x"], ["--n"], ["--wings", "2"], ["2"]])
+@pytest.mark.parametrize("given", [["--problems-per-level", "x"], ["--problems-per-level"], ["--wings", "2"], ["2"]])
 def test_flags_that_make_no_sense_end_with_status_2(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         guarded("program.py", lambda: parse(Flags, "About.", given).n)

@@ -19,7 +19,7 @@ from tests.helpers.paths import ROOT
 from tests.helpers.runs import SMALL_RUN, flags
 
 RUN = Path("runs") / "small"
-LONG_ENOUGH_TO_KILL = replace(SMALL_RUN, processes=0, epochs=16, checkpoint_every=2)
+LONG_ENOUGH_TO_KILL = replace(SMALL_RUN, processes=None, iterations=16, checkpoint_every=2)
 
 
 class Host:

@@ -29,7 +29,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def test_it_begins_with_these_weights_and_goes_on_after_the_file_is_gone(tmp_path: Path, model: Path) -> None:
-    changes = {"warm_start": NO_STEPS, "transformer": TransformerConfig(dropout=0.0), "start": str(model)}
+    changes = {"warm_start": NO_STEPS, "transformer": TransformerConfig(dropout=0.0), "init_from": str(model)}
     run = small_run(tmp_path / "run", **changes)
     first = checkpoint.load(model)[0]
     model.unlink()
@@ -48,9 +48,9 @@ def test_it_begins_with_these_weights_and_goes_on_after_the_file_is_gone(tmp_pat
 
 def test_mistakes(model: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no model at 'nothing\.pth'; accepted"):
-        prepare(replace(SMALL_RUN, start="nothing.pth"))
-    with pytest.raises(ConfigurationError, match=r"with another transformer; accepted: none, it has .*embedding=32"):
-        prepare(replace(SMALL_RUN, start=str(model)))
+        prepare(replace(SMALL_RUN, init_from="nothing.pth"))
+    with pytest.raises(ConfigurationError, match=r"another architecture .*; expected .*embedding=32"):
+        prepare(replace(SMALL_RUN, init_from=str(model)))
 
 
 def test_runs_that_begin_in_the_same_second_have_names_of_their_own() -> None:

@@ -23,7 +23,7 @@ from o1nano.envs.errors import ConfigurationError
 from tests.helpers.paths import ROOT
 from tests.helpers.runs import SMALL_RUN, flags
 
-TWO = replace(SMALL_RUN, processes=2, epochs=16, checkpoint_every=2)
+TWO = replace(SMALL_RUN, processes=2, iterations=16, checkpoint_every=2)
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def launch(folder: Path, processes: int = 2, status: int = 0, seconds: int = 0) 
     flags_of_python = ["-O", "-X", "utf8", "-W", "ignore::FutureWarning"]
     return subprocess.Popen(
         [sys.executable, *flags_of_python, str(program), str(folder), str(processes), str(status), str(seconds)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder)},
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
@@ -205,7 +205,7 @@ def test_two_processes_save_when_their_terminal_tells_them(tmp_path: Path, stop:
     assert resume(tmp_path) == (0, "")
     config = json.loads((run / "config.json").read_text())["config"]
     assert (config["processes"], config["threads"]) == (2, 1)
-    assert json.loads((run / "results.json").read_text())["ppo"]["tokens"] == TWO.epochs * 6 * 24
+    assert json.loads((run / "results.json").read_text())["ppo"]["tokens"] == TWO.iterations * 6 * 24
 
 
 @pytest.mark.slow

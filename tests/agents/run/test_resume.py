@@ -35,7 +35,7 @@ from tests.helpers.runs import SMALL_RUN, flags, small_run
 
 QUIET = Display(quiet=True)
 LONGER = replace(
-    SMALL_RUN, epochs=20, checkpoint_every=4, warm_start=replace(SMALL_RUN.warm_start, steps=40, check_every=20)
+    SMALL_RUN, iterations=20, checkpoint_every=4, warm_start=replace(SMALL_RUN.warm_start, steps=40, check_every=20)
 )
 
 
@@ -105,7 +105,7 @@ def test_cut_wherever_it_can_be_cut_a_run_ends_the_same(tmp_path: Path, ppo: dic
     whole = small_run(tmp_path / "whole" / "run", **changes)
     whole.execute()
     resumed, cuts = cut_everywhere(tmp_path / "cut" / "run", **changes)
-    assert cuts == 4 + 1 + 2 + 1  # steps, an evaluation, epochs, an evaluation
+    assert cuts == 4 + 1 + 2 + 1  # steps, an evaluation, iterations, an evaluation
     assert len(resumed.sessions) == cuts + 1
     for name, value in state_of(whole).items():
         assert same(value, state_of(resumed)[name]), name

@@ -38,7 +38,7 @@ SCALARS = {
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A small run from start to end."""
-    run = small_run(tmp_path_factory.mktemp("tensorboard") / "run", epochs=5)
+    run = small_run(tmp_path_factory.mktemp("tensorboard") / "run", iterations=5)
     run.execute()
     return run
 
@@ -101,7 +101,7 @@ def test_figures_are_pictures(events: EventAccumulator, tag: str, count: int) ->
 def test_hyperparameters_stand_beside_the_final_figures(run: Run, events: EventAccumulator) -> None:
     content = events.summary_metadata[metadata.SESSION_START_INFO_TAG].plugin_data.content
     start = metadata.parse_session_start_info_plugin_data(content)
-    assert start.hparams["ppo.n_envs"].number_value == 6 and "also" in start.hparams
+    assert start.hparams["ppo.n_envs"].number_value == 6 and "extra_levels" in start.hparams
     content = events.summary_metadata[metadata.EXPERIMENT_TAG].plugin_data.content
     metrics = [info.name.tag for info in metadata.parse_experiment_plugin_data(content).metric_infos]
     assert set(metrics) == {"final/average_before", "final/average_after"} <= set(events.Tags()["scalars"])

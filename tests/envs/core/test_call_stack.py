@@ -76,7 +76,7 @@ def test_a_tail_call_replaces_the_frame() -> None:
 
 
 def test_tail_calls_take_no_memory() -> None:
-    stacks = stacks_of(limits=Limits(frame_length=32, depth=2, tokens=10**6))
+    stacks = stacks_of(limits=Limits(frame_length=32, depth=2, max_tokens=10**6))
     feed(stacks, CALL)
     for round_ in range(200):
         assert feed(stacks, f"<think> <goto> {round_ % 9} + 1 =") == Outcome.RUNNING
@@ -146,8 +146,8 @@ def test_the_trace_has_every_ended_frame_children_first() -> None:
         ("<think> <goto>", Limits(), Outcome.ILLEGAL_TOKEN),  # a root is not replaced
         ("<think> ;", Limits(frame_length=9), Outcome.FRAME_FULL),
         ("1 <eos>", Limits(frame_length=9), Outcome.ANSWERED),  # the last place may be used by <eos>
-        ("<think> ; ;", Limits(tokens=3), Outcome.OUT_OF_TOKENS),
-        ("1 4 <eos>", Limits(tokens=3), Outcome.ANSWERED),
+        ("<think> ; ;", Limits(max_tokens=3), Outcome.OUT_OF_TOKENS),
+        ("1 4 <eos>", Limits(max_tokens=3), Outcome.ANSWERED),
         (CALL, Limits(depth=1), Outcome.TOO_DEEP),
         (f"{CALL} <think> <call> 1 + 1 </call>", Limits(depth=2), Outcome.TOO_DEEP),
         (f"{CALL} <think> <call> 8 9 + 5 4 </call>", Limits(), Outcome.SELF_CALL),
@@ -179,7 +179,7 @@ def test_a_problem_that_leaves_no_room_is_refused_with_its_length() -> None:
         stacks_of("<problem> 9 9 9 + 4 5 =", limits=Limits(frame_length=8))
 
 
-@pytest.mark.parametrize(("name", "value"), [("frame_length", 7), ("depth", 0), ("tokens", 0)])
+@pytest.mark.parametrize(("name", "value"), [("frame_length", 7), ("depth", 0), ("max_tokens", 0)])
 def test_limits_below_sense_are_refused(name: str, value: int) -> None:
     with pytest.raises(ConfigurationError, match=f"{name}={value}"):
         Limits(**{name: value})
@@ -194,9 +194,9 @@ def random_legal(stacks: CallStacks, rng: np.random.Generator) -> npt.NDArray[np
 @given(st.integers(0, 2**32 - 1))
 def test_invariants_under_random_legal_tokens(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    limits = Limits(frame_length=40, depth=4, tokens=300)
+    limits = Limits(frame_length=40, depth=4, max_tokens=300)
     stacks = stacks_of(limits=limits)
-    for emitted in range(1, limits.tokens + 1):
+    for emitted in range(1, limits.max_tokens + 1):
         outcome = stacks.step(random_legal(stacks, rng))[0]
         assert outcome != Outcome.ILLEGAL_TOKEN
         assert stacks.channel_tokens[:, 0].sum() == stacks.emitted[0] == emitted
@@ -217,7 +217,7 @@ def test_invariants_under_random_legal_tokens(seed: int) -> None:
 @given(st.integers(0, 2**32 - 1))
 def test_stacks_that_advance_together_are_as_stacks_that_advance_alone(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    limits = Limits(frame_length=32, depth=3, tokens=60)
+    limits = Limits(frame_length=32, depth=3, max_tokens=60)
     together, alone = stacks_of(count=3, limits=limits), [stacks_of(limits=limits) for _ in range(3)]
     for _ in range(40):
         actions = random_legal(together, rng)

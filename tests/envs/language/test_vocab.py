@@ -82,7 +82,7 @@ def test_tokenize(text: str, tokens: str) -> None:
         ("12 34 + 5", "'12 34 + 5'"),
     ],
 )
-def test_untokenizable_text_is_an_error_that_names_the_offender_and_accepted_forms(text: str, offender: str) -> None:
+def test_an_error_names_what_cannot_be_tokenized(text: str, offender: str) -> None:
     with pytest.raises(TokenizationError) as error:
         tokenize(text)
     assert offender in str(error.value)

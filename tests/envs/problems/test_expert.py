@@ -19,13 +19,13 @@ from o1nano.envs.core.config import Limits
 from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.core.grammar import Grammar, State
 from o1nano.envs.errors import ConfigurationError, ProblemError
-from o1nano.envs.language.expression import answer
-from o1nano.envs.language.parser import parse
 from o1nano.envs.language.vocab import CALL, EOS, EQUALS, REVISE, SUBTASK, spell
-from o1nano.envs.problems.expert import Frame, demonstrate, flatten, write_frame
+from o1nano.envs.problems.expert import Frame, demonstrate, flatten
 from o1nano.envs.problems.problem import Problem, read
+from o1nano.envs.problems.registry import expected_answer, read_task
 from o1nano.envs.problems.verifier import frame_answer
 from o1nano.envs.vector import ArithmeticVectorEnv
+from tests.helpers.expressions import expert_script
 from tests.helpers.play import ids, problems
 
 REFERENCE = [
@@ -107,30 +107,30 @@ def prompt_of(reference: str) -> list[int]:
 
 @pytest.mark.parametrize("reference", REFERENCE)
 def test_reference_frames(reference: str) -> None:
-    script = write_frame(prompt_of(reference))
+    script = expert_script(prompt_of(reference))
     assert marked(script.tokens, script.emitted) == reference
 
 
 def test_demonstrated_mistakes_are_found_and_revised() -> None:
-    scripts = [write_frame(prompt_of(REVISED), np.random.default_rng(seed), slip_rate=0.5) for seed in range(40)]
+    scripts = [expert_script(prompt_of(REVISED), np.random.default_rng(seed), mistake_rate=0.5) for seed in range(40)]
     frames = {marked(script.tokens, script.emitted) for script in scripts}
     assert REVISED in frames
     assert all(frame.endswith("7 R 7 5 <eos>") for frame in frames)
 
 
 def test_without_a_generator_there_are_no_mistakes() -> None:
-    assert REVISE not in write_frame(prompt_of(REVISED), None, slip_rate=1.0).tokens
+    assert REVISE not in expert_script(prompt_of(REVISED), None, mistake_rate=1.0).tokens
 
 
 def test_without_thinking_the_answer_follows_at_once() -> None:
-    script = write_frame(ids("<problem> 9 8 + 4 5 ="), thinking=False)
+    script = expert_script(ids("<problem> 9 8 + 4 5 ="), thinking=False)
     assert spell(script.tokens) == "<problem> 9 8 + 4 5 = 1 4 3 <eos>"
 
 
 @pytest.mark.parametrize("prompt", ["<subtask> 1 + =", "<subtask> 1 / 0 =", "<subtask> 7 / 2 + 1 =", "<problem> 1 2 ="])
 def test_what_is_no_problem_has_no_frame(prompt: str) -> None:
     with pytest.raises(ProblemError):
-        write_frame(ids(prompt))
+        ExpertPolicy(Grammar()).predict([ids(prompt)])
 
 
 def test_demonstration_has_every_frame_root_first_in_the_order_of_calls() -> None:
@@ -149,8 +149,8 @@ def test_cost_of_a_sum_by_hand() -> None:
 
 
 @given(problems(), st.sampled_from((0.0, 0.5, 1.0)), st.integers(0, 2**32 - 1))
-def test_every_frame_answers_its_own_prompt(problem: Problem, slips: float, seed: int) -> None:
-    for frame in demonstrate(problem, np.random.default_rng(seed), slips):
+def test_every_frame_answers_its_own_prompt(problem: Problem, mistake_rate: float, seed: int) -> None:
+    for frame in demonstrate(problem, np.random.default_rng(seed), mistake_rate):
         if frame.tokens[-1] == EOS:
             given_ = frame_answer(bytes(frame.tokens[: frame.tokens.index(EQUALS) + 1]))
             assert given_ and spell(frame.tokens).endswith(f"{spell(given_)} <eos>")
@@ -162,15 +162,16 @@ def value(tokens: list[int]) -> str:
     """The answer to the expression before the first ``=`` (of a prompt) or after the last ``<goto>``."""
     goto = ids("<goto>")[0]
     start = len(tokens) - tokens[::-1].index(goto) if tokens[0] != SUBTASK else 1
-    return spell(answer(parse(tokens[start : tokens.index(EQUALS, start)], least_first=True), False))
+    task = read_task(tokens[start : tokens.index(EQUALS, start)], least_first=True)
+    return spell(expected_answer(task, least_first=False))
 
 
 @given(problems(), st.sampled_from((0.0, 1.0)), st.integers(0, 2**32 - 1))
 def test_demonstrations_replayed_through_the_rules_are_what_the_rules_make(
-    problem: Problem, slips: float, seed: int
+    problem: Problem, mistake_rate: float, seed: int
 ) -> None:
-    frames = demonstrate(problem, np.random.default_rng(seed), slips)
-    stacks = CallStacks(1, Limits(frame_length=256, tokens=10**6), Grammar(functions=True))
+    frames = demonstrate(problem, np.random.default_rng(seed), mistake_rate)
+    stacks = CallStacks(1, Limits(frame_length=256, max_tokens=10**6), Grammar(functions=True))
     stacks.pose([0], [problem.prompt])
     stacks.trace = []
     scripts = {bytes(frame.tokens[: frame.tokens.index(EQUALS) + 1]): frame.tokens for frame in frames}
@@ -181,10 +182,10 @@ def test_demonstrations_replayed_through_the_rules_are_what_the_rules_make(
         steps += 1
     assert outcome == Outcome.ANSWERED
     assert stacks.answer(0) == problem.answer
-    # Equal prompts may have been answered with different slips: the frames that ran are among the demonstrated ones.
+    # Equal prompts may have been answered with different mistakes: the frames that ran are among the demonstrated ones.
     assert {ended.tokens for ended in stacks.trace} <= {bytes(frame.tokens) for frame in frames}
-    assert len(stacks.trace) == len(frames) or slips > 0
-    assert steps == count_emitted(frames)[0] or slips > 0
+    assert len(stacks.trace) == len(frames) or mistake_rate > 0
+    assert steps == count_emitted(frames)[0] or mistake_rate > 0
 
 
 FLAT = (
@@ -203,15 +204,15 @@ def test_a_solution_in_one_frame(reference: str) -> None:
 
 @given(problems(), st.integers(0, 2**32 - 1))
 def test_one_frame_holds_what_was_thought_in_all_of_them_mistakes_included(problem: Problem, seed: int) -> None:
-    frames, grammar = demonstrate(problem, np.random.default_rng(seed), slip_rate=0.5), Grammar(True, False, True)
+    frames, grammar = demonstrate(problem, np.random.default_rng(seed), mistake_rate=0.5), Grammar(True, False, True)
     flat, state = flatten(frames), State.EMPTY
     for token, emitted in zip(flat.tokens, flat.emitted, strict=True):
         assert not emitted or grammar.legal[state, token], spell(flat.tokens)
         state = grammar.run([token], state)
     assert state == State.DONE
     assert flat.tokens.count(CALL) == len(frames) - 1
-    mistakes = [frame.tokens[index] for frame in frames for index in frame.slipped]
-    assert sorted(flat.tokens[index] for index in flat.slipped) == sorted(mistakes)
+    mistakes = [frame.tokens[index] for frame in frames for index in frame.mistakes]
+    assert sorted(flat.tokens[index] for index in flat.mistakes) == sorted(mistakes)
 
 
 @settings(max_examples=25)
@@ -261,5 +262,5 @@ def test_the_expert_acts_in_our_environments_only() -> None:
 def test_a_quotient_that_is_no_digit_cannot_be_demonstrated() -> None:
     """The grammar lets an agent ask for it; the expert must not answer with a token that there is not."""
     shown = np.array([ids("<subtask> 9 9 9 9 \\ 1 = <think>")], dtype=np.uint8)
-    with pytest.raises(ProblemError, match=r"9999\\1 is no digit; accepted: a quotient from 0 to 9"):
+    with pytest.raises(ProblemError, match=r"9999\\1 is not a digit; expected a quotient from 0 to 9"):
         ExpertPolicy(Grammar()).predict(shown)

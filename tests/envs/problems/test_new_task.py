@@ -58,6 +58,7 @@ def test_the_module_prefix_registers_the_family(folder: Path) -> None:
     assert run(folder, "prefix.py").stdout == "made\n"
 
 
+@pytest.mark.slow
 def test_the_policy_that_the_page_names_has_the_grammar_of_the_environment(folder: Path) -> None:
     program = """
 import gymnasium as gym

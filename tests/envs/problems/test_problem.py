@@ -13,11 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from o1nano.envs.errors import ConfigurationError, ProblemError, TokenizationError
-from o1nano.envs.language.expression import Binary, canonical
+from o1nano.envs.language.expression import Binary
 from o1nano.envs.language.vocab import DIVIDE, MINUS, PLUS, TIMES, spell
 from o1nano.envs.problems import FAMILIES, FOUR_OPERATIONS
-from o1nano.envs.problems.family import below, draw_number
+from o1nano.envs.problems.addition import Addition
+from o1nano.envs.problems.draws import below, draw_number
 from o1nano.envs.problems.problem import Level, Problem, draw, read, split_of
+from o1nano.envs.problems.registry import canonical
 from o1nano.envs.problems.verifier import frame_accepts, frame_answer, is_reduction
 from o1nano.envs.seeding import stream
 from tests.helpers.play import ids, problems
@@ -50,10 +52,10 @@ def test_commuted_operands_are_on_the_same_side(left: int, right: int, op: int) 
     assert split_of(Binary(op, left, right)) == split_of(Binary(op, right, left))
 
 
-def test_phrasing_and_parentheses_do_not_change_the_side() -> None:
-    for number in range(50):
-        same = (f"{number}+45", f"What is {number} plus 45?", f"(45+{number})", f"the sum of {number} and 45")
-        assert len({split_of(read(text).expr) for text in same}) == 1
+@given(st.integers(0, 10**6))
+def test_phrasing_and_parentheses_do_not_change_the_side(number: int) -> None:
+    same = (f"{number}+45", f"What is {number} plus 45?", f"(45+{number})", f"the sum of {number} and 45")
+    assert len({split_of(read(text).expr) for text in same}) == 1
 
 
 def test_the_split_is_the_same_for_ever() -> None:
@@ -67,17 +69,15 @@ def test_all_draws_from_both_sides() -> None:
     assert sides == {"train", "test"}
 
 
-class OneProblem:
+class OneProblem(Addition):
     """A family with a single problem."""
 
-    symbolic, phrasings = "{expr}", ("calculate {a} plus {b}",)
-
-    def sample(self, rng: np.random.Generator, size: int, other: int | None = None) -> Binary:
+    def sample(self, rng: np.random.Generator, size: int, second_digits: int | None = None, /) -> Binary:
         return Binary(PLUS, 1, 1)
 
 
 def test_a_level_without_problems_on_a_side_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(FAMILIES, "addition", OneProblem())  # type: ignore[arg-type]
+    monkeypatch.setitem(FAMILIES, "addition", OneProblem())
     side = split_of(Binary(PLUS, 1, 1))
     assert draws(Level("addition", 1), side, 1)[0].expr == Binary(PLUS, 1, 1)
     with pytest.raises(ConfigurationError, match="addition/1 has no problem"):
@@ -119,7 +119,7 @@ def test_an_expression_needs_two_operands(family: str) -> None:
         draws(Level(family, 2, 1), "all", 1)
 
 
-def test_chains_have_parentheses_around_nothing_but_a_difference_that_is_multiplied() -> None:
+def test_chains_have_parentheses_around_factors_only() -> None:
     rng = np.random.default_rng(0)
     texts = [draw(Level("chain", 2), rng, "all", "symbolic").text for _ in range(60)]
     assert any("(" in text for text in texts)
@@ -183,14 +183,14 @@ def test_leading_zeros_of_a_text_are_no_part_of_its_problem(text: str) -> None:
         ("nine plus one", TokenizationError, "'nine'"),
         ("7 R 3", ProblemError, "breaks off at 'R'"),
         ("1<2", ProblemError, "breaks off at '<'"),
-        ("make 24", ProblemError, "'make' of 1 arguments; accepted: 2 to 7"),
-        ("gcd(4, 6, 8)", ProblemError, "'gcd' of 3 arguments; accepted: 2"),
-        ("gcd(4, -6)", ProblemError, "'gcd' of -6; accepted: numbers from 0"),
-        ("17 mod 0", ProblemError, "modulo 0; accepted: a modulus from 1"),
-        ("3*x+4=20", ProblemError, r"3\*x\+4=20 has not exactly one integer solution"),
-        ("0*x+4=4", ProblemError, "has not exactly one integer solution"),
+        ("make 24", ProblemError, "'make' of 1 arguments; expected 2 to 7"),
+        ("gcd(4, 6, 8)", ProblemError, "'gcd' of 3 arguments; expected 2"),
+        ("gcd(4, -6)", ProblemError, "'gcd' of -6; expected numbers from 0"),
+        ("17 mod 0", ProblemError, "modulo 0; expected a modulus from 1"),
+        ("3*x+4=20", ProblemError, r"3\*x\+4=20; expected an equation with exactly one integer solution"),
+        ("0*x+4=4", ProblemError, "expected an equation with exactly one"),
         ("make 1000000 from 1, 2", ProblemError, "1000000 in a problem of Countdown"),
-        ("1" * 1001, ProblemError, "1001 tokens without a comma among them; accepted: at most 1000"),
+        ("1" * 1001, ProblemError, "1001 tokens without a comma among them; expected at most 1000"),
     ],
 )
 def test_other_problems_are_refused_at_the_door_with_the_reason(text: str, error: type[Exception], why: str) -> None:
@@ -205,7 +205,7 @@ def test_the_longest_problems_can_be_read_and_answered() -> None:
 
 def test_deep_nesting_is_answered_or_refused_with_the_reason() -> None:
     assert read("(" * 200 + "1+1" + ")" * 200).answer_text == "2"
-    with pytest.raises(ProblemError, match="498 parentheses; accepted: at most 200"):
+    with pytest.raises(ProblemError, match="498 parentheses; expected at most 200"):
         read("(" * 498 + "1+1" + ")" * 498)
 
 
@@ -308,7 +308,7 @@ def test_frames_are_judged_by_their_own_prompt(prompt: str, given: str, verdict:
     [
         ("gcd 8 4 , 6 3", "gcd 6 3 , 2 1", True),
         ("gcd 6 3 , 8 4", "gcd 8 4 , 6 3", True),
-        ("gcd 8 4 , 6 3", "gcd 6 3 , 8 4", False),  # the other way round: to and fro for ever
+        ("gcd 8 4 , 6 3", "gcd 6 3 , 8 4", False),  # the other way round: back and forth for ever
         ("gcd 8 4 , 6 3", "gcd 8 4 , 6 3", False),
         ("gcd 8 4 , 6 3", "gcd 6 3 , 3 1", False),  # another answer
         ("gcd 8 4 , 6 3", "gcd 0 0 1 , 2 1", False),  # longer, and another answer
@@ -328,7 +328,7 @@ def test_what_is_handed_on_must_be_smaller_and_have_the_same_answer(prompt: str,
 def test_levels_can_be_texts() -> None:
     assert draw("addition/2", np.random.default_rng(3)) == draw(Level("addition", 2), np.random.default_rng(3))
     for level in ("addition", "love/2", Level("love", 2), ("addition", 2)):
-        with pytest.raises(ConfigurationError, match="accepted: "):
+        with pytest.raises(ConfigurationError, match="expected "):
             draw(level, np.random.default_rng(3))  # type: ignore[arg-type]
 
 
@@ -347,7 +347,7 @@ def test_numbers_too_long_for_pythons_limit_are_refused() -> None:
     assert len(read(longest).answer) == 629
     assert len(read(f"total({','.join(['9' * 628] * 90)})").answer) == 630
     for text in (longest + "9", "1" * 700 + "+1", "9" * 400 + "*" + "9" * 400, "1" * 700 + "/0"):
-        with pytest.raises(ProblemError, match="accepted: at most 630"):
+        with pytest.raises(ProblemError, match="expected at most 630"):
             read(text)
     assert frame_answer(bytes(ids("<subtask> " + "9 " * 700 + "+ 1 ="))) is None
     assert not read("make 24 from 3, 8").accepts("9" * 700)

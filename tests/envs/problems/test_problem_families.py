@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import permutations, product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,27 +18,24 @@ from hypothesis import strategies as st
 from o1nano.envs.arithmetic import ArithmeticEnv
 from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.errors import ConfigurationError
-from o1nano.envs.language.expression import Binary, Function, canonical, evaluate
+from o1nano.envs.language.expression import Binary, Function
 from o1nano.envs.language.vocab import EOS, ID, NOTHING, TOKENS, WRONG, answer_text, digits_of, spell, tokenize
 from o1nano.envs.problems import FAMILIES, family_of, register_family
 from o1nano.envs.problems.countdown import PATIENCE, Countdown
 from o1nano.envs.problems.countdown_solver import exact_value, formula, leaves, solvable
-from o1nano.envs.problems.expert import demonstrate, write_frame
+from o1nano.envs.problems.expert import demonstrate
 from o1nano.envs.problems.family import FunctionFamily
 from o1nano.envs.problems.gcd import GreatestCommonDivisor
 from o1nano.envs.problems.problem import Level, Problem, draw, read
+from o1nano.envs.problems.registry import canonical
 from o1nano.envs.problems.verifier import frame_accepts, frame_answer
 from o1nano.envs.registration import IDS
+from tests.helpers.expressions import expert_script, numbers_of
 from tests.helpers.play import ids
 
 FUNCTIONS = sorted(name for name, family in FAMILIES.items() if isinstance(family, FunctionFamily))
 SEARCHES = ("countdown", "game_of_24")
 NUMBERS = st.integers(0, 10**6)
-
-
-def numbers_of(problem: Problem) -> tuple[int, ...]:
-    assert isinstance(problem.expr, Function)
-    return tuple(map(evaluate, problem.expr.args))
 
 
 @st.composite
@@ -162,6 +160,12 @@ def test_operands_of_gcd_have_at_most_the_digits_of_their_level(size: int, other
         assert max(numbers_of(draw(level, np.random.default_rng(seed), "all"))) < 10 ** max(size, other)
 
 
+@pytest.mark.parametrize("level", ["countdown/6", "countdown/6x2", "countdown/100"])
+def test_countdown_has_at_most_six_numbers(level: str) -> None:
+    with pytest.raises(ConfigurationError, match="numbers in Countdown; expected 2 to 6"):
+        draw(level, np.random.default_rng(0))
+
+
 @pytest.mark.parametrize("text", ["8/(3-8/3)", "(8/(3-8/3))"])
 def test_fractions_are_exact(text: str) -> None:
     assert read("make 24 from 3, 3, 8, 8").accepts(bytes(tokenize(text)))
@@ -271,13 +275,13 @@ def test_countdown_can_be_solved_in_whole_numbers(size: int, seed: int) -> None:
         assert all(frame.split("=")[0].count(",") == 2 for frame in frames if spell([WRONG]) in frame)
 
 
-def test_the_search_tries_the_same_number_of_steps_where_there_is_no_right_one() -> None:
-    """What was tried must not tell whether there is a right step: see ``Countdown``."""
+def test_dead_ends_are_tried_as_often_as_right_steps() -> None:
+    """The number of tries must not show whether there is a right step: see ``Countdown``."""
     tried_in = {(kind, count): Counter[int]() for kind in ("dead end", "solved") for count in (3, 4)}
     for seed in range(60):
         rng = np.random.default_rng(seed)
         level = Level("countdown", 4) if seed % 4 == 0 else Level("game_of_24", 1)
-        for frame in demonstrate(draw(level, rng, "all"), rng, slip_rate=0.8)[1:]:
+        for frame in demonstrate(draw(level, rng, "all"), rng, mistake_rate=0.8)[1:]:
             prompt, text = bytes(frame.tokens[: frame.tokens.index(ID["="]) + 1]), spell(frame.tokens)
             assert frame_accepts(prompt, answered(frame.tokens)) is True, text
             count = text.split("=")[0].count(",")
@@ -287,7 +291,7 @@ def test_the_search_tries_the_same_number_of_steps_where_there_is_no_right_one()
             calls = [attempt.split("<call> ")[1].split(" </call>")[0] for attempt in attempts]
             assert len(set(calls)) == len(calls)
             wrong = [call for call, attempt in zip(calls, attempts, strict=True) if attempt.endswith("_ <wrong>")]
-            assert spell([frame.tokens[index] for index in frame.slipped]) == " ".join(wrong)
+            assert spell([frame.tokens[index] for index in frame.mistakes]) == " ".join(wrong)
             assert wrong == calls or (wrong == calls[:-1] and attempts[-1].endswith("<ok>"))
             tried_in["dead end" if wrong == calls else "solved", count][len(calls)] += 1
     for count, patience in ((3, PATIENCE), (4, 2 * PATIENCE)):
@@ -296,13 +300,13 @@ def test_the_search_tries_the_same_number_of_steps_where_there_is_no_right_one()
         assert set(solved) == set(range(1, patience + 1))
 
 
-def test_a_formula_is_that_of_the_smaller_problem_with_a_number_replaced_by_what_made_it() -> None:
-    """In parentheses, needed or not: so a model learns to copy it. See ``formulas``."""
+def test_a_formula_contains_that_of_the_smaller_problem() -> None:
+    """A number of it is replaced by the step that made the number, in parentheses even if they are not needed."""
     solved = re.compile(r"<call> ([^<]*) </call> ([^<]*) <call> make [^<]* </call> ([^<]*) <ok> </think> (.*) <eos>")
     seen = 0
     for seed in range(40):
         rng = np.random.default_rng(seed)
-        for frame in demonstrate(draw(Level("countdown", 2 + seed % 3), rng, "all"), rng, slip_rate=0.4)[1:]:
+        for frame in demonstrate(draw(Level("countdown", 2 + seed % 3), rng, "all"), rng, mistake_rate=0.4)[1:]:
             if found := solved.search(spell(frame.tokens)):
                 step, value, smaller, written = found.groups()
                 value = value.removesuffix(" R 0")  # of a quotient
@@ -320,12 +324,12 @@ def test_a_formula_is_that_of_the_smaller_problem_with_a_number_replaced_by_what
     ],
 )
 def test_two_numbers_are_searched_in_order_and_to_the_end(prompt: str, tried: list[str]) -> None:
-    script = write_frame(ids(f"<subtask> {prompt} ="), np.random.default_rng(0), slip_rate=1.0)
+    script = expert_script(ids(f"<subtask> {prompt} ="), np.random.default_rng(0), mistake_rate=1.0)
     text = spell(script.tokens)
     assert [part.split(" </call>")[0] for part in text.split("<call> ")[1:]] == tried
     solved = prompt == "make 4 2 , 8 , 3"
     assert text.endswith("<ok> </think> 8 * 3 <eos>" if solved else "<wrong> </think> _ <eos>")
-    assert text.count("<revise>") == len(tried) - 1 and not script.slipped
+    assert text.count("<revise>") == len(tried) - 1 and not script.mistakes
 
 
 def test_a_problem_that_needs_fractions_is_answered_without_steps() -> None:
@@ -340,9 +344,15 @@ def config_of(name: str) -> dict[str, object]:
     return next(kwargs for kwargs in IDS.values() if kwargs.get("operations") == (name,))
 
 
+def of_size(name: str, size: int) -> dict[str, Any]:
+    """The keyword argument that makes levels of one size."""
+    family = FAMILIES[name]
+    return {} if family.size_name is None else {family.size_name: size + family.first_value - 1}
+
+
 @pytest.mark.parametrize(("name", "size"), [*product(FUNCTIONS, (1, 2, 3)), ("countdown", 4), ("countdown", 5)])
 def test_the_expert_scores_one_within_the_limits(name: str, size: int) -> None:
-    env = ArithmeticEnv(**{**config_of(name), "digits": size, "split": "all"})
+    env = ArithmeticEnv(**{**config_of(name), **of_size(name, size), "split": "all"})
     expert, results = ExpertPolicy(env), []
     observation, _ = env.reset(seed=size)
     while len(results) < 8:
@@ -355,7 +365,7 @@ def test_the_expert_scores_one_within_the_limits(name: str, size: int) -> None:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_another_right_formula_is_paid_and_no_other_answer(name: str) -> None:
-    env = ArithmeticEnv(operations=(name,), digits=1 if name in SEARCHES else 2)
+    env = ArithmeticEnv(operations=(name,), **of_size(name, 1 if name in SEARCHES else 2))
     env.reset(seed=0)
     problem = env.episodes.problems[0]
     assert problem is not None
@@ -393,7 +403,7 @@ def content(problem: Problem) -> object:
 @pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_an_environment_without_thinking_has_direct_answers(name: str, size: int) -> None:
-    env = ArithmeticEnv(operations=(name,), digits=size, thinking=False, call_stack=False)
+    env = ArithmeticEnv(operations=(name,), **of_size(name, size), thinking=False, call_stack=False)
     observation, _ = env.reset(seed=0)
     expert, terminated, reward = ExpertPolicy(env), False, 0.0
     while not terminated:
@@ -442,13 +452,13 @@ class Silent(Countdown):
 @pytest.mark.parametrize(
     ("family", "why"),
     [
-        (Taken, "'gcd' exists already; accepted: another name"),
-        (Thief, r"op=\d+ of 'thief'; accepted: ID\['min'\], ID\['f'\], ID\['g'\], ID\['h'\]"),
-        (Nameless, r"op=\d+ of 'nameless'; accepted: ID\['min'\]"),
-        (Lettered, r"op='f' of 'lettered'; accepted: ID\['min'\]"),
-        (Slashed, "'a/b'; accepted: a name of letters"),
-        (Wordy, "word 'multiple' in a phrasing of 'wordy'; accepted: those of o1nano.envs.language.vocab"),
-        (Silent, "'silent' without phrasings; accepted: at least one"),
+        (Taken, "'gcd' exists already; choose another name"),
+        (Thief, r"op=\d+ of 'thief'; expected one of ID\['min'\], ID\['f'\], ID\['g'\], ID\['h'\]"),
+        (Nameless, r"op=\d+ of 'nameless'; expected one of ID\['min'\]"),
+        (Lettered, r"op='f' of 'lettered'; expected one of ID\['min'\]"),
+        (Slashed, "'a/b'; expected a name of letters"),
+        (Wordy, "word 'multiple' in a phrasing of 'wordy'; expected words of o1nano.envs.language.vocab"),
+        (Silent, "'silent' has no phrasings; expected at least one"),
     ],
 )
 def test_what_is_taken_cannot_be_registered(family: type[FunctionFamily], why: str) -> None:
@@ -458,7 +468,7 @@ def test_what_is_taken_cannot_be_registered(family: type[FunctionFamily], why: s
 
 
 def test_a_class_is_no_family() -> None:
-    with pytest.raises(ConfigurationError, match="accepted: an object of a class derived from Family"):
+    with pytest.raises(ConfigurationError, match="expected an object of a class derived from Family"):
         register_family(Taken)  # type: ignore[arg-type]
 
 

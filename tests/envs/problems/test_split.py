@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from o1nano.envs.language.expression import Binary, Expr, Function, Task, canonical, evaluate, render
+from o1nano.envs.language.expression import Binary, Expr, Function, Task, evaluate, render
 from o1nano.envs.language.vocab import DIVIDE, ID, MINUS, PLUS, TIMES
 from o1nano.envs.problems import FAMILIES
 from o1nano.envs.problems.problem import draw, read, read_level, split_of
+from o1nano.envs.problems.registry import canonical
 
 INVERSE = {PLUS: MINUS, MINUS: PLUS, TIMES: DIVIDE, DIVIDE: TIMES}
 PRECEDENCE = {PLUS: 1, MINUS: 1, TIMES: 2, DIVIDE: 2}

@@ -1,0 +1,204 @@
+"""Reads arithmetic from tokens, by recursive descent with precedence climbing.
+
+A ``Reader`` is a position in the tokens of a problem and methods that read the next part of it. Templates of functions
+use these methods too: see ``templates``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from o1nano.envs.errors import ProblemError
+from o1nano.envs.language.expression import PRECEDENCE, Binary, Expr
+from o1nano.envs.language.vocab import (
+    CLOSE,
+    COLON,
+    COMMA,
+    DIVIDE,
+    EXAMPLES,
+    ID,
+    MINUS,
+    OPEN,
+    PLUS,
+    TIMES,
+    is_digit,
+    spell,
+    value_of,
+)
+
+_NOUNS = {ID["sum"]: PLUS, ID["difference"]: MINUS, ID["product"]: TIMES, ID["quotient"]: DIVIDE}
+_INFIX = {ID["plus"]: PLUS, ID["minus"]: MINUS, ID["times"]: TIMES, ID["divided"]: DIVIDE}
+# Returned by ``Reader.peek`` after the last token. It is the id of padding, which no problem contains.
+_END = 0
+
+
+class Reader:
+    """A position in the tokens of a problem. Each method reads one part of it and moves on.
+
+    Args:
+        tokens: Token ids of a problem, without ``<problem>`` and ``=``.
+        least_first: Whether numbers are written least significant digit first, as in subtasks.
+
+    Attributes:
+        position: Index of the next token.
+    """
+
+    def __init__(self, tokens: Sequence[int], least_first: bool) -> None:
+        self.tokens = list(tokens)
+        self.least_first = least_first
+        self.position = 0
+
+    def problem(self) -> Expr:
+        """Reads arithmetic from the first token to the last: ``what is 1 + 2 ?``, ``the sum of 1 and 2``."""
+        if not self.skip("calculate"):
+            self.skip("what", "is")
+        expr = self._named() if self.skip("the") else self.expression()
+        self.end()
+        return expr
+
+    def expression(self, floor: int = 0) -> Expr:
+        """Reads operands and operators.
+
+        Args:
+            floor: Precedence that an operator must exceed to belong to the expression. ``1 * 2 + 3`` is read up to the
+                ``+`` if it is 1.
+        """
+        left = self._operand()
+        while True:
+            op = self._operator()
+            if op is None or PRECEDENCE[op] <= floor:
+                return left
+
+            # "divided by" has two tokens.
+            self.position += 2 if self.peek() == ID["divided"] else 1
+            left = Binary(op, left, self.expression(PRECEDENCE[op]))
+
+    def argument(self, floor: int = 0) -> Expr:
+        """Reads an argument of a function: an expression, without the parentheses around the whole of it.
+
+        Args:
+            floor: See ``expression``: the precedence that an operator must exceed.
+        """
+        arg = self.expression(floor)
+        return arg if isinstance(arg, int) else replace(arg, parens=False)
+
+    def arguments(self) -> list[Expr]:
+        """Reads arguments with commas between them, at least one."""
+        args = [self.argument()]
+        while self.peek() == COMMA:
+            self.position += 1
+            args.append(self.argument())
+        return args
+
+    def pairs(self) -> list[Expr]:
+        """Reads pairs of numbers, at least one: ``3 : 1 4 , 1 5 : 9`` gives 3, 14, 15, 9."""
+        numbers: list[Expr] = []
+        while True:
+            numbers.append(self.number())
+            self.expect(COLON)
+            numbers.append(self.number())
+            if self.peek() != COMMA:
+                return numbers
+            self.position += 1
+
+    def signed_number(self) -> int:
+        """Reads a number with a sign in front: ``+ 4`` or ``- 4``."""
+        sign = self.peek()
+        if sign not in (PLUS, MINUS):
+            raise self.error()
+        self.position += 1
+        number = self.number()
+        return -number if sign == MINUS else number
+
+    def number(self) -> int:
+        """Reads digits, at least one."""
+        start = self.position
+        while is_digit(self.peek()):
+            self.position += 1
+        if self.position == start:
+            raise self.error()
+        return value_of(self.tokens[start : self.position], self.least_first)
+
+    def expect(self, token: int) -> None:
+        """Reads one given token.
+
+        Args:
+            token: The token that must come next.
+        """
+        if self.peek() != token:
+            raise self.error()
+        self.position += 1
+
+    def skip(self, *words: str) -> bool:
+        """Moves past some words if they come next.
+
+        Args:
+            words: The words, all of which must come next.
+
+        Returns:
+            Whether they did.
+        """
+        ids = [ID[word] for word in words]
+        found = self.tokens[self.position : self.position + len(ids)] == ids
+        if found:
+            self.position += len(ids)
+        return found
+
+    def end(self) -> None:
+        """Raises an error unless nothing but a question mark is left."""
+        self.skip("?")
+        if self.position < len(self.tokens):
+            raise self.error()
+
+    def peek(self) -> int:
+        """Returns the next token without moving; 0 after the last one."""
+        return self.tokens[self.position] if self.position < len(self.tokens) else _END
+
+    def error(self) -> ProblemError:
+        """Returns the error that shows where the tokens stop being a problem."""
+        at_end = self.position >= len(self.tokens)
+        where = "at its end" if at_end else f"at {spell([self.peek()])!r}"
+        shown = repr(spell(self.tokens)[:80])
+        return ProblemError(f"not a problem: {shown} breaks off {where}; expected, for example, {EXAMPLES}")
+
+    def _named(self) -> Expr:
+        """Reads the rest of ``the sum of A and B`` or ``the difference between A and B``."""
+        op = _NOUNS.get(self.peek())
+        if op is None:
+            raise self.error()
+        self.position += 1
+
+        # People say "the sum of" and "the difference between"; either is read after every noun.
+        if not (self.skip("of") or self.skip("between")):
+            raise self.error()
+
+        left = self._operand()
+        self.expect(ID["and"])
+        return Binary(op, left, self._operand())
+
+    def _operator(self) -> int | None:
+        """Returns the operator that comes next, in symbols or in words, without moving."""
+        token = self.peek()
+        if token == ID["divided"]:
+            # Without "by" it is not an operator.
+            following = self.tokens[self.position + 1 : self.position + 2]
+            if following != [ID["by"]]:
+                raise self.error()
+        op = _INFIX.get(token, token)
+        return op if op in PRECEDENCE else None
+
+    def _operand(self) -> Expr:
+        """Reads a number, which may be negative, or an expression in parentheses."""
+        if self.peek() == OPEN:
+            self.position += 1
+            inner = self.expression()
+            self.expect(CLOSE)
+            # Parentheses around a number are dropped: "((7))" is 7.
+            return inner if isinstance(inner, int) else replace(inner, parens=True)
+
+        # A sign belongs to a number only: "-(1+2)" is not a problem.
+        if self.peek() == MINUS:
+            self.position += 1
+            return -self.number()
+        return self.number()
