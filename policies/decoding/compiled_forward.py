@@ -29,6 +29,8 @@ LONG = 64
 """From so many new tokens of one frame on, attention runs through PyTorch's fused kernel."""
 MUCH = 2**14
 """From so many keys of all queries on, heads attend in several threads, if PyTorch has several."""
+WINDOWED = 512
+"""Tokens that attend to a window together: each looks at all windows of these, under a mask."""
 PIECE = 4096
 """Tokens of a frame whose blocks are put together for it at a time."""
 ROWS = 32
@@ -260,7 +262,14 @@ class CompiledForward:
             if length >= 4 * window:
                 mixed = banded(asked, keys, values, window)
             else:
-                mixed = fused(asked, keys, values, causal_mask(length, keys.shape[2], window, keys.device))
+                parts = []
+                for start in range(0, length, WINDOWED):
+                    stop = min(start + WINDOWED, length)
+                    begin, end = max(first + start - window + 1, 0) - oldest, first + stop - oldest
+                    mask = causal_mask(stop - start, end - begin, window, keys.device)
+                    seen = keys[:, :, begin:end], values[:, :, begin:end]
+                    parts.append(fused(asked[:, :, start:stop], *seen, mask))
+                mixed = th.cat(parts, 2)
         else:
             pieces = (keys_and_values(start, min(start + PIECE, first)) for start in range(0, first, PIECE))
             mixed = attend_blocks(asked, pieces, keys_and_values(first, first + length))

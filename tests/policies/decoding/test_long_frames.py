@@ -80,8 +80,10 @@ def test_prefill_and_decoding_are_the_plain_forward(changes: dict[str, Any], tok
 
 def test_a_long_prompt_attends_to_pieces_of_what_came_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled_forward, "PIECE", 48)
-    network, rows = tiny_network(), frames_of(300, 280)
-    assert_same(Decoder(network, 1, 300, tokens=64).step(rows), full_pass(network, rows))
+    monkeypatch.setattr(compiled_forward, "WINDOWED", 30)
+    for changes in ({}, {"windows": (40, 0), "positions": "local"}):
+        network, rows = tiny_network(**changes), frames_of(300, 280)
+        assert_same(Decoder(network, 1, 300, tokens=64).step(rows), full_pass(network, rows))
 
 
 @pytest.mark.parametrize("changes", LAYERS)
