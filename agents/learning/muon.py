@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from math import sqrt
 from typing import Any
 
 import torch as th
@@ -85,5 +86,5 @@ def rate_of_shape(shape: th.Size, kind: str | None) -> float:
     """Returns by what Muon multiplies the learning rate of a matrix; see ``torch.optim.Muon`` for ``adjust_lr_fn``."""
     rows, columns = shape
     if kind == "match_rms_adamw":
-        return 0.2 * float(max(rows, columns)) ** 0.5
-    return float(max(1, rows / columns)) ** 0.5
+        return 0.2 * sqrt(max(rows, columns))
+    return sqrt(max(1, rows / columns))

@@ -146,7 +146,7 @@ class _Attend(th.autograd.Function):
         return mixed
 
     @staticmethod
-    def backward(ctx: Any, d_mixed: th.Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, d_mixed: th.Tensor) -> Any:
         (qkv,) = ctx.saved_tensors
         d_qkv = th.empty_like(qkv)
         d_qkv[ctx.log_sums.shape[1] :] = 0
@@ -186,7 +186,7 @@ class _AddNorm(th.autograd.Function):
         return added, normed
 
     @staticmethod
-    def backward(ctx: Any, d_added: th.Tensor, d_normed: th.Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, d_added: th.Tensor, d_normed: th.Tensor) -> Any:
         added, weight = ctx.saved_tensors
         d_x, d_branch = th.empty_like(added), th.empty_like(added, dtype=ctx.branch_dtype)
         d_weight, d_bias = (weight.new_empty((ctx.bounds[-1], len(weight))) for _ in range(2))
@@ -212,7 +212,7 @@ class _Gelu(th.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, d_out: th.Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, d_out: th.Tensor) -> Any:
         (slope,) = ctx.saved_tensors
         d_x = th.empty_like(slope)
         arrays = [_array(each.view(-1)) for each in (d_out.contiguous(), slope, d_x)]

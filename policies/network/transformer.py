@@ -174,7 +174,8 @@ class Transformer(nn.Module):
         embedded = stack([self._embed(batch.tokens, batch.roles, batch.time)])
 
         # The residual stream begins at 0, and the embedding is the first thing to be added to it.
-        norms = [*(block.norm_attention for block in self.blocks), self.norm]
+        norms: list[nn.LayerNorm] = [block.norm_attention for block in self.blocks]  # type: ignore[misc]
+        norms.append(self.norm)
         dropout = config.dropout if self.training else 0.0
         x, normed = add_norm(th.zeros_like(embedded), embedded, norms[0], dropout, dtype)
         for index, block in enumerate(self.blocks):
