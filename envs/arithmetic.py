@@ -1,4 +1,4 @@
-"""The single environment: one call stack behind Gymnasium's interface."""
+"""The single environment: one call stack with Gymnasium's interface."""
 
 from __future__ import annotations
 
@@ -23,55 +23,64 @@ OBSERVATION_DTYPES = ("float32", "uint8", "int16", "int64")
 
 
 def observation_space(config: EnvConfig, dtype: str) -> spaces.Box:
-    """Returns the space of one observation, ``[frame_length]`` token ids."""
+    """Returns the space of one observation, ``[frame_length]`` token ids.
+
+    Args:
+        config: The configuration, which says how long a frame is.
+        dtype: One of ``OBSERVATION_DTYPES``.
+
+    Raises:
+        ConfigurationError: If it is another type.
+    """
     if dtype not in OBSERVATION_DTYPES:
-        raise ConfigurationError(f"obs_dtype={dtype!r}; accepted: {', '.join(OBSERVATION_DTYPES)}")
+        raise ConfigurationError(f"obs_dtype={dtype!r}; expected one of {', '.join(OBSERVATION_DTYPES)}")
     return spaces.Box(0, VOCAB_SIZE - 1, (config.frame_length,), np.dtype(dtype).type)
 
 
 class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
-    """Solve arithmetic by emitting tokens, one a step.
+    """Solve arithmetic by emitting tokens, one per step.
 
     ## Description
-    An episode is one problem, asked in symbols or in words. The agent reads the *frame* it is in (a prompt and what has
-    been written since) and emits the next token. Between ``<think>`` and ``</think>`` it reasons, hidden; then it
-    writes the visible answer and ``<eos>``. ``<call> 8 9 + 5 4 </call>`` opens a *child frame* whose prompt is
+    An episode is one problem, asked in symbols or in words. The agent reads the *frame* that it is in (a prompt and
+    what has been written since) and emits the next token. Between ``<think>`` and ``</think>`` it reasons, hidden. Then
+    it writes the visible answer and ``<eos>``. ``<call> 8 9 + 5 4 </call>`` opens a *child frame* whose prompt is
     ``<subtask> 8 9 + 5 4 =`` (numbers least significant digit first). When the child answers, its frame is discarded
-    with all its thinking and only the answer is injected after ``</call>``. ``<goto> expr =`` replaces a child frame by
-    ``<subtask> expr =``. The environment never computes for the agent: it pushes, pops and injects.
+    with all its thinking, and only the answer is injected after ``</call>``. ``<goto> expr =`` replaces a child frame
+    by ``<subtask> expr =``. The environment never computes for the agent: it pushes, pops and injects.
 
     ## Action Space
-    ``Discrete(101)``: the next token (``o1nano.envs.language.vocab.TOKENS``). ``action_masks()`` tells which tokens
-    are legal; an illegal one ends the episode. All are legal where none counts: before the first reset, and after the
-    end.
+    ``Discrete(101)``: the next token (``o1nano.envs.language.vocab.TOKENS``). ``action_masks()`` returns which tokens
+    are legal. An illegal token ends the episode. All tokens are legal where the action has no effect: before the first
+    reset, and after the end.
 
     ## Observation Space
-    ``Box(0, 100, (frame_length,))``: the token ids of the top frame, padded with 0. ``float32`` by default, because
-    every library accepts it; ``obs_dtype`` selects a compact form.
+    ``Box(0, 100, (frame_length,))``: the token ids of the top frame, padded with 0. The default is ``float32``, because
+    every library accepts it. ``obs_dtype`` selects a compact form.
 
     ## Rewards
     1 when the root frame returns and its visible answer is exactly right, otherwise 0. Shaping, prices and partial
-    credit are wrappers (``o1nano.envs.wrappers.RewardWrapper``), logged apart.
+    credit are wrappers (``o1nano.envs.wrappers.RewardWrapper``), logged separately.
 
     ## Starting State
-    ``<problem> ... =`` of a problem drawn from the split, or the one given: ``reset(options={"problem": "12*34"})``;
-    ``options={"level": "addition/3"}``, or a ``Level``, draws one of a level.
+    ``<problem> ... =`` of a problem drawn from the split. ``reset(options={"problem": "12*34"})`` poses a given
+    problem, and ``options={"level": "addition/3"}``, or a ``Level``, draws one of a level.
 
     ## Episode End
-    Terminates when the root answers, on an illegal token, when a frame is full, too deep or calls itself, and when
-    ``max_tokens`` are spent. It truncates only under a ``TimeLimit``.
+    The episode terminates when the root answers, on an illegal token, when a frame is full, too deep or calls itself,
+    and when ``max_tokens`` are spent. Only a ``TimeLimit`` truncates it.
 
     ## Info
-    The same keys after every reset and every step:
+    The keys are the same after every reset and every step:
 
-    * ``is_success``: True on the step that returns the exact visible answer, False on every other.
+    * ``is_success``: True on the step that returns the exact visible answer, otherwise False.
     * ``outcome``: how the episode ended: ``"answered"``, ``"illegal_token"``, ``"frame_full"``, ``"too_deep"``,
-      ``"self_call"`` or ``"out_of_tokens"``. As long as the environment has not ended it, ``"truncated"``: that is what
-      an episode says that a ``TimeLimit`` cuts, of which the environment never hears.
-    * ``problem`` and ``level``: what is asked; the level is ``"posed"`` for a given problem.
+      ``"self_call"`` or ``"out_of_tokens"``. It is ``"truncated"`` as long as the environment has not ended the
+      episode. So an episode that a ``TimeLimit`` cuts has this outcome, although the environment does not know of the
+      limit.
+    * ``problem`` and ``level``: the problem, and its level or ``"posed"`` for a given problem.
     * ``expected`` and ``answer``: the right answer and the visible one; empty before the end.
     * ``reasoning_tokens``, ``completion_tokens``, ``subtask_tokens``, ``subtasks``, ``revisions``, ``depth``,
-      ``longest_context``: the usage up to now.
+      ``longest_context``: the usage so far (``o1nano.envs.core.usage.Usage``).
 
     ## Arguments
     * ``render_mode``: ``"ansi"`` (text), ``"human"`` (live in the terminal) or ``"rgb_array"`` (a picture, for
@@ -84,9 +93,9 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
       ``recall`` and ``ledger``. See ``EnvConfig``.
     * ``phrasing``: ``"symbolic"``, ``"words"`` or ``"mixed"``.
     * ``thinking``, ``call_stack``: whether hidden reasoning is legal, and whether calls open frames of their own.
-    * ``frame_length``, ``depth``, ``max_tokens``: tokens of a frame, open frames, tokens of an answer. Problems of
-      ``recall`` and ``ledger`` fill their frame: ``frame_length=128_000`` is a context of that length (``tokens`` poses
-      shorter ones).
+    * ``frame_length``, ``depth``, ``max_tokens``: the largest number of tokens in a frame, of open frames, and of
+      tokens for one problem. Problems of ``recall`` and ``ledger`` fill their frame: ``frame_length=128_000`` is a
+      context of that length (``tokens`` poses shorter ones).
     * ``split``: ``"train"``, ``"test"`` or ``"all"``, by a hash of the problem's content.
 
     The registered ids differ in these arguments only (``o1nano.envs.registration.IDS``).
@@ -99,7 +108,7 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
 
     def __init__(self, render_mode: str | None = None, obs_dtype: str = "float32", **config: Any) -> None:
         if render_mode not in (None, *self.metadata["render_modes"]):
-            raise RenderModeError(f"render_mode={render_mode!r}; accepted: None, 'ansi', 'human', 'rgb_array'")
+            raise RenderModeError(f"render_mode={render_mode!r}; expected None, 'ansi', 'human' or 'rgb_array'")
         self.config = EnvConfig.of(type(self), config)
         self.episodes = Episodes(1, self.config)
         self.render_mode = render_mode
@@ -114,10 +123,11 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
 
         Args:
             seed: Begins a new random stream; None continues the current one.
-            options: See the class, "Starting State".
+            options: ``{"problem": text}`` poses a given problem, ``{"level": level}`` draws one of a level. None draws
+                from the configured levels.
 
         Returns:
-            The first observation, and the info: see the class.
+            The first observation, ``[frame_length]`` token ids, and the info, with the keys listed for the class.
 
         Raises:
             ConfigurationError: If an option is not one of these, or the problem is too long for the frame.
@@ -127,6 +137,7 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
         generator = deepcopy(self.np_random) if seed is None else seeding.np_random(seed)[0]
         problems = self.episodes.choose([generator], options)
 
+        # Nothing can be refused from here on.
         super().reset(seed=seed)
         self.np_random.bit_generator.state = generator.bit_generator.state
         self.episodes.begin([0], problems)
@@ -134,19 +145,22 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
         return self._observe(), self._info()
 
     def step(self, action: np.int64) -> tuple[npt.NDArray[Any], float, bool, bool, dict[str, Any]]:
-        """Emits one token. After the end of an episode nothing happens: the last step is returned with reward 0.
+        """Emits one token. After the end of an episode it does nothing and returns the last step with reward 0.
 
         Args:
             action: A token id.
 
         Returns:
-            The observation, the reward, whether the episode has terminated, False, and the info: see the class.
+            The observation, the reward, whether the episode has terminated, False (the environment never truncates),
+            and the info, with the keys listed for the class.
 
         Raises:
             ActionError: If the action is not a token id, or before the first reset.
         """
+        # One environment is a vector of one: the same transition function, on arrays of length 1.
         token = check_actions(action, (), VOCAB_SIZE)
         episodes = self.episodes
+
         if episodes.over[0]:
             if episodes.problems[0] is None:
                 raise ActionError("a step before the first reset; expected reset() first")
@@ -169,18 +183,22 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
         return draw(self.episodes.stacks.open_frames(0), self.render_mode)
 
     def close(self) -> None:
-        """Ends the live display of ``human`` mode."""
+        """Closes the live display of ``human`` mode."""
         self._window.close()
 
     def _show(self) -> None:
+        """Redraws the live display of ``human`` mode."""
+        # Gymnasium expects "human" mode to draw in reset() and step(), without a call of render().
         if self.render_mode == "human":
             self._window.show(self.episodes.stacks.open_frames(0))
 
     def _observe(self) -> npt.NDArray[Any]:
+        """Returns the observation, ``[frame_length]``."""
         observation: npt.NDArray[Any] = self.episodes.stacks.observe()[0].astype(self.observation_space.dtype)
         return observation
 
     def _info(self) -> dict[str, Any]:
-        """Returns what the episode says of itself, as plain Python values."""
+        """Returns the info, as plain Python values."""
+        # .item() turns NumPy's numbers into Python's, which JSON and loggers accept.
         columns = self.episodes.columns()
         return {name: column.item(0) for name, column in columns.items()}

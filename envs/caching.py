@@ -1,4 +1,4 @@
-"""A cache of the results of a function of prompts, bounded in memory as well as in number."""
+"""A cache for functions of prompts, bounded in memory as well as in the number of entries."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
-SHORT = 256  # tokens of all arguments together
+SHORT = 256
+"""Largest number of tokens, all arguments together, that counts as short."""
+
 LONG_ENTRIES = 32
+"""Number of results that are kept for longer arguments."""
 
 
 def bounded_cache(
@@ -17,15 +20,16 @@ def bounded_cache(
 ) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
     """Returns a decorator that keeps the last results of a function.
 
-    A prompt may have a dozen tokens or 128,000, and what is kept of it grows with it. So there are many places for
-    short arguments, and ``LONG_ENTRIES`` for longer ones.
+    A prompt may have a dozen tokens or 128,000, and a result may be as large as its prompt. So there is room for many
+    results of short arguments, and for ``LONG_ENTRIES`` of longer ones.
 
     Args:
-        entries: How many results of short arguments are kept.
-        size: Returns the number of tokens of the arguments; by default the sum of their lengths.
+        entries: Number of results of short arguments that are kept.
+        size: Function that returns the number of tokens of the arguments; by default the sum of their lengths.
     """
 
     def decorate(function: Callable[..., Result]) -> Callable[..., Result]:
+        # Two caches of the same function: many entries for short arguments, few for long ones.
         short = lru_cache(maxsize=entries)(function)
         long = lru_cache(maxsize=LONG_ENTRIES)(function)
 

@@ -1,4 +1,4 @@
-"""Typed errors. Each message names the bad value and what is accepted."""
+"""Typed errors. Each message names the bad value and what was expected."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import get_args
 
 
 class O1NanoError(ValueError):
-    """Base of every error that a wrong input can cause."""
+    """Base of all errors that a wrong input can cause."""
 
 
 class TokenizationError(O1NanoError):
-    """A text contains something that no token stands for."""
+    """A text contains a word or a sign for which there is no token."""
 
 
 class ProblemError(O1NanoError):
@@ -22,11 +22,11 @@ class ConfigurationError(O1NanoError):
 
 
 class ActionError(O1NanoError):
-    """An action is no token, or there is not one for each environment."""
+    """An action is not a token id, or there is not one for each environment."""
 
 
 class RenderModeError(ConfigurationError, TypeError):
-    """A render mode that does not exist. Also a ``TypeError``, on which Stable-Baselines3 does without one."""
+    """A render mode does not exist. Also a ``TypeError``: Stable-Baselines3 then makes the environment without one."""
 
 
 class CheckpointError(O1NanoError):
@@ -38,10 +38,19 @@ class StorageError(O1NanoError):
 
 
 class TeamError(O1NanoError):
-    """Of several processes that work together, one has ended."""
+    """One of several processes that work together has ended."""
 
 
 def require_choice(name: str, value: str, kind: object) -> None:
-    """Raises ``ConfigurationError`` unless a value is one of a Literal's."""
+    """Checks that a value is one of a ``Literal``'s.
+
+    Args:
+        name: The argument, for the error.
+        value: Its value.
+        kind: The ``Literal`` type.
+
+    Raises:
+        ConfigurationError: If it is not.
+    """
     if value not in get_args(kind):
         raise ConfigurationError(f"{name}={value!r}; expected {', '.join(map(repr, get_args(kind)))}")

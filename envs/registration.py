@@ -1,4 +1,4 @@
-"""The registered ids, by string entry point."""
+"""The registered ids. Entry points are strings, so that registering them imports no environment."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ IDS: dict[str, dict[str, Any]] = {
     "o1nano/LinearEquation-v0": {"operations": ("linear_equation",)},
     "o1nano/Countdown-v0": {"operations": ("countdown",)},
     "o1nano/GameOf24-v0": {"operations": ("game_of_24",)},
-    # Problems that fill the frame: frame_length, up to 128,000, is also the length of the context.
+    # Problems that fill the frame. frame_length, up to 128,000, is also the length of the context.
     "o1nano/Recall-v0": {"operations": ("recall",), "digits": 2, "frame_length": 256, "max_tokens": 1_000_000},
     "o1nano/Ledger-v0": {"operations": ("ledger",), "digits": 2, "frame_length": 256, "max_tokens": 1_000_000},
-    # Answers only, one digit: the easy one, for any agent.
+    # One-digit problems, answers only: the easiest id, for agents that are not sequence models.
     "o1nano/Direct-v0": {
         "operations": ("addition", "subtraction"),
         "digits": 1,
@@ -40,6 +40,7 @@ IDS: dict[str, dict[str, Any]] = {
 
 def register_envs() -> None:
     """Registers every id with its single and its native vector entry point."""
+    # Gymnasium warns about ids that are registered twice.
     for name, kwargs in IDS.items():
         if name not in gym.registry:
             gym.register(

@@ -30,15 +30,15 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
 
     Args:
         num_envs: N.
-        max_episode_steps: Truncates after so many steps; None and -1 never do.
+        max_episode_steps: Number of steps after which an episode is truncated; None or -1 for no limit.
         autoreset_mode: ``"NextStep"``, ``"SameStep"`` or ``"Disabled"``, or the ``AutoresetMode``. With ``"Disabled"``,
-            episodes that have ended are reset by ``reset(options={"reset_mask": mask})`` before the next step.
-        obs_dtype: As in ``ArithmeticEnv``.
-        render_mode: None, ``"ansi"`` or ``"rgb_array"``, as in ``ArithmeticEnv``.
-        group_size: Every problem that is drawn is posed to so many environments, one after the other as their episodes
-            begin, whichever they are: attempts that can be compared. It is drawn by the first of them, so that the
-            problems of one environment no longer depend on its own seed alone. An explicit reset begins a new group.
-        **config: Fields of ``EnvConfig``.
+            episodes that have ended must be reset by ``reset(options={"reset_mask": mask})`` before the next step.
+        obs_dtype: ``"float32"``, ``"uint8"``, ``"int16"`` or ``"int64"``.
+        render_mode: None, ``"ansi"`` (text) or ``"rgb_array"`` (a picture of each environment).
+        group_size: Number of consecutive episodes, in whichever environments they begin, that get the same problem (the
+            GRPO group size). The first of them draws it, so the problems of an environment depend on other seeds than
+            its own, too. An explicit reset begins a new group.
+        **config: Fields of ``EnvConfig``: the arguments of ``ArithmeticEnv``.
 
     Attributes:
         autoreset_mode: The ``AutoresetMode``.
@@ -86,7 +86,7 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
         self.generators: list[np.random.Generator] = [generator for generator, _ in seeded]
         self._seeds = [seed for _, seed in seeded]
         self._steps = np.zeros(num_envs, dtype=np.int64)
-        self._masks: dict[str, Array] = {}  # of infos that every environment has
+        self._masks: dict[str, Array] = {}  # the masks of infos that every environment has
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -94,10 +94,10 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
         """Poses new problems. If it raises, nothing has changed.
 
         Args:
-            seed: A seed s gives environment i the generator of seed s + i, as Gymnasium's vectors do; a sequence has
+            seed: A seed s gives environment i the generator of seed s + i, as Gymnasium's vectors do. A sequence has
                 one seed for each. None continues the current random streams.
-            options: ``"reset_mask"``: ``[N]`` booleans: which environments are reset, by default all; and those of
-                ``ArithmeticEnv``.
+            options: ``{"reset_mask": mask}`` with ``[N]`` booleans resets some environments only.
+                ``{"problem": text}`` and ``{"level": level}`` choose the problem, as in ``ArithmeticEnv``.
 
         Returns:
             The observations, and the infos of those that were reset.
@@ -106,6 +106,7 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
             ConfigurationError: If an option is not one of these, or a problem is too long for the frame.
             ProblemError: If the text is not a problem, or cannot be posed here.
         """
+        # Everything that can be refused comes first.
         seeds = self._read_seeds(seed)
         options = dict(options or {})
         rows = self._read_mask(options.pop("reset_mask", np.ones(self.num_envs, dtype=bool)))
@@ -122,6 +123,7 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
             self.generators[row] = generator
             if own is not None:
                 self._seeds[row] = own
+
         self.episodes.begin(rows, problems)
         self._steps[rows] = 0
         if len(rows) == self.num_envs:
@@ -135,16 +137,18 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
             actions: ``[N]`` token ids.
 
         Returns:
-            ``[N, L]`` observations, ``[N]`` rewards, terminations and truncations, and the infos: the keys of
-            ``ArithmeticEnv`` at every step, ``[N]`` each. With ``"SameStep"``, those of the episodes that have ended
-            are in ``infos["final_info"]``, their last observations in ``infos["final_obs"]``.
+            ``[N, L]`` observations, ``[N]`` rewards, terminations and truncations, and the infos: at every step the
+            keys of ``ArithmeticEnv``, ``[N]`` each. With ``"SameStep"``, the infos of the episodes that have ended are
+            in ``infos["final_info"]`` and their last observations in ``infos["final_obs"]``.
 
         Raises:
-            ActionError: If an action is not a token id, if an environment was never reset, or if one has ended and
-                waits for its reset.
+            ActionError: If an action is not a token id, if an environment was never reset, or if an episode has ended
+                and must be reset first.
         """
         actions = check_actions(actions, (self.num_envs,), VOCAB_SIZE)
         episodes = self.episodes
+
+        # Episodes that have ended: under NEXT_STEP this step is their reset, and their action is ignored.
         resting = episodes.over.nonzero()[0]
         if len(resting):
             self._rest(resting)
@@ -152,27 +156,30 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
         reward, outcome = episodes.step(actions)
         self._steps += 1
         if len(resting):
-            # NEXT_STEP: for these, this step is the reset.
             reward[resting] = 0.0
             outcome[resting] = RUNNING
             self._start(resting)
 
+        # An episode that terminates in its last allowed step is not truncated.
         terminated = outcome != RUNNING
         if self.max_episode_steps is None:
             truncated = np.zeros(self.num_envs, dtype=bool)
         else:
             truncated = ~terminated & (self._steps >= self.max_episode_steps)
+
         ended = (terminated | truncated).nonzero()[0]
         if len(ended):
             episodes.finish(ended, outcome[ended])
+        # SAME_STEP: the last observations and infos go into the infos, and new episodes begin.
         finals: dict[str, Any] = {}
         if len(ended) and self.autoreset_mode == AutoresetMode.SAME_STEP:
             finals = self._finals(ended)
             self._start(ended)
+
         return self._observe(), reward, terminated, truncated, {**self._infos(), **finals}
 
     def render(self) -> tuple[Any, ...]:
-        """Returns what ``ArithmeticEnv.render`` returns, for each environment."""
+        """Returns for each environment its stack of frames: text in ``ansi`` mode, pixels in ``rgb_array`` mode."""
         stacks = self.episodes.stacks
         return tuple(draw(stacks.open_frames(row), self.render_mode) for row in range(self.num_envs))
 
@@ -191,7 +198,7 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
         return tuple(self._seeds)
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        """Calls a method once for all environments; an attribute is returned, as Gymnasium's vectors do.
+        """Calls a method once for all environments, or returns an attribute, as Gymnasium's vectors do.
 
         Args:
             name: A method such as ``"action_masks"`` or ``"render"``, or an attribute.
@@ -199,11 +206,13 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
             **kwargs: Its keyword arguments.
 
         Returns:
-            One result for each environment: a row of a result that has N of them, else N times the same.
+            One result for each environment: its row if the result has N rows, otherwise the same result for all.
         """
         found = getattr(self, name)
+        # The environments are not objects of their own, so a method is called once for all.
         if not callable(found):
             return self.get_attr(name)
+
         result = found(*args, **kwargs)
         if isinstance(result, (tuple, list, np.ndarray)) and len(result) == self.num_envs:
             return tuple(result)
@@ -213,7 +222,7 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
         """Returns an attribute of each environment.
 
         Args:
-            name: The attribute. Spaces are those of one environment.
+            name: The attribute. For spaces, those of one environment are returned.
         """
         if name in ("np_random", "np_random_seed"):
             return tuple(getattr(self, name))
@@ -231,8 +240,10 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
         Raises:
             ConfigurationError: If there are not N values, or they differ.
         """
+        # One value for all, or one for each, which must be the same.
         if not isinstance(values, (list, tuple)):
             values = [values] * self.num_envs
+
         if len(values) != self.num_envs:
             raise ConfigurationError(f"{len(values)} values of {name}; expected one for each of {self.num_envs}")
         if any(value is not values[0] and value != values[0] for value in values):
@@ -248,14 +259,18 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what ``state_dict`` of as many environments with the same arguments returned."""
+        """Restores a state.
+
+        Args:
+            state: What ``state_dict`` returned for N environments with the same arguments.
+        """
         self.episodes.load_state_dict(state["episodes"])
         for generator, saved in zip(self.generators, state["generators"], strict=True):
             generator.bit_generator.state = saved
         self._steps[...] = state["steps"]
 
     def _read_seeds(self, seed: int | Sequence[int | None] | None) -> Sequence[int | None]:
-        """Returns the seed of each environment."""
+        """Returns the seed of each environment, or None where it keeps its generator."""
         if seed is None:
             return [None] * self.num_envs
         if isinstance(seed, (int, np.integer)):
@@ -265,7 +280,7 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
         return seed
 
     def _read_mask(self, given: Any) -> Ints:
-        """Returns which environments a reset is for."""
+        """Returns the indices of the environments to reset."""
         mask = np.asarray(given)
         if mask.shape != (self.num_envs,) or mask.dtype != bool or not mask.any():
             raise ConfigurationError(
@@ -274,10 +289,16 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
         return mask.nonzero()[0]
 
     def _rest(self, rows: Ints) -> None:
-        """Has episodes that are over ignore the next action, if there is an automatic reset to wait for."""
+        """Lets episodes that are over ignore the next action.
+
+        Raises:
+            ActionError: If there will be no automatic reset.
+        """
+        # Before the first reset all rows are over, too.
         unposed = [row for row in rows.tolist() if self.episodes.problems[row] is None]
         if unposed:
             raise ActionError(f"a step before the first reset of environment {unposed[0]}; expected reset() first")
+
         if self.autoreset_mode == AutoresetMode.DISABLED:
             raise ActionError(f"the episode of environment {rows[0]} has ended; expected a reset_mask with it first")
         self.episodes.stacks.close(rows)
@@ -290,7 +311,7 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
     def _infos(self) -> dict[str, Any]:
         """Returns the infos of all environments.
 
-        ``VectorEnv._add_info`` adds one environment after the other and took most of the time of a step.
+        ``VectorEnv._add_info`` adds one environment after the other, which would take most of the time of a step.
         """
         columns = self.episodes.columns()
         if len(self._masks) != len(columns):  # a term of the reward was added
@@ -300,7 +321,8 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
         return {**columns, **self._masks}
 
     def _infos_of(self, rows: Ints) -> dict[str, Any]:
-        """Returns the infos of some environments; those of others are 0, False and None."""
+        """Returns the infos of some environments. For the others they are 0, False or None."""
+        # As in Gymnasium's vectors, the mask of a key has an underscore and is True for the rows that have the key.
         mask = np.zeros(self.num_envs, dtype=bool)
         mask[rows] = True
         infos: dict[str, Any] = {}
@@ -311,16 +333,19 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
         return infos
 
     def _finals(self, ended: Ints) -> dict[str, Any]:
-        """Returns what SAME_STEP says of the episodes that have ended."""
+        """Returns the infos that SAME_STEP adds when episodes have ended."""
+        # As in Gymnasium's vectors, an array of objects: an observation for each row that has ended, None for others.
         stacks = self.episodes.stacks
         last = np.empty(self.num_envs, dtype=object)
         for row in ended.tolist():
             last[row] = stacks.tokens[stacks.top[row]].astype(self.single_observation_space.dtype)
+
         final = self._infos_of(ended)
         mask = final["_is_success"]
         return {"final_obs": last, "_final_obs": mask, "final_info": final, "_final_info": mask.copy()}
 
     def _observe(self) -> Array:
+        """Returns ``[N, L]`` observations."""
         return self.episodes.stacks.observe().astype(self.single_observation_space.dtype, copy=False)
 
 

@@ -1,14 +1,14 @@
 """Wrappers: everything beyond the plain environment can be added, ablated and logged by itself.
 
-Both kinds exist twice, for one environment and for the native vector environment, and both act on the episodes
-underneath: it does not matter which wrappers lie between, and automatic resets obey them too.
+Each wrapper exists twice, for one environment and for the native vector environment. Curricula and rewards act on the
+episodes of the environment inside. So it does not matter which wrappers lie between, and automatic resets use them too.
 
-One-hot observations and a small alphabet are for agents that are no sequence models. A network without embeddings reads
-token ids as magnitudes: 9 would be nine times 1. One input for every (position, token) pair
-lets its first layer learn an embedding for each. Padding is all zeros, and positions count from the left, so the prompt
-stays in place while an answer grows. An agent that cannot mask must find its first right answer by chance: with a
-hundred tokens to choose from that is one episode in 18,000 of the one-digit problems, with the twelve tokens that
-answers are made of, one in 260.
+One-hot observations and a small alphabet are for agents that are not sequence models. A network without embeddings
+reads token ids as magnitudes: 9 would be nine times 1. With one input for every (position, token) pair, its first layer
+can learn an embedding for each. Padding is all zeros, and positions count from the left, so the prompt stays in place
+while an answer grows. An agent that cannot mask must find its first right answer by chance. With a hundred tokens to
+choose from, that is one episode in 18,000 of the one-digit problems; with the twelve tokens that answers are made of,
+one in 260.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ ONE_HOT_DTYPES = ("float32", "uint8")
 
 
 class _OnEpisodes:
-    """What a wrapper for one environment and its twin for a vector share."""
+    """The common part of a wrapper for one environment and its twin for a vector."""
 
     unwrapped: Any
 
@@ -50,11 +50,11 @@ class _OnEpisodes:
         """The episodes of the environment inside.
 
         Raises:
-            ConfigurationError: If there is another environment inside.
+            ConfigurationError: If it is not an environment of o1nano.
         """
         env = self.unwrapped
         if not isinstance(env, (ArithmeticEnv, ArithmeticVectorEnv)):
-            raise ConfigurationError(f"{type(self).__name__} around {env!r}; accepted: one of the o1nano environments")
+            raise ConfigurationError(f"{type(self).__name__} around {env!r}; expected one of the o1nano environments")
         return env.episodes
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
@@ -64,31 +64,40 @@ class _OnEpisodes:
 
 
 class _UnderCurriculum(_OnEpisodes):
-    """The methods of both curriculum wrappers; all are meant to be reached through ``env_method``."""
+    """The methods of both curriculum wrappers. Vectors reach them through ``env_method``."""
 
     def set_curriculum(self, curriculum: Curriculum) -> None:
-        """Replaces the curriculum. Environments of one process that are given the same object share it."""
-        self.episodes.levels = self.curriculum = curriculum
+        """Replaces the curriculum.
+
+        Args:
+            curriculum: The new one. Environments of one process that are given the same object share it.
+        """
+        self.curriculum = curriculum
+        self.episodes.level_sampler = curriculum
 
     def curriculum_state(self) -> dict[str, Any]:
         """Returns the state of the curriculum."""
         return self.curriculum.state_dict()
 
     def load_curriculum_state(self, state: Mapping[str, Any]) -> None:
-        """Restores a state of the curriculum, be it in this process or in a worker's."""
+        """Restores what ``curriculum_state`` returned.
+
+        Args:
+            state: The state, from this process or from a worker's.
+        """
         self.curriculum.load_state_dict(state)
 
 
 class CurriculumWrapper(_UnderCurriculum, gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
-    """Has an environment draw its problems from a curriculum, and tell it the results.
+    """Draws the problems of an environment from a curriculum, and records the results in it.
 
-    Workers of an ``AsyncVectorEnv`` or ``SubprocVecEnv`` are other processes: each has a copy of its own, which
-    measures the worker's own episodes. ``env_method("curriculum_state")`` (Gymnasium: ``call``) reads them,
-    ``env_method("load_curriculum_state", state)`` sets them.
+    The workers of an ``AsyncVectorEnv`` or ``SubprocVecEnv`` are other processes. Each has a copy of the curriculum,
+    which measures the worker's own episodes. ``env_method("curriculum_state")`` (Gymnasium: ``call``) reads the copies,
+    and ``env_method("load_curriculum_state", state)`` sets them.
 
     Args:
         env: An ``ArithmeticEnv``, wrapped or not.
-        curriculum: The state; environments that are given the same object share it.
+        curriculum: The curriculum. Environments that are given the same object share it.
     """
 
     def __init__(self, env: gym.Env[Any, Any], curriculum: Curriculum) -> None:
@@ -99,7 +108,12 @@ class CurriculumWrapper(_UnderCurriculum, gym.Wrapper[Any, Any, Any, Any], Recor
 
 # Not subscripted: VectorWrapper is generic in the newest Gymnasium only.
 class VectorCurriculumWrapper(_UnderCurriculum, VectorWrapper):
-    """``CurriculumWrapper`` for the native vector environment, whose environments share the curriculum."""
+    """``CurriculumWrapper`` for the native vector environment, whose environments share the curriculum.
+
+    Args:
+        env: An ``ArithmeticVectorEnv``, wrapped or not.
+        curriculum: The curriculum.
+    """
 
     def __init__(self, env: VectorEnv[Any, Any, Any], curriculum: Curriculum) -> None:
         VectorWrapper.__init__(self, env)
@@ -107,10 +121,10 @@ class VectorCurriculumWrapper(_UnderCurriculum, VectorWrapper):
 
 
 class RewardWrapper(_OnEpisodes, gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
-    """Pays one more term beside the true reward: ``RewardWrapper(env, "digits", weight=0.2)``.
+    """Adds a term to the reward: ``RewardWrapper(env, "digits", weight=0.2)``.
 
-    ``info`` then has ``reward/<name>``, what each term has paid over the episode so far, ``reward/true``, and
-    ``reward/total``, beside ``is_success``. Wrap again to add another term.
+    ``info`` then has ``reward/<name>``, what each term has paid in the episode so far, ``reward/true`` and
+    ``reward/total``. ``is_success`` stays. Wrap again to add another term.
 
     Args:
         env: An ``ArithmeticEnv``, wrapped or not.
@@ -125,7 +139,13 @@ class RewardWrapper(_OnEpisodes, gym.Wrapper[Any, Any, Any, Any], RecordConstruc
 
 
 class VectorRewardWrapper(_OnEpisodes, VectorWrapper):
-    """``RewardWrapper`` for the native vector environment."""
+    """``RewardWrapper`` for the native vector environment.
+
+    Args:
+        env: An ``ArithmeticVectorEnv``, wrapped or not.
+        term: A key of ``reward_terms.TERMS``, or a ``RewardTerm``, of which the environment takes a copy.
+        **arguments: The arguments of a term that is given by its name.
+    """
 
     def __init__(self, env: VectorEnv[Any, Any, Any], term: RewardTerm | str, **arguments: Any) -> None:
         VectorWrapper.__init__(self, env)
@@ -133,13 +153,14 @@ class VectorRewardWrapper(_OnEpisodes, VectorWrapper):
 
 
 class Alphabet:
-    """What an agent reads and writes: turns token ids into indicators, and its actions into token ids.
+    """The tokens that an agent reads and writes: turns observations into indicators, and actions into token ids.
 
     Args:
         space: The space of one observation, ``[T]`` token ids.
-        tokens: The K tokens that get an input at each position, by default all but padding. What an agent never meets
-            costs time and teaches nothing; tokens that are left out read as padding.
-        actions: The tokens that an action chooses among, by default all, padding too: an action is a token id then.
+        tokens: The K tokens that get an input at each position, by default all but padding. Leave out tokens that never
+            occur: they only cost time. A token that is left out reads as padding.
+        actions: The tokens that an action chooses among. By default all, padding included, so that an action is a token
+            id.
         dtype: ``"float32"``, which every library accepts, or ``"uint8"``, a quarter of the memory in a buffer.
 
     Attributes:
@@ -148,21 +169,28 @@ class Alphabet:
         action_ids: The token id of each action.
 
     Raises:
-        ConfigurationError: If the observations are no token ids, or there is no such token or dtype.
+        ConfigurationError: If the observations are not token ids, or there is no such token or dtype.
     """
 
     def __init__(self, space: gym.Space[Any], tokens: Tokens, actions: Tokens, dtype: str) -> None:
         if dtype not in ONE_HOT_DTYPES:
-            raise ConfigurationError(f"dtype={dtype!r}; accepted: {', '.join(ONE_HOT_DTYPES)}")
+            raise ConfigurationError(f"dtype={dtype!r}; expected one of {', '.join(ONE_HOT_DTYPES)}")
         if not isinstance(space, spaces.Box) or len(space.shape) != 1 or set(space.high) != {len(TOKENS) - 1}:
-            raise ConfigurationError(f"observation space {space}; accepted: a Box [T] of token ids")
+            raise ConfigurationError(f"observation space {space}; expected a Box [T] of token ids")
         self._read = _ids("tokens", TOKENS[PAD + 1 :] if tokens is None else tokens)
         self.action_ids = np.arange(len(TOKENS)) if actions is None else _ids("actions", actions)
         self.observation_space = spaces.Box(0, 1, (space.shape[0] * len(self._read),), np.dtype(dtype).type)
         self.action_space = spaces.Discrete(len(self.action_ids))
 
     def one_hot(self, tokens: Array) -> Array:
-        """Returns ``[..., T * K]`` for ``[..., T]``: a 1 at ``t * K + k`` where position t holds the k-th token."""
+        """Returns ``[..., T * K]`` indicators: a 1 at ``t * K + k`` where position t holds the k-th token.
+
+        With the tokens ``1 2 +``, the frame ``2 +`` becomes ``0 1 0  0 0 1``.
+
+        Args:
+            tokens: ``[..., T]`` token ids.
+        """
+        # Compare every position with every token, then join the last two axes.
         hot = tokens.astype(np.uint8)[..., None] == self._read.astype(np.uint8)  # [..., T, K]
         out: Array = hot.reshape(*tokens.shape[:-1], -1).astype(self.observation_space.dtype)
         return out
@@ -175,13 +203,20 @@ class Alphabet:
             shape: ``()`` for one environment, ``(N,)`` for a vector of N.
 
         Raises:
-            ActionError: If they are not actions of this alphabet.
+            ActionError: If the shape or the type is wrong, or a value is out of range.
         """
         return self.action_ids[check_actions(actions, shape, len(self.action_ids))]
 
 
 class OneHotWrapper(gym.Wrapper[Array, np.int64, Array, np.int64], RecordConstructorArgs):
-    """Gives ``[T * K]`` indicators instead of ``[T]`` token ids; see ``Alphabet`` for the arguments."""
+    """Turns observations of ``[T]`` token ids into ``[T * K]`` indicators, and can restrict the actions.
+
+    Args:
+        env: The environment.
+        tokens: The K tokens that get an input at each position, by default all but padding.
+        actions: The tokens that an action chooses among, by default all.
+        dtype: ``"float32"`` or ``"uint8"``.
+    """
 
     def __init__(
         self, env: gym.Env[Array, np.int64], tokens: Tokens = None, actions: Tokens = None, dtype: str = "float32"
@@ -193,25 +228,33 @@ class OneHotWrapper(gym.Wrapper[Array, np.int64, Array, np.int64], RecordConstru
         self.action_space = self.alphabet.action_space
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
-        """Poses a new problem."""
+        """Poses a new problem. The arguments are those of ``ArithmeticEnv.reset``."""
         observation, info = self.env.reset(seed=seed, options=options)
         return self.alphabet.one_hot(observation), info
 
     def step(self, action: np.int64) -> tuple[Array, Any, bool, bool, dict[str, Any]]:
-        """Emits one token."""
+        """Emits the token that the action stands for."""
         token = self.alphabet.tokens_of(action, ())
         observation, reward, terminated, truncated, info = self.env.step(token)
         return self.alphabet.one_hot(observation), reward, terminated, truncated, info
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
-        """Returns ``[actions]``: which are legal next."""
+        """Returns ``[actions]``: which actions are legal next."""
         mask: npt.NDArray[np.bool_] = self.env.get_wrapper_attr("action_masks")()[self.alphabet.action_ids]
         return mask
 
 
-# Not subscripted: VectorWrapper is generic in the newest Gymnasium only.
+# Not Gymnasium's VectorObservationWrapper: that refuses SAME_STEP. Not subscripted: VectorWrapper is generic in the
+# newest Gymnasium only.
 class VectorOneHotWrapper(VectorWrapper):
-    """``OneHotWrapper`` for vector environments, in both autoreset modes: final observations are turned too."""
+    """``OneHotWrapper`` for vector environments, in all autoreset modes. Final observations are turned too.
+
+    Args:
+        env: The vector environment.
+        tokens: The K tokens that get an input at each position, by default all but padding.
+        actions: The tokens that an action chooses among, by default all.
+        dtype: ``"float32"`` or ``"uint8"``.
+    """
 
     def __init__(
         self, env: VectorEnv[Array, Array, Array], tokens: Tokens = None, actions: Tokens = None, dtype: str = "float32"
@@ -226,8 +269,8 @@ class VectorOneHotWrapper(VectorWrapper):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Array, dict[str, Any]]:
-        """Resets every environment."""
-        # Every vector takes a list of seeds too; the type of the base class does not say so.
+        """Resets the environments. The arguments are those of ``ArithmeticVectorEnv.reset``."""
+        # Every vector takes a list of seeds too, although the type of the base class does not say so.
         observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
         return self.alphabet.one_hot(observations), infos
 
@@ -236,23 +279,26 @@ class VectorOneHotWrapper(VectorWrapper):
         observations, rewards, terminated, truncated, infos = self.env.step(
             self.alphabet.tokens_of(actions, (self.num_envs,))
         )
+
+        # Under SAME_STEP the last observations of episodes that have ended are in the infos.
         if "final_obs" in infos:
             final = np.empty(self.num_envs, dtype=object)
             for index in np.flatnonzero(infos["_final_obs"]):
                 final[index] = self.alphabet.one_hot(infos["final_obs"][index])
             infos = {**infos, "final_obs": final}
+
         return self.alphabet.one_hot(observations), rewards, terminated, truncated, infos
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
-        """Returns ``[N, actions]``: which are legal next."""
+        """Returns ``[N, actions]``: which actions are legal next."""
         env: Any = self.unwrapped
         masks = np.stack(env.call("action_masks"))  # every vector has this, Gymnasium's own too
         return masks[:, self.alphabet.action_ids]
 
 
 def _ids(name: str, tokens: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Returns the ids of tokens."""
+    """Returns the ids of tokens that are given as the argument ``name``."""
     for token in tokens:
         if ID.get(token, PAD) == PAD:
-            raise ConfigurationError(f"{token!r} in {name}; accepted: {' '.join(TOKENS[PAD + 1 :])}")
+            raise ConfigurationError(f"{token!r} in {name}; expected one of {' '.join(TOKENS[PAD + 1 :])}")
     return np.array([ID[token] for token in tokens])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
+from o1nano.envs.core.usage import Usage
 from o1nano.envs.problems import PRODUCTS, SUMS
 from o1nano.envs.problems.problem import Level, Phrasing, Problem, draw, sizes
 from o1nano.envs.problems.registry import canonical
@@ -26,18 +27,19 @@ class Cell:
         n: Problems that were measured.
         correct: Exactly right answers.
         valid: Problems that were answered at all, within every limit and without an illegal token.
-        tokens: Mean number of emitted tokens.
-        reasoning_tokens: Mean number of them that were hidden.
-        subtasks: Mean number of calls.
+        usage: What all answers together have cost.
     """
 
     name: str
     n: int
     correct: int
     valid: int
-    tokens: float
-    reasoning_tokens: float
-    subtasks: float
+    usage: Usage
+
+    @classmethod
+    def restore(cls, saved: Mapping[str, Any]) -> Cell:
+        """Returns the cell that ``dataclasses.asdict`` has turned into plain containers."""
+        return cls(**{**saved, "usage": Usage(**saved["usage"])})
 
     @property
     def accuracy(self) -> float:
@@ -49,10 +51,37 @@ class Cell:
         """95% interval of the accuracy."""
         return wilson(self.correct, self.n)
 
+    @property
+    def tokens(self) -> float:
+        """Mean number of emitted tokens."""
+        return self.usage.tokens / self.n
+
+    @property
+    def hidden_tokens(self) -> float:
+        """Mean number of emitted tokens that a user does not see."""
+        return self.usage.hidden_tokens / self.n
+
+    @property
+    def subtasks(self) -> float:
+        """Mean number of calls."""
+        return self.usage.subtasks / self.n
+
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for JSON."""
+        """Returns all figures, for JSON. Costs are means over the problems."""
         low, high = self.interval
-        return {**self.__dict__, "accuracy": self.accuracy, "low": low, "high": high, "average_reward": self.accuracy}
+        return {
+            "name": self.name,
+            "n": self.n,
+            "correct": self.correct,
+            "valid": self.valid,
+            "tokens": self.tokens,
+            "hidden_tokens": self.hidden_tokens,
+            "subtasks": self.subtasks,
+            "accuracy": self.accuracy,
+            "low": low,
+            "high": high,
+            "average_reward": self.accuracy,
+        }
 
 
 def wilson(correct: int, n: int, z: float = 1.96) -> tuple[float, float]:
@@ -125,15 +154,12 @@ def tabulate(answers: Sequence[Answer]) -> list[Cell]:
 
 def summarise(name: str, answers: Sequence[Answer]) -> Cell:
     """Summarises answers as one cell."""
-    n = len(answers)
     return Cell(
         name=name,
-        n=n,
+        n=len(answers),
         correct=sum(answer.correct for answer in answers),
         valid=sum(answer.outcome == "answered" for answer in answers),
-        tokens=sum(answer.tokens for answer in answers) / n,
-        reasoning_tokens=sum(answer.usage.hidden_tokens for answer in answers) / n,
-        subtasks=sum(answer.usage.subtasks for answer in answers) / n,
+        usage=sum((answer.usage for answer in answers), Usage()),
     )
 
 

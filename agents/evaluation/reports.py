@@ -172,7 +172,7 @@ def table(cells: Sequence[Cell], answers: Sequence[Answer]) -> str:
         low, high = cell.interval
         rows.append(
             f"{cell.name:20} {cell.accuracy:9.1%}   {f'{low:.1%} to {high:.1%}':18} {cell.accuracy:6.3f} "
-            f"{f'{cell.valid}/{cell.n}':>9} {cell.tokens:7.1f} {cell.reasoning_tokens:7.1f}"
+            f"{f'{cell.valid}/{cell.n}':>9} {cell.tokens:7.1f} {cell.hidden_tokens:7.1f}"
         )
     return "\n".join(rows)
 

@@ -6,7 +6,7 @@ from rich.text import Text
 
 from o1nano.envs.core.call_stack import Ended
 from o1nano.envs.core.grammar import Channel
-from o1nano.envs.render import COLOURS, spans
+from o1nano.envs.render import COLOURS, token_roles
 from o1nano.policies.search.answers import Answer
 
 # White is for pictures, whose background is dark; a terminal's may be light.
@@ -18,7 +18,7 @@ def tree(answer: Answer) -> Text:
     text = Text(answer.problem.text)
     for frame in in_call_order(list(answer.frames)):
         text.append("\n" + "  " * frame.depth)
-        for index, (token, kind) in enumerate(spans(frame.tokens)):
+        for index, (token, kind) in enumerate(token_roles(frame.tokens)):
             text.append(" " * (index > 0))
             text.append(token, _STYLES[kind])
     verdict = "right" if answer.correct else f"wrong, {answer.problem.answer_text} is right"

@@ -118,7 +118,7 @@ def build_model(config: TrainConfig, env_config: EnvConfig, source: LevelSampler
         group_size=ppo.group_size,
         **vars(env_config),
     )
-    env.episodes.levels = source
+    env.episodes.level_sampler = source
     return FramePPO(
         ReasoningPolicy,
         Monitor(GymnasiumVecEnv(env)),

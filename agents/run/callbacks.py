@@ -20,11 +20,10 @@ from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.core.curriculum import Curriculum
 from o1nano.envs.core.grammar import Channel
 from o1nano.envs.core.rewards import hack_rate
+from o1nano.envs.core.usage import EPISODE_USAGE
 from o1nano.envs.problems.problem import Level, draw
 from o1nano.envs.seeding import stream
 from o1nano.policies.search.answers import solve
-
-USAGE = ("reasoning_tokens", "completion_tokens", "subtask_tokens", "subtasks", "depth", "revisions")
 
 
 class RolloutCallback(BaseCallback):
@@ -73,7 +72,7 @@ class EpisodeStatistics(RolloutCallback):
             if not done:
                 continue
             self.success[info["level"]].append(info["is_success"])
-            for name in USAGE:
+            for name in EPISODE_USAGE:
                 self.usage[name].append(info[name])
             self.usage["illegal_token"].append(info["outcome"] == "illegal_token")
             for name in info:

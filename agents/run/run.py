@@ -202,7 +202,8 @@ class Run(RunState):
 
     def report(self) -> None:
         """Writes ``results.json``, ``times.json`` and the final figures, and shows the table."""
-        before, after = ([Cell(**cell) for cell in self.results[name]] for name in ("before", "after"))
+        before = [Cell.restore(cell) for cell in self.results["before"]]
+        after = [Cell.restore(cell) for cell in self.results["after"]]
         averages = {"average_before": self.average(before), "average_after": self.average(after)}
         cells = {"before": [cell.as_dict() for cell in before], "after": [cell.as_dict() for cell in after]}
         assert isinstance(self.logger, RunLogger)

@@ -137,7 +137,7 @@ def parts(dtype: str, repeats: int, num_envs: int = 1024) -> None:
     tape = record(num_envs, 300, "SameStep")
     env = ArithmeticVectorEnv(num_envs, autoreset_mode="SameStep", obs_dtype=dtype)
     episodes = env.episodes
-    stacks, draw = episodes.stacks, episodes._draw
+    stacks, draw = episodes.stacks, episodes.draw_problem
     drawn: list[Problem] = []
 
     def keep(level: Level, rng: np.random.Generator) -> Problem:
@@ -161,7 +161,7 @@ def parts(dtype: str, repeats: int, num_envs: int = 1024) -> None:
     def play(
         step: Callable[[npt.NDArray[np.int64]], float], source: Callable[[Level, np.random.Generator], Problem]
     ) -> float:
-        episodes._draw = source  # type: ignore[method-assign]
+        episodes.draw_problem = source  # type: ignore[method-assign]
         env.reset(seed=0)
         return 1e6 * sum(map(step, tape)) / len(tape)
 

@@ -1,4 +1,4 @@
-"""Checking what an agent gives for an action, before anything changes."""
+"""Checks an agent's actions before anything changes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ def check_actions(actions: Any, shape: tuple[int, ...], size: int) -> npt.NDArra
     Args:
         actions: One action, or an array or sequence with one for each environment.
         shape: ``()`` for one environment, ``(N,)`` for a vector of N.
-        size: How many actions there are; the largest is ``size - 1``.
+        size: Number of actions; the largest is ``size - 1``.
 
     Raises:
         ActionError: If the shape or the type is wrong, or a value is out of range.
     """
     array = np.asarray(actions)
+    # Booleans and unsigned integers are fine. Floats are refused even if they are whole numbers.
     if array.shape != shape:
         raise ActionError(f"{'actions' if shape else 'an action'} of shape {array.shape}; {_expected(shape, size)}")
     if array.dtype.kind not in "iub":
@@ -33,5 +34,6 @@ def check_actions(actions: Any, shape: tuple[int, ...], size: int) -> npt.NDArra
 
 
 def _expected(shape: tuple[int, ...], size: int) -> str:
+    """Returns what an error says was expected."""
     count = f"{shape[0]} integers" if shape else "one integer"
     return f"expected {count} from 0 to {size - 1}"

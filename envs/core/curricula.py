@@ -1,4 +1,4 @@
-"""More curricula beside the thresholds: learning progress, a domain-randomisation frontier, and none at all."""
+"""Two more curricula: by learning progress, and by a frontier of domain randomisation."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ from o1nano.envs.problems.problem import Level
 class LearningProgressCurriculum(Curriculum):
     """Draws every size from the beginning, most of the time those whose success is changing.
 
-    The progress of a level is how far a fast moving average of its results is from a slow one, the weight its absolute
-    value: what is being forgotten is practised too, and neither what is mastered nor what is out of reach is drawn
-    much. Progress as the difference of two averages in time is from Oudeyer, Kaplan and Hafner (2007), its absolute
-    value as a teacher's reward, with exponential averages and a share of uniform draws, from Matiisen et al. (2017),
-    and the pair of averages from Kanitscheider et al. (2021), without their preference for levels of low success.
+    The progress of a level is the difference of a fast and a slow moving average of its results, and its weight is the
+    absolute value. So levels that are being forgotten are practised too, and levels that are mastered or out of reach
+    are drawn rarely. Progress as the difference of two averages in time is from Oudeyer, Kaplan and Hafner (2007). Its
+    absolute value as a teacher's reward, with exponential averages and a share of uniform draws, is from Matiisen et
+    al. (2017). The pair of averages is from Kanitscheider et al. (2021), without their preference for levels of low
+    success.
 
     Args:
-        last: For each family, the largest size there is.
-        fast: What one result weighs in the fast average.
-        slow: What one result weighs in the slow average.
+        last: For each family, the largest size of all.
+        fast: Weight of one result in the fast average.
+        slow: Weight of one result in the slow average.
         explore: Share of draws that are uniform over all levels.
-        window: See ``Curriculum``; ``success`` is measured over it, progress is not.
-        priority: See ``Curriculum``.
+        window: Number of episodes of one level over which ``success`` is measured; progress does not use it.
+        priority: Factor for the weights of a family; 1 for families that are not named.
+
+    Raises:
+        ConfigurationError: If there is no family, a family is unknown, or a value is out of range.
     """
 
     def __init__(
@@ -39,14 +43,14 @@ class LearningProgressCurriculum(Curriculum):
     ) -> None:
         super().__init__(last, last, window, priority)
         if not 0 < slow < fast <= 1:
-            raise ConfigurationError(f"slow={slow!r}, fast={fast!r}; accepted: 0 < slow < fast <= 1")
+            raise ConfigurationError(f"slow={slow!r}, fast={fast!r}; expected 0 < slow < fast <= 1")
         if not 0 < explore <= 1:
-            raise ConfigurationError(f"explore={explore!r}; accepted: above 0, at most 1")
+            raise ConfigurationError(f"explore={explore!r}; expected a number above 0, at most 1")
         self.fast, self.slow, self.explore = fast, slow, explore
         self._averages: dict[Level, tuple[float, float]] = {}
 
     def progress(self, level: Level) -> float:
-        """Signed progress of a level, from -1 to 1; 0 before there are results."""
+        """Returns the signed progress of a level, from -1 to 1; 0 before its first result."""
         fast, slow = self._averages.get(level, (0.0, 0.0))
         return fast - slow
 
@@ -59,7 +63,7 @@ class LearningProgressCurriculum(Curriculum):
 
     def _update(self, level: Level) -> None:
         result = float(self._results[level][-1])
-        fast, slow = self._averages.get(level, (result, result))  # the first result is no progress
+        fast, slow = self._averages.get(level, (result, result))  # so that the first result is not progress
         self._averages[level] = fast + self.fast * (result - fast), slow + self.slow * (result - slow)
 
     def state_dict(self) -> dict[str, Any]:
@@ -78,17 +82,20 @@ class FrontierCurriculum(ThresholdCurriculum):
 
     The domain of a family is its sizes from 1 to the frontier. With probability ``boundary`` a problem is drawn at the
     frontier of a family, otherwise uniformly inside the domains. When a window of results at a frontier is full, the
-    domain grows, shrinks or stays, and the window begins anew: no result is counted twice. The lower end of a domain
-    does not move: small sizes are the parts of large ones.
+    domain grows, shrinks or stays, and a new window begins: no result is counted twice. The lower end of a domain does
+    not move, because small sizes are the parts of large ones.
 
     Args:
-        first: See ``Curriculum``.
-        last: See ``Curriculum``.
-        promote: See ``ThresholdCurriculum``.
-        demote: See ``ThresholdCurriculum``.
-        window: See ``Curriculum``.
-        boundary: Share of draws at the frontiers, equally among the families.
-        priority: See ``Curriculum``.
+        first: For each family, the largest size that is open at the beginning.
+        last: For each family, the largest size of all.
+        promote: Share of successes in a full window of the largest open size that opens the next size.
+        demote: Share of successes below which the largest open size is closed again.
+        window: Number of episodes of one level over which its success is measured.
+        boundary: Share of draws at the frontiers, the same for each family.
+        priority: Factor for the weights of a family; 1 for families that are not named.
+
+    Raises:
+        ConfigurationError: If there is no family, a family is unknown, or a value is out of range.
     """
 
     def __init__(
@@ -103,7 +110,7 @@ class FrontierCurriculum(ThresholdCurriculum):
     ) -> None:
         super().__init__(first, last, promote, demote, window, priority)
         if not 0 < boundary < 1:
-            raise ConfigurationError(f"boundary={boundary!r}; accepted: above 0 and below 1")
+            raise ConfigurationError(f"boundary={boundary!r}; expected a number above 0 and below 1")
         self.boundary = boundary
 
     def _raw(self) -> dict[Level, float]:
@@ -114,5 +121,5 @@ class FrontierCurriculum(ThresholdCurriculum):
     def _update(self, level: Level) -> None:
         measured = self._is_measured(level)
         super()._update(level)
-        if measured:  # wherever the frontier is now, it is measured anew
+        if measured:  # the frontier, wherever it is now, is measured again
             self._results.pop(Level(level.family, self.frontier[level.family]), None)

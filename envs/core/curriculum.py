@@ -1,8 +1,8 @@
-"""Curricula: difficulty follows measured success. What all of them share, and the one by thresholds.
+"""Curricula: the difficulty follows the measured success. Their common base, and the curriculum with thresholds.
 
-A level is drawn by its weight; finished episodes are recorded; nothing else changes the state. The only source of
-randomness is the generator that ``draw`` is given. The state belongs to the object, not to an environment: share one
-object among all environments of a vector (see ``wrappers``).
+A level is drawn by its weight, and the results of finished episodes are recorded. Nothing else changes the state. The
+only source of randomness is the generator that ``draw`` is given. The state belongs to the object, not to an
+environment: give one object to all environments of a vector (see ``wrappers``).
 """
 
 from __future__ import annotations
@@ -25,13 +25,16 @@ class Curriculum(ABC):
 
     Args:
         first: For each family, the largest size that is open at the beginning.
-        last: For each family, the largest size there is.
-        window: Episodes of one level that its success is measured over.
-        priority: Factor of the weights of a family, 1 where it is not named. Problems of one family may cost many
-            times the tokens of another's; this shares the tokens out.
+        last: For each family, the largest size of all.
+        window: Number of episodes of one level over which its success is measured.
+        priority: Factor for the weights of a family; 1 for families that are not named. Problems of one family may
+            cost many times the tokens of another's, and factors can even that out.
 
     Attributes:
         frontier: The largest open size of each family.
+
+    Raises:
+        ConfigurationError: If there is no family, a family is unknown, or a value is out of range.
     """
 
     def __init__(
@@ -45,39 +48,54 @@ class Curriculum(ABC):
             check_family(family)
             if not 1 <= first[family] <= last.get(family, 0):
                 raise ConfigurationError(
-                    f"curriculum of {family}: {first[family]} to {last.get(family)}; accepted: 1 <= first <= last"
+                    f"curriculum of {family}: {first[family]} to {last.get(family)}; expected 1 <= first <= last"
                 )
         if not first:
-            raise ConfigurationError("a curriculum without families; accepted: at least one family")
+            raise ConfigurationError("a curriculum without families; expected at least one family")
         if not isinstance(window, (int, np.integer)) or window < 1:
-            raise ConfigurationError(f"window={window!r}; accepted: an integer of at least 1")
-        for family, factor in (priority or {}).items():
+            raise ConfigurationError(f"window={window!r}; expected an integer of at least 1")
+
+        priority = dict(priority or {})
+        for family, factor in priority.items():
             if family not in first or not 0 < factor < np.inf:
                 raise ConfigurationError(
-                    f"priority {family}={factor!r}; accepted: a number above 0 for one of {', '.join(first)}"
+                    f"priority {family}={factor!r}; expected a number above 0 for one of {', '.join(first)}"
                 )
-        self.window, self.priority = window, dict(priority or {})
-        self.first, self.last, self.frontier = dict(first), dict(last), dict(first)
+
+        self.first = dict(first)
+        self.last = dict(last)
+        self.frontier = dict(first)
+        self.window = window
+        self.priority = priority
         self._results: dict[Level, deque[bool]] = {}
 
     @property
     def open_levels(self) -> list[Level]:
-        """The levels that are drawn from."""
-        return [Level(family, size) for family, top in self.frontier.items() for size in range(1, top + 1)]
+        """The levels that can be drawn."""
+        levels: list[Level] = []
+        for family, top in self.frontier.items():
+            levels += [Level(family, size) for size in range(1, top + 1)]
+        return levels
 
     def success(self, level: Level) -> float:
-        """Share of successes in a level's window; 0.5 before there is one."""
+        """Returns the share of successes in a level's window, or 0.5 if it has no result yet."""
         results = self._results.get(level)
         return sum(results) / len(results) if results else 0.5
 
     def solved(self, share: float = 0.9) -> dict[str, int]:
-        """For each family, up to which size every one has a full window with at least this share of successes."""
+        """Returns for each family the largest size that is solved, as are all smaller ones.
+
+        Args:
+            share: A size is solved if its window is full and has at least this share of successes.
+        """
         return {family: self._solved(family, share) for family in self.frontier}
 
     def _solved(self, family: str, share: float) -> int:
         for size in range(1, self.last[family] + 1):
             level = Level(family, size)
-            if len(self._results.get(level, ())) < self.window or self.success(level) < share:
+            # A size is not known to be solved before its window is full.
+            is_full = len(self._results.get(level, ())) == self.window
+            if not is_full or self.success(level) < share:
                 return size - 1
         return self.last[family]
 
@@ -87,10 +105,10 @@ class Curriculum(ABC):
 
     @abstractmethod
     def _update(self, level: Level) -> None:
-        """Moves the frontier, if it has to, after a result of a level was noted."""
+        """Moves the frontier, if it has to move, after a result of a level was recorded."""
 
     def weights(self) -> dict[Level, float]:
-        """Probability of each open level."""
+        """Returns the probability of each open level."""
         raw = {level: self.priority.get(level.family, 1.0) * weight for level, weight in self._raw().items()}
         total = sum(raw.values())
         return {level: weight / total for level, weight in raw.items()}
@@ -99,10 +117,18 @@ class Curriculum(ABC):
         """Draws an open level by weight."""
         weights = self.weights()
         levels = list(weights)
-        return levels[min(int(np.searchsorted(np.cumsum(list(weights.values())), rng.random())), len(levels) - 1)]
+        # The cumulated weights may end below 1 by a rounding error, so the index is capped.
+        index = int(np.searchsorted(np.cumsum(list(weights.values())), rng.random()))
+        return levels[min(index, len(levels) - 1)]
 
     def record(self, level: Level, success: bool) -> None:
-        """Notes a result of a level of any shape; the largest open size of its family may move by one."""
+        """Records a result, after which the largest open size of the family may move by one.
+
+        Args:
+            level: The level of the episode. Only its family and its size count.
+            success: Whether the answer was exactly right.
+        """
+        # Results of addition/3x2, for example, count for addition/3.
         level = Level(level.family, level.size)
         self._results.setdefault(level, deque(maxlen=self.window)).append(bool(success))
         self._update(level)
@@ -117,28 +143,38 @@ class Curriculum(ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what ``state_dict`` returned.
 
+        Args:
+            state: The state of a curriculum with the same families and sizes.
+
         Raises:
-            ConfigurationError: If it is the state of a curriculum of other families or sizes.
+            ConfigurationError: If it is the state of a curriculum with other families or sizes.
         """
+        # Check everything before anything changes.
         frontier = dict(state["frontier"])
-        if frontier.keys() != self.first.keys() or any(frontier[f] not in range(1, self.last[f] + 1) for f in frontier):
-            raise ConfigurationError(f"a state with frontier {frontier}; accepted: sizes of 1 to {self.last}")
+        same_families = frontier.keys() == self.first.keys()
+        if not same_families or any(frontier[f] not in range(1, self.last[f] + 1) for f in frontier):
+            raise ConfigurationError(f"a state with frontier {frontier}; expected sizes of 1 to {self.last}")
+
         self.frontier = frontier
-        self._results = {
-            Level(family, size): deque(results, maxlen=self.window) for family, size, results in state["results"]
-        }
+        self._results = {}
+        for family, size, results in state["results"]:
+            self._results[Level(family, size)] = deque(results, maxlen=self.window)
 
 
 class ThresholdCurriculum(Curriculum):
     """A curriculum whose frontier moves when the success at it passes a threshold.
 
     Args:
-        first: See ``Curriculum``.
-        last: See ``Curriculum``.
-        promote: Share of successes in a full window of the largest open size that opens the next.
-        demote: Share of successes below which it is closed again; the distance to ``promote`` is the hysteresis.
-        window: See ``Curriculum``.
-        priority: See ``Curriculum``.
+        first: For each family, the largest size that is open at the beginning.
+        last: For each family, the largest size of all.
+        promote: Share of successes in a full window of the largest open size that opens the next size.
+        demote: Share of successes below which the largest open size is closed again. The distance to ``promote`` is the
+            hysteresis.
+        window: Number of episodes of one level over which its success is measured.
+        priority: Factor for the weights of a family; 1 for families that are not named.
+
+    Raises:
+        ConfigurationError: If there is no family, a family is unknown, or a value is out of range.
     """
 
     def __init__(
@@ -152,23 +188,26 @@ class ThresholdCurriculum(Curriculum):
     ) -> None:
         super().__init__(first, last, window, priority)
         if not 0 <= demote < promote <= 1:
-            raise ConfigurationError(f"demote={demote}, promote={promote}; accepted: 0 <= demote < promote <= 1")
-        self.promote, self.demote = promote, demote
+            raise ConfigurationError(f"demote={demote}, promote={promote}; expected 0 <= demote < promote <= 1")
+        self.promote = promote
+        self.demote = demote
 
     def _is_measured(self, level: Level) -> bool:
-        """Tells whether a level is the largest open one of its family and its window is full."""
+        """Returns True if a level is the largest open one of its family and its window is full."""
         return level.size == self.frontier.get(level.family) and len(self._results[level]) == self.window
 
     def _update(self, level: Level) -> None:
         if not self._is_measured(level):
             return
+
         share = self.success(level)
         if share >= self.promote and level.size < self.last[level.family]:
+            # Old results of the next size, from before it was closed, do not count.
             self.frontier[level.family] += 1
             self._results.pop(Level(level.family, level.size + 1), None)
         elif share < self.demote and level.size > self.first[level.family]:
+            # The size below is measured again. Its old successes would open this size again at once.
             self.frontier[level.family] -= 1
-            # The size below is measured anew: its old successes would open this one again at once.
             for size in (level.size, level.size - 1):
                 self._results.pop(Level(level.family, size), None)
 
@@ -176,18 +215,21 @@ class ThresholdCurriculum(Curriculum):
 class AdaptiveCurriculum(ThresholdCurriculum):
     """Opens a family's next size when the largest open one is mastered, and closes it again when it is lost.
 
-    Open levels are drawn with a weight that grows with their failures, so that practice goes where it is needed, and
-    with a floor, so that easy levels are replayed. The largest open one counts as half failed until its window is full:
-    who masters it at once shall not wait for the next.
+    The weight of an open level grows with its share of failures, so that practice goes where it is needed. A floor
+    keeps easy levels in the mix. Until its window is full, the largest open size is drawn as if at least half of its
+    episodes failed, so that mastering it quickly opens the next size quickly.
 
     Args:
-        first: See ``Curriculum``.
-        last: See ``Curriculum``.
-        promote: See ``ThresholdCurriculum``.
-        demote: See ``ThresholdCurriculum``.
-        window: See ``Curriculum``.
-        floor: Weight of a level without failures, when one without successes has ``floor + 1``.
-        priority: See ``Curriculum``.
+        first: For each family, the largest size that is open at the beginning.
+        last: For each family, the largest size of all.
+        promote: Share of successes in a full window of the largest open size that opens the next size.
+        demote: Share of successes below which the largest open size is closed again.
+        window: Number of episodes of one level over which its success is measured.
+        floor: Weight of a level without failures. A level without successes has ``floor + 1``.
+        priority: Factor for the weights of a family; 1 for families that are not named.
+
+    Raises:
+        ConfigurationError: If there is no family, a family is unknown, or a value is out of range.
     """
 
     def __init__(
@@ -202,34 +244,37 @@ class AdaptiveCurriculum(ThresholdCurriculum):
     ) -> None:
         super().__init__(first, last, promote, demote, window, priority)
         if not 0 <= floor < np.inf:
-            raise ConfigurationError(f"floor={floor!r}; accepted: a number of at least 0")
+            raise ConfigurationError(f"floor={floor!r}; expected a number of at least 0")
         self.floor = floor
 
     def _raw(self) -> dict[Level, float]:
-        # Without a floor, mastering everything must not leave every weight at 0.
+        # Without a floor, the weights of mastered levels are 0. If all are, they are drawn with equal probability.
         return {level: self.floor + self._failures(level) or 1e-9 for level in self.open_levels}
 
     def _failures(self, level: Level) -> float:
+        """Returns the share of failures that a level is drawn by."""
         failures = 1 - self.success(level)
-        unmeasured = level.size == self.frontier[level.family] and len(self._results.get(level, ())) < self.window
-        return max(failures, 0.5) if unmeasured else failures
+        is_largest = level.size == self.frontier[level.family]
+        if is_largest and len(self._results.get(level, ())) < self.window:
+            return max(failures, 0.5)
+        return failures
 
 
 class LevelSampler(Protocol):
-    """Chooses the level of the next problem and hears how the last one went."""
+    """Chooses the level of the next problem, and is told the results."""
 
     def draw(self, rng: np.random.Generator) -> Level:
         """Returns the level of the next problem."""
 
     def record(self, level: Level, success: bool) -> None:
-        """Notes the result of a finished problem."""
+        """Records the result of a finished episode."""
 
 
 class UniformLevels:
-    """Every level with the same probability; results are ignored.
+    """Draws every level with the same probability and ignores results.
 
     Args:
-        levels: What to draw from.
+        levels: The levels to draw from.
     """
 
     def __init__(self, levels: Sequence[Level]) -> None:
@@ -244,12 +289,15 @@ class UniformLevels:
 
 
 class UniformCurriculum(Curriculum):
-    """No curriculum: every size is open from the beginning, and all sizes of a family are drawn alike.
+    """No curriculum: every size is open from the beginning, and all levels have the same weight.
 
     Args:
-        last: For each family, the largest size there is.
-        window: See ``Curriculum``.
-        priority: See ``Curriculum``.
+        last: For each family, the largest size of all.
+        window: Number of episodes of one level over which its success is measured.
+        priority: Factor for the weights of a family; 1 for families that are not named.
+
+    Raises:
+        ConfigurationError: If there is no family, a family is unknown, or a value is out of range.
     """
 
     def __init__(self, last: Mapping[str, int], window: int = 64, priority: Mapping[str, float] | None = None) -> None:
@@ -259,4 +307,4 @@ class UniformCurriculum(Curriculum):
         return dict.fromkeys(self.open_levels, 1.0)
 
     def _update(self, level: Level) -> None:
-        """Nothing moves."""
+        """Leaves the frontier where it is."""

@@ -1,4 +1,4 @@
-"""Episodes on call stacks: posing, stepping, verifying, reporting. Both environments are thin views of this."""
+"""Episodes on call stacks: choose a problem, step, verify, report. Both environments are thin views of this."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from o1nano.envs.problems.problem import (
     read_level,
 )
 
-# Until the environment ends an episode, only a time limit can, which may be a wrapper that the environment never hears
-# of: an episode that is cut then already says so.
+# Only a time limit can cut an episode that the environment has not ended. The limit may be a wrapper that the
+# environment does not know of, so every running episode already says this.
 UNFINISHED = "truncated"
-_ENDS = [UNFINISHED if outcome == Outcome.RUNNING else outcome.name.lower() for outcome in Outcome]
+_OUTCOME_TEXTS = [UNFINISHED if outcome == Outcome.RUNNING else outcome.name.lower() for outcome in Outcome]
 
 
 class Episodes:
@@ -36,37 +36,37 @@ class Episodes:
 
     Args:
         num_episodes: N.
-        config: What they have in common.
-        group_size: How many episodes, one after the other as they begin, are posed the same problem: attempts that can
-            be compared.
+        config: Arguments that all episodes share: problems, limits, grammar.
+        group_size: Number of consecutive episodes that get the same problem (the GRPO group size).
 
     Attributes:
         stacks: The call stacks.
         problems: The problem of each episode.
-        levels: Chooses the level of every new problem; a curriculum takes this place.
-        rewards: What is paid: the true reward, and the terms that wrappers add to it.
+        level_sampler: Chooses the level of every new problem; a curriculum takes this place.
+        rewards: The true reward, and the terms that wrappers add to it.
         success: ``[N]``: whether the last step returned a root with the exact visible answer.
-        over: ``[N]``: whether the episode has ended; also before the first one begins.
+        over: ``[N]``: whether the episode has ended; also True before the first one begins.
     """
 
     def __init__(self, num_episodes: int, config: EnvConfig, group_size: int = 1) -> None:
         self.config = config
         self.group_size = group_size
-        self._group = _Group(None, 0)
+        self._group = _NO_GROUP
         self.stacks = CallStacks(num_episodes, config.limits, config.grammar)
         self.problems: list[Problem | None] = [None] * num_episodes
-        self.levels: LevelSampler = UniformLevels(config.levels)
+        self.level_sampler: LevelSampler = UniformLevels(config.levels)
         self.rewards = RewardSum(num_episodes)
         self.success = np.zeros(num_episodes, dtype=bool)
         self.over = np.ones(num_episodes, dtype=bool)
-        # What infos say in words, ``[N]`` texts each. A change makes a new array, so that they are returned uncopied.
-        self._posed = {"level": _texts(num_episodes), "problem": _texts(num_episodes)}
-        self._running = {
+
+        # The texts of the infos, ``[N]`` each. A change makes a new array, so that infos can share them uncopied.
+        self._problem_texts = {"level": _texts(num_episodes), "problem": _texts(num_episodes)}
+        self._running_texts = {
             "outcome": _texts(num_episodes, UNFINISHED),
             "expected": _texts(num_episodes),
             "answer": _texts(num_episodes),
         }
-        self._ends = self._running  # how the episodes of the last step ended
+        self._end_texts = self._running_texts  # how the episodes of the last step ended
 
     def choose(
         self,
@@ -74,34 +74,35 @@ class Episodes:
         options: Mapping[str, Any] | None = None,
         new_group: bool = False,
     ) -> list[Problem]:
-        """Returns the problems of the next episodes, one for each generator; all have been checked.
+        """Returns problems for the next episodes, one for each generator. All of them can be posed here.
 
-        If it raises, nothing but the generators has changed.
+        If it raises, only the generators have changed.
 
         Args:
             rngs: The generators to draw with.
-            options: ``{"problem": text}`` poses a given problem, ``{"level": Level}`` draws one of a level, which may
-                also be written as ``"addition/3"``.
-            new_group: Whether the first of them begins a new group, even where the last one is not complete.
+            options: ``{"problem": text}`` asks for a given problem, ``{"level": level}`` for one of a ``Level``, which
+                may be written as text: ``"addition/3"``.
+            new_group: Whether the first problem begins a new group, even if the current group is not complete.
 
         Raises:
             ConfigurationError: If an option is none of these, a level does not exist, or a problem is too long.
             ProblemError: If a text is not a problem, or a problem asks for a function that no family of ``operations``
                 has.
         """
+        # The group is stored at the end only, so that a refused problem leaves it as it was.
         given, level = _read_options(options or {})
-        group = _Group(None, 0) if new_group else self._group
+        group = _NO_GROUP if new_group else self._group
         problems: list[Problem] = []
         for rng in rngs:
             if given is not None:
                 problem = given
             elif level is not None:
-                problem = self._draw(level, rng)
-            elif group.problem is not None and group.missing:
+                problem = self.draw_problem(level, rng)
+            elif group.problem is not None and group.remaining:
                 problem = group.problem
-                group = _Group(problem, group.missing - 1)
+                group = _Group(problem, group.remaining - 1)
             else:
-                problem = self._draw(self.levels.draw(rng), rng)
+                problem = self.draw_problem(self.level_sampler.draw(rng), rng)
                 group = _Group(problem, self.group_size - 1)
             self._check(problem)
             problems.append(problem)
@@ -109,15 +110,25 @@ class Episodes:
         self._group = group
         return problems
 
+    def draw_problem(self, level: Level, rng: np.random.Generator) -> Problem:
+        """Returns a problem of a level, from this split and in this phrasing.
+
+        Args:
+            level: The kind of problem.
+            rng: The generator to draw with.
+        """
+        return draw(level, rng, self.config.split, self.config.phrasing)
+
     def begin(self, indices: Sequence[int] | Ints, problems: Sequence[Problem]) -> None:
         """Begins episodes on problems that ``choose`` has returned.
 
-        One that is left unfinished after a step was taken is a failure to the source of levels.
+        An unfinished episode is reported to the level sampler as a failure if it took at least one step.
 
         Args:
-            indices: Which episodes.
+            indices: Indices of the episodes.
             problems: The problem of each.
         """
+        # An episode without an emitted token says nothing about its level.
         rows = np.asarray(indices).tolist()
         for row in rows:
             if not self.over[row] and self.stacks.emitted[row]:
@@ -127,21 +138,22 @@ class Episodes:
         for row, problem in zip(rows, problems, strict=True):
             self.problems[row] = problem
             self.rewards.reset(row)
-        self._note(rows)
-        self._ends = self._running
+
+        self._update_problem_texts(rows)
+        self._end_texts = self._running_texts
         self.success[indices] = False
         self.over[indices] = False
 
-    def _note(self, rows: Iterable[int]) -> None:
-        """Writes down in words which problems some episodes are posed."""
-        levels = self._posed["level"].copy()
-        texts = self._posed["problem"].copy()
+    def _update_problem_texts(self, rows: Iterable[int]) -> None:
+        """Writes the level and the problem of some episodes for their infos."""
+        levels = self._problem_texts["level"].copy()
+        texts = self._problem_texts["problem"].copy()
         for row in rows:
             problem = self.problems[row]
             if problem is not None:
                 levels[row] = str(problem.level or "posed")
                 texts[row] = problem.text
-        self._posed = {"level": levels, "problem": texts}
+        self._problem_texts = {"level": levels, "problem": texts}
 
     def start(
         self,
@@ -149,20 +161,20 @@ class Episodes:
         rngs: Sequence[np.random.Generator],
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        """Chooses problems and begins episodes on them; see ``choose`` and ``begin``.
+        """Chooses problems and begins episodes on them.
 
         Args:
-            indices: Which episodes.
+            indices: Indices of the episodes.
             rngs: The generator of each.
-            options: See ``choose``.
+            options: ``{"problem": text}`` or ``{"level": level}``, as for ``choose``.
         """
         self.begin(indices, self.choose(rngs, options))
 
     def pose(self, indices: Sequence[int] | Ints, problems: Sequence[Problem]) -> None:
-        """Begins episodes on problems.
+        """Begins episodes on given problems.
 
         Args:
-            indices: Which episodes.
+            indices: Indices of the episodes.
             problems: The problem of each.
 
         Raises:
@@ -172,9 +184,6 @@ class Episodes:
         for problem in problems:
             self._check(problem)
         self.begin(indices, problems)
-
-    def _draw(self, level: Level, rng: np.random.Generator) -> Problem:
-        return draw(level, rng, self.config.split, self.config.phrasing)
 
     def _check(self, problem: Problem) -> None:
         """Raises an error unless a problem can be posed here."""
@@ -186,46 +195,53 @@ class Episodes:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the running episodes as plain containers and arrays; the source of levels has a state of its own."""
+        """Returns the running episodes as plain containers and arrays; the level sampler has a state of its own."""
         return {
             "stacks": self.stacks.state_dict(),
             "problems": [_saved(problem) for problem in self.problems],
-            "group": [_saved(self._group.problem), self._group.missing],
+            "group": [_saved(self._group.problem), self._group.remaining],
             "rewards": self.rewards.state_dict(),
             "success": self.success.copy(),
             "over": self.over.copy(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what ``state_dict`` of as many episodes with the same config and reward terms returned."""
+        """Restores a state.
+
+        Args:
+            state: What ``state_dict`` returned for N episodes with the same config and reward terms.
+        """
         self.stacks.load_state_dict(state["stacks"])
         self.problems = [_restored(saved) for saved in state["problems"]]
-        shared, missing = state["group"]
-        self._group = _Group(_restored(shared), missing)
+        saved_problem, remaining = state["group"]
+        self._group = _Group(_restored(saved_problem), remaining)
         self.rewards.load_state_dict(state["rewards"])
         self.success[...] = state["success"]
         self.over[...] = state["over"]
-        self._note(range(len(self.problems)))
-        self._ends = self._running
+
+        # The texts of the infos follow from the problems.
+        self._update_problem_texts(range(len(self.problems)))
+        self._end_texts = self._running_texts
 
     def masks(self) -> npt.NDArray[np.bool_]:
-        """Returns ``[N, V]``: the legal next tokens; all of them where the next step emits none."""
+        """Returns ``[N, V]``: the legal next tokens. All are legal where the next step emits none."""
         masks = self.stacks.masks()
         masks[self.over] = True
         return masks
 
     def step(self, actions: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
-        """Advances every episode by one token. Rows of episodes that are over mean nothing.
+        """Advances every episode by one token. The results have no meaning for episodes that are over.
 
         Args:
             actions: ``[N]`` token ids.
 
         Returns:
-            ``[N]`` rewards, 1 where the visible answer of a returned root is exactly right, with what the terms pay
-            beside, and ``[N]`` outcomes.
+            ``[N]`` rewards: 1 where the visible answer of a returned root is exactly right, plus what the terms pay;
+            and ``[N]`` outcomes.
         """
+        # Only a root that has returned can be right, so a step verifies few answers.
         outcome = self.stacks.step(actions)
-        self._ends = self._running
+        self._end_texts = self._running_texts
         self.success[:] = False
         for index in np.flatnonzero(outcome == ANSWERED).tolist():
             problem = self.problems[index]
@@ -234,78 +250,79 @@ class Episodes:
         return self.rewards.pay(Transition(self.stacks, self.problems, outcome, self.success)), outcome
 
     def finish(self, indices: Sequence[int] | Ints, outcomes: npt.NDArray[np.uint8]) -> None:
-        """Ends episodes after a step, and reports them to the source of levels.
+        """Ends episodes after a step, and reports them to the level sampler.
 
         Args:
-            indices: Which episodes.
-            outcomes: How each of them ended; ``RUNNING`` if it was cut by a time limit.
+            indices: Indices of the episodes.
+            outcomes: How each of them ended; ``RUNNING`` if a time limit has cut it.
         """
-        ends = {name: column.copy() for name, column in self._running.items()}
+        # Copies, because infos of earlier steps share the texts of running episodes.
+        ends = {name: column.copy() for name, column in self._running_texts.items()}
         for row, outcome in zip(np.asarray(indices).tolist(), outcomes.tolist(), strict=True):
             problem = self._report(row, bool(self.success[row]))
             if outcome == RUNNING:
                 continue
-            ends["outcome"][row] = _ENDS[outcome]
+            ends["outcome"][row] = _OUTCOME_TEXTS[outcome]
             ends["expected"][row] = problem.answer_text
             ends["answer"][row] = answer_text(self.stacks.answer(row)) if outcome == ANSWERED else ""
-        self._ends = ends
+        self._end_texts = ends
 
     def columns(self) -> dict[str, npt.NDArray[Any]]:
-        """Returns what the infos of all episodes say after a step or a reset, ``[N]`` each.
+        """Returns the infos of all episodes after a step or a reset, ``[N]`` for each key.
 
-        The keys are always the same. Numbers are counted up to now; the texts are shared and must not be changed.
+        The keys are always the same. The usage is the usage so far. Texts are shared and must not be changed.
         """
-        usage = self.stacks.usage.T.copy()
         return {
             "is_success": self.success.copy(),
-            **self._posed,
-            **self._ends,
-            "reasoning_tokens": usage[0],
-            "completion_tokens": usage[1],
-            "subtask_tokens": usage[2],
-            "subtasks": usage[3],
-            "revisions": usage[4],
-            "depth": self.stacks.deepest.copy(),
-            "longest_context": self.stacks.longest.copy(),
+            **self._problem_texts,
+            **self._end_texts,
+            **self.stacks.usage(),
             **self.rewards.columns(self.success),
         }
 
     def _report(self, index: int, success: bool) -> Problem:
-        """Tells the source of levels how an episode went; a user's own problem has no level."""
+        """Marks an episode as over and tells the level sampler its result. A problem given by the user has no level."""
         problem = self.problems[index]
         assert problem is not None
         self.over[index] = True
         if problem.level is not None:
-            self.levels.record(problem.level, success)
+            self.level_sampler.record(problem.level, success)
         return problem
 
 
 class _Group(NamedTuple):
-    """The problem of a group of attempts, and how many episodes it is still to be posed to."""
+    """The problem of a group of attempts, and the number of further episodes that get it."""
 
     problem: Problem | None
-    missing: int
+    remaining: int
+
+
+_NO_GROUP = _Group(None, 0)
 
 
 def _texts(count: int, value: str = "") -> npt.NDArray[np.object_]:
-    """Returns ``[N]`` times the same text."""
+    """Returns ``[count]`` copies of a text."""
     return np.full(count, value, dtype=object)
 
 
 def _read_options(options: Mapping[str, Any]) -> tuple[Problem | None, Level | None]:
-    """Returns the problem and the level that options of a reset ask for."""
+    """Returns the problem and the level that the options of a reset ask for, if any."""
     unknown = set(options) - {"problem", "level"}
     if unknown:
         raise ConfigurationError(f"reset option {min(unknown, key=str)!r}; expected 'problem' or 'level'")
-    text, level = options.get("problem"), options.get("level")
+
+    text = options.get("problem")
+    level = options.get("level")
     if text is not None and not isinstance(text, str):
         raise ConfigurationError(f"reset option problem={text!r}; expected a text such as '98+45'")
     return (None if text is None else read(text)), (None if level is None else read_level(str(level)))
 
 
 def _saved(problem: Problem | None) -> list[Any] | None:
+    """Returns a problem as its prompt and its level."""
     return [list(problem.prompt), problem.level and astuple(problem.level)] if problem else None
 
 
 def _restored(saved: Sequence[Any] | None) -> Problem | None:
+    """Returns the problem that ``_saved`` has saved."""
     return problem_from_prompt(saved[0], saved[1] and Level(*saved[1])) if saved else None

@@ -1,4 +1,4 @@
-"""The expert as a policy: it plays the reference frames through the environment."""
+"""The expert as a policy, which plays the reference frames through the environment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from o1nano.envs.problems.registry import read_task
 
 
 class ExpertPolicy:
-    """Plays the reference frames: for each observation, the next token. It needs nothing but the observation.
+    """Plays the reference frames: returns the next token for each observation. It needs nothing but the observation.
 
     Args:
         env: The environment that it acts in, single or a vector, wrapped or not; or its ``Grammar``. It says whether
@@ -28,23 +28,33 @@ class ExpertPolicy:
 
     def __init__(self, env: object) -> None:
         grammar = env if isinstance(env, Grammar) else _config_of(env).grammar
-        self.thinking, self.call_stack = grammar.thinking, grammar.calls
+        self.thinking = grammar.thinking
+        self.call_stack = grammar.calls
         self._frames: dict[bytes, list[int]] = {}
 
     def predict(self, observations: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        """Returns the next token for each row of ``[N, L]`` observations."""
+        """Returns the next token of each observation.
+
+        Args:
+            observations: ``[N, L]`` padded frames.
+
+        Returns:
+            ``[N]`` token ids.
+        """
         rows = np.asarray(observations).astype(np.uint8)
         return np.array([self._next(row.tobytes().rstrip(b"\0")) for row in rows], dtype=np.int64)
 
     def _next(self, frame: bytes) -> int:
+        """Returns the token after a frame that the expert has begun."""
         prompt = frame[: frame.index(EQUALS) + 1]
         if prompt not in self._frames:
             self._frames[prompt] = self._write(prompt)
         expert_frame = self._frames[prompt]
-        # A frame that has ended is shown once more under NEXT_STEP; any token will do there.
+        # Under NEXT_STEP, a frame that has ended is observed once more. The action has no effect there.
         return expert_frame[len(frame)] if len(frame) < len(expert_frame) else EOS
 
     def _write(self, prompt: bytes) -> list[int]:
+        """Returns the expert's whole frame for a prompt."""
         task = read_task(prompt[1:-1], least_first=prompt[0] == SUBTASK)
         if isinstance(task, int):
             raise ProblemError(f"nothing to compute in {spell(prompt)!r}; expected a prompt with an operator")
@@ -56,10 +66,10 @@ class ExpertPolicy:
 
 
 def _config_of(env: object) -> EnvConfig:
-    """Returns the configuration of an environment, of whatever library's interface."""
+    """Returns the configuration of an environment with Gymnasium's or Stable-Baselines3's interface."""
     inner: Any = getattr(env, "unwrapped", env)
     try:
-        # Vectors of several environments are asked for the first one's.
+        # Vectors of several environments have no configuration themselves, so the first environment's is taken.
         config = inner.config if hasattr(inner, "config") else inner.get_attr("config")[0]
     except AttributeError:
         config = None

@@ -1,4 +1,4 @@
-"""The terms of the reward that exist: shaping from sub-answers, a price of tokens, partial credit, format."""
+"""The terms of the reward: shaping from sub-answers, a price per token, partial credit, format."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from o1nano.envs.caching import bounded_cache
 from o1nano.envs.core.call_stack import RUNNING, CallStacks
+from o1nano.envs.core.frame_changes import RETURNED
 from o1nano.envs.core.rewards import AnswerTerm, Floats, RewardTerm, Transition
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import CALL, END_CALL, END_THINK, EQUALS, REMAINDER, SUBTASK, answer_text
@@ -19,21 +20,22 @@ from o1nano.envs.problems.expert import demonstrate
 from o1nano.envs.problems.problem import Problem
 from o1nano.envs.problems.verifier import frame_accepts
 
-_NEEDLESS = re.compile(r"\b0\d|^-0\b|R 0$")
+# A zero that no one would write: a leading one ("05"), a negative one ("-0"), a remainder of zero ("3 R 0").
+_NEEDLESS_ZERO = re.compile(r"\b0\d|^-0\b|R 0$")
 
 
 class SubAnswers(RewardTerm):
     """Potential-based shaping from verified sub-answers (Ng, Harada and Russell 1999): ``gamma * P(s') - P(s)``.
 
     The potential P is the weight times the share of the expert's sub-questions that have been asked and answered
-    exactly right in this episode. A question counts once, and only if the expert asks it somewhere below this problem,
-    so that calls to trivial sub-problems and repeated calls change nothing. P is 0 at the start and once an episode has
-    terminated, so the discounted sum over an episode is 0 whatever was done: which policies are optimal does not
-    change, and there is nothing to farm. A ``TimeLimit`` does not terminate: there the learner must bootstrap.
+    exactly right in this episode. A question counts once, and only if the expert asks it somewhere below this problem.
+    So trivial calls and repeated calls change nothing. P is 0 at the start and after an episode has terminated, so the
+    discounted sum over an episode is always 0: the optimal policies stay the same, and there is nothing to farm. A
+    ``TimeLimit`` does not terminate an episode, so the learner must bootstrap there.
 
     Args:
-        weight: The potential when every sub-question is answered.
-        gamma: The learner's own discount a token; with another one, the invariance is lost.
+        weight: The potential when every sub-question is answered; above 0, at most 1.
+        gamma: The learner's own discount per token, above 0, at most 1. With any other discount the invariance is lost.
     """
 
     name = "sub_answers"
@@ -43,51 +45,59 @@ class SubAnswers(RewardTerm):
         self.gamma = _check("gamma", gamma, above=0.0, to=1.0)
 
     def bind(self, num_episodes: int) -> None:
-        """Makes room for what is remembered of N episodes."""
+        """Allocates the state of N episodes."""
         self._verified: list[set[bytes]] = [set() for _ in range(num_episodes)]
         self._potential = np.zeros(num_episodes)
-        self._depth = np.zeros(num_episodes, dtype=np.intp)
 
     def reset(self, index: int) -> None:
-        """Forgets an episode."""
+        """Clears the state of an episode."""
         self._verified[index].clear()
-        self._potential[index] = self._depth[index] = 0
+        self._potential[index] = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns what is remembered of the running episodes."""
+        """Returns the state of the running episodes."""
         verified = [sorted(map(list, questions)) for questions in self._verified]
-        return {"verified": verified, "potential": self._potential.copy(), "depth": self._depth.copy()}
+        return {"verified": verified, "potential": self._potential.copy()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what ``state_dict`` returned."""
         self._verified = [set(map(bytes, questions)) for questions in state["verified"]]
-        self._potential[...], self._depth[...] = state["potential"], state["depth"]
+        self._potential[...] = state["potential"]
 
     def __call__(self, step: Transition) -> Floats:
         """Returns ``[N]``: what the step is paid."""
-        before, depth, running = self._potential.copy(), step.stacks.depth, step.outcome == RUNNING
-        for index in np.flatnonzero((depth < self._depth) & running).tolist():
-            problem = step.problems[index]
-            assert problem is not None
-            asked, (question, given) = sub_questions(problem), _last_call(step.stacks, index)
-            if question in asked and frame_accepts(bytes([SUBTASK]) + question + bytes([EQUALS]), given):
-                self._verified[index].add(question)
-                self._potential[index] = self.weight * len(self._verified[index]) / len(asked)
+        # A call that has returned in this step has its answer at the end of the frame on top.
+        before = self._potential.copy()
+        running = step.outcome == RUNNING
+        for index in np.flatnonzero((step.stacks.changes == RETURNED) & running).tolist():
+            self._verify(step, index)
+
+        # The potential of a terminal state is 0, so whatever was paid before is given back.
         self._potential[~running] = 0.0
-        self._depth[:] = depth
         shaped: Floats = self.gamma * self._potential - before
         return shaped
 
+    def _verify(self, step: Transition, index: int) -> None:
+        """Raises the potential of an episode if the call that has just returned was useful and answered right."""
+        problem = step.problems[index]
+        assert problem is not None
+        asked = sub_questions(problem)
+        question, given = _last_call(step.stacks, index)
+        if question in asked and frame_accepts(bytes([SUBTASK]) + question + bytes([EQUALS]), given):
+            self._verified[index].add(question)
+            self._potential[index] = self.weight * len(self._verified[index]) / len(asked)
+
 
 class TokenPrice(AnswerTerm):
-    """A price for every token of a right answer's reasoning; wrong answers cost nothing, or giving up early would pay.
+    """A price for every hidden token of a right answer. Wrong answers cost nothing: else giving up early would pay.
 
-    Reasoning is every token but the visible answer, those of calls and of child frames' answers included: thinking
-    cannot be hidden where it is cheaper.
+    All tokens but the visible answer are hidden, including those of calls and of child frames' answers. So there is no
+    cheaper place to think in.
 
     Args:
-        price: Of one token.
-        most: The price is capped here, so that a right answer stays worth more than a wrong one.
+        price: The price of one token; above 0, at most 1.
+        most: The largest price of an answer; above 0, at most 0.9, so that a right answer stays worth more than a wrong
+            one.
     """
 
     name = "token_price"
@@ -97,19 +107,27 @@ class TokenPrice(AnswerTerm):
         self.most = _check("most", most, above=0.0, to=0.9)
 
     def judge(self, stacks: CallStacks, index: int, problem: Problem, success: bool) -> float:
-        """Returns what the visible answer of an episode is paid."""
-        visible = len(stacks.answer(index)) + 1
+        """Returns what the visible answer of an episode is paid.
+
+        Args:
+            stacks: The call stacks after the answer.
+            index: The episode.
+            problem: Its problem.
+            success: Whether the answer is exactly right.
+        """
+        visible = len(stacks.answer(index)) + 1  # with <eos>
         hidden = int(stacks.emitted[index]) - visible
+        # Without the cap, a right answer with much reasoning could be paid less than a wrong one.
         return -min(self.price * hidden, self.most) if success else 0.0
 
 
 class DigitCredit(AnswerTerm):
-    """Partial credit for the visible answer: see ``agreement``. The whole weight only for an exact answer.
+    """Partial credit for the visible answer: the weight times the share of its signs and digits that agree.
 
-    Where several answers are right, a wrong one is compared with the expert's.
+    Only an exact answer gets the whole weight. If several answers are right, a wrong one is compared with the expert's.
 
     Args:
-        weight: What the exact answer gets in addition.
+        weight: What an exact answer is paid in addition to 1; above 0, at most 0.9.
     """
 
     name = "digits"
@@ -118,17 +136,24 @@ class DigitCredit(AnswerTerm):
         self.weight = _check("weight", weight, above=0.0, to=0.9)
 
     def judge(self, stacks: CallStacks, index: int, problem: Problem, success: bool) -> float:
-        """Returns what the visible answer of an episode is paid."""
+        """Returns what the visible answer of an episode is paid.
+
+        Args:
+            stacks: The call stacks after the answer.
+            index: The episode.
+            problem: Its problem.
+            success: Whether the answer is exactly right.
+        """
         return self.weight * (1.0 if success else agreement(stacks.answer(index), problem.answer))
 
 
 class FormatReward(AnswerTerm):
-    """Pays a visible answer, right or wrong, that follows reasoning and has no needless zero (``is_canonical``).
+    """Pays a visible answer, right or wrong, that follows reasoning and has no needless zero.
 
     Environments without thinking never pay it.
 
     Args:
-        weight: What the format is worth.
+        weight: What the format is paid; above 0, at most 0.9.
     """
 
     name = "format"
@@ -137,7 +162,15 @@ class FormatReward(AnswerTerm):
         self.weight = _check("weight", weight, above=0.0, to=0.9)
 
     def judge(self, stacks: CallStacks, index: int, problem: Problem, success: bool) -> float:
-        """Returns what the visible answer of an episode is paid."""
+        """Returns what the visible answer of an episode is paid.
+
+        Args:
+            stacks: The call stacks after the answer.
+            index: The episode.
+            problem: Its problem.
+            success: Whether the answer is exactly right.
+        """
+        # When the root answers, it is the only open frame.
         thought = bool((stacks.open_frames(index)[0] == END_THINK).any())
         return self.weight if thought and is_canonical(stacks.answer(index)) else 0.0
 
@@ -146,7 +179,11 @@ TERMS: dict[str, type[RewardTerm]] = {term.name: term for term in (SubAnswers, T
 
 
 def make_term(term: RewardTerm | str, **arguments: Any) -> RewardTerm:
-    """Returns a term, from its name in ``TERMS`` and its arguments or as it is given.
+    """Returns a term of the reward.
+
+    Args:
+        term: A key of ``TERMS``, or a term, which is returned as it is.
+        **arguments: The arguments of a term that is given by its name.
 
     Raises:
         ConfigurationError: If there is no such term, or an argument makes no sense.
@@ -155,23 +192,27 @@ def make_term(term: RewardTerm | str, **arguments: Any) -> RewardTerm:
         return term
     if not isinstance(term, str) or term not in TERMS:
         raise ConfigurationError(
-            f"reward term {term!r} with {arguments}; accepted: {', '.join(TERMS)} with arguments, or a RewardTerm alone"
+            f"reward term {term!r} with {arguments}; expected {', '.join(TERMS)} with arguments, or a RewardTerm alone"
         )
     try:
         return TERMS[term](**arguments)
     except TypeError as error:
         raise ConfigurationError(
-            f"reward term {term!r} with {arguments}; accepted: {term}{inspect.signature(TERMS[term])}"
+            f"reward term {term!r} with {arguments}; expected {term}{inspect.signature(TERMS[term])}"
         ) from error
 
 
 @bounded_cache(entries=1 << 10, size=lambda problem: len(problem.prompt))
 def sub_questions(problem: Problem) -> frozenset[bytes]:
-    """Returns every sub-question that the expert calls below a problem, least significant digit first."""
-    return frozenset(question for frame in demonstrate(problem) for question in _calls(bytes(frame.tokens)))
+    """Returns every sub-question that the expert asks below a problem, numbers least significant digit first."""
+    questions: set[bytes] = set()
+    for frame in demonstrate(problem):
+        questions.update(_calls(bytes(frame.tokens)))
+    return frozenset(questions)
 
 
 def _calls(frame: bytes) -> Iterator[bytes]:
+    """Yields the question of each ``<call> question </call>`` in a frame."""
     end = 0
     while (start := frame.find(CALL, end)) >= 0:
         end = frame.index(END_CALL, start)
@@ -180,32 +221,43 @@ def _calls(frame: bytes) -> Iterator[bytes]:
 
 def _last_call(stacks: CallStacks, index: int) -> tuple[bytes, bytes]:
     """Returns the question of the call that has just returned to a top frame, and the answer that was injected."""
+    # The frame ends with: <call> question </call> answer
     frame = stacks.frame(index).tobytes()
     end = frame.rindex(END_CALL)
-    return frame[frame.rindex(CALL, 0, end) + 1 : end], frame[end + 1 :]
+    start = frame.rindex(CALL, 0, end) + 1
+    return frame[start:end], frame[end + 1 :]
 
 
 def agreement(given: bytes, expected: bytes) -> float:
     """Returns the share of an answer's signs and digits that agree, from 0 to 1.
 
-    Quotient and remainder are compared apart, each aligned at its units; what is missing or too much disagrees.
+    Quotient and remainder are compared separately, each aligned at its units. A missing or an additional digit
+    disagrees: 143 and 43 agree in two of three places.
+
+    Args:
+        given: The tokens of the answer.
+        expected: The tokens of the right answer.
     """
-    pairs = [
-        pair
-        for one, other in zip_longest(
-            given.split(bytes([REMAINDER])), expected.split(bytes([REMAINDER])), fillvalue=b""
-        )
-        for pair in zip_longest(reversed(one), reversed(other))
-    ]
-    return float(sum(one == other for one, other in pairs) / len(pairs))
+    given_parts = given.split(bytes([REMAINDER]))
+    expected_parts = expected.split(bytes([REMAINDER]))
+
+    # Pairs of digits from the units upwards. A missing digit is None, which agrees with no digit.
+    agreeing = 0
+    places = 0
+    for mine, right in zip_longest(given_parts, expected_parts, fillvalue=b""):
+        for one, other in zip_longest(reversed(mine), reversed(right)):
+            agreeing += one == other
+            places += 1
+    return agreeing / places
 
 
 def is_canonical(answer: bytes) -> bool:
-    """Tells whether an answer has neither a leading zero, nor a minus zero, nor a remainder of zero."""
-    return _NEEDLESS.search(answer_text(answer)) is None
+    """Returns True if an answer has no leading zero, no minus zero and no remainder of zero."""
+    return _NEEDLESS_ZERO.search(answer_text(answer)) is None
 
 
 def _check(name: str, value: float, above: float, to: float) -> float:
+    """Returns an argument as a float, or raises ``ConfigurationError`` if it is out of range."""
     if not above < value <= to:
-        raise ConfigurationError(f"{name}={value!r}; accepted: above {above:g}, at most {to:g}")
+        raise ConfigurationError(f"{name}={value!r}; expected a number above {above:g}, at most {to:g}")
     return float(value)

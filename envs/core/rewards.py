@@ -1,7 +1,7 @@
-"""How rewards are made up: terms that may be paid beside the 1 for the exact visible answer, each summed by itself.
+"""The reward: 1 for the exact visible answer, plus terms that wrappers add, each summed separately.
 
-A term sees every transition of N episodes at once, before any automatic reset, so that the single and the native vector
-environment share it. ``reward_terms`` has the ones that exist, ``wrappers.RewardWrapper`` adds them.
+A term sees every transition of N episodes at once, before any automatic reset, so the single and the native vector
+environment share it. The terms are in ``reward_terms``; ``wrappers.RewardWrapper`` adds them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,14 @@ Floats = npt.NDArray[np.float64]
 
 
 class Transition(NamedTuple):
-    """What a term sees of a step: the N call stacks after it, ``[N]`` outcomes, and ``[N]`` exact right answers."""
+    """A step of N episodes, as a term sees it.
+
+    Attributes:
+        stacks: The call stacks after the step. ``stacks.changes`` says which frames were opened and returned.
+        problems: The problem of each episode.
+        outcome: ``[N]`` outcomes.
+        success: ``[N]``: whether a root has returned with the exact visible answer.
+    """
 
     stacks: CallStacks
     problems: Sequence[Problem | None]
@@ -35,14 +42,14 @@ class RewardTerm(ABC):
 
     name: ClassVar[str]
 
-    def bind(self, num_episodes: int) -> None:  # noqa: B027 (most terms remember nothing)
-        """Makes room for what is remembered of N episodes."""
+    def bind(self, num_episodes: int) -> None:  # noqa: B027 (most terms have no state)
+        """Allocates the state of N episodes."""
 
     def reset(self, index: int) -> None:  # noqa: B027
-        """Forgets an episode: the next one begins."""
+        """Clears the state of an episode, before the next one begins."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns what is remembered of the running episodes, as plain containers and arrays."""
+        """Returns the state of the running episodes as plain containers and arrays."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027
@@ -50,7 +57,7 @@ class RewardTerm(ABC):
 
     @abstractmethod
     def __call__(self, step: Transition) -> Floats:
-        """Returns ``[N]``: what the step is paid. Rows of episodes that have ended before it mean nothing."""
+        """Returns ``[N]``: what the step is paid. Rows of episodes that have ended before it have no meaning."""
 
 
 class AnswerTerm(RewardTerm):
@@ -67,15 +74,25 @@ class AnswerTerm(RewardTerm):
 
     @abstractmethod
     def judge(self, stacks: CallStacks, index: int, problem: Problem, success: bool) -> float:
-        """Returns what the visible answer of an episode is paid."""
+        """Returns what the visible answer of an episode is paid.
+
+        Args:
+            stacks: The call stacks after the answer.
+            index: The episode.
+            problem: Its problem.
+            success: Whether the answer is exactly right.
+        """
 
 
 class RewardSum:
-    """The reward of N episodes: the true one plus every term, each summed apart.
+    """The reward of N episodes: the true one plus every term, each summed separately.
+
+    Args:
+        num_episodes: N.
 
     Attributes:
         terms: The terms by name.
-        sums: For each term, ``[N]``: what the running episodes have been paid.
+        sums: For each term, ``[N]``: what the running episodes have been paid so far.
     """
 
     def __init__(self, num_episodes: int) -> None:
@@ -84,16 +101,20 @@ class RewardSum:
         self.sums: dict[str, Floats] = {}
 
     def add(self, term: RewardTerm) -> RewardTerm:
-        """Adds a copy of a term, so that environments share none, and returns the copy.
+        """Adds a copy of a term, so that environments do not share its state, and returns the copy.
+
+        Args:
+            term: The term.
 
         Raises:
-            ConfigurationError: If there is one of this name.
+            ConfigurationError: If there is one of this name already.
         """
         if term.name in self.terms:
-            raise ConfigurationError(f"reward term {term.name!r} twice; accepted: every term once")
+            raise ConfigurationError(f"reward term {term.name!r} twice; a term can be added once")
         term = deepcopy(term)
         term.bind(self.num_episodes)
-        self.terms[term.name], self.sums[term.name] = term, np.zeros(self.num_episodes)
+        self.terms[term.name] = term
+        self.sums[term.name] = np.zeros(self.num_episodes)
         return term
 
     def reset(self, index: int) -> None:
@@ -104,6 +125,7 @@ class RewardSum:
 
     def pay(self, step: Transition) -> Floats:
         """Returns ``[N]``: the reward of a step."""
+        # Only reset() clears the sums, so the last infos of an episode still have them.
         total = step.success.astype(np.float64)
         for name, term in self.terms.items():
             paid = term(step)
@@ -112,43 +134,56 @@ class RewardSum:
         return total
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns what the running episodes have been paid and what the terms remember of them."""
+        """Returns the sums and the states of the terms for the running episodes."""
         return {name: [self.sums[name].copy(), term.state_dict()] for name, term in self.terms.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what ``state_dict`` of a reward with the same terms returned."""
+        """Restores a state.
+
+        Args:
+            state: What ``state_dict`` of a reward with the same terms returned.
+        """
         for name, term in self.terms.items():
-            self.sums[name][...] = state[name][0]
-            term.load_state_dict(state[name][1])
+            sums, term_state = state[name]
+            self.sums[name][...] = sums
+            term.load_state_dict(term_state)
 
     def columns(self, success: npt.NDArray[np.bool_]) -> dict[str, Floats]:
-        """Returns what the episodes have been paid up to now, ``[N]`` each; nothing without terms.
+        """Returns what the episodes have been paid so far, ``[N]`` for each key; an empty dict without terms.
 
         Args:
             success: ``[N]``: whether the last step returned a root with the exact visible answer.
         """
         if not self.terms:
             return {}
+
+        # Copies, because the sums change in place with the next step.
+        columns = {f"reward/{name}": values.copy() for name, values in self.sums.items()}
         true = success.astype(np.float64)
-        paid = {f"reward/{name}": values.copy() for name, values in self.sums.items()}
-        return {**paid, "reward/true": true, "reward/total": true + sum(paid.values())}
+        total = true + sum(columns.values())
+        return {**columns, "reward/true": true, "reward/total": total}
 
 
 def hack_rate(returns: Sequence[float], successes: Sequence[bool]) -> float:
     """Returns how often the reward of a success is earned without one.
 
-    It is the share of all finished episodes that failed and were paid at least as much as the median success, or 1, the
-    plain reward of a success, if that is less or nothing succeeded. The second bound finds exploits that successful
-    episodes use as well. 0 without episodes.
+    It is the share of all finished episodes that failed and were paid at least as much as the median success. If that
+    is above 1, the plain reward of a success, or if no episode succeeded, the bound is 1. The bound of 1 finds exploits
+    that successful episodes use as well. Without episodes the rate is 0.
 
     Args:
         returns: What each episode was paid in all (``info["reward/total"]``).
         successes: Whether it was solved (``info["is_success"]``).
+
+    Raises:
+        ConfigurationError: If there is not one success for each return.
     """
-    paid, solved = np.asarray(returns, dtype=np.float64), np.asarray(successes, dtype=bool)
+    paid = np.asarray(returns, dtype=np.float64)
+    solved = np.asarray(successes, dtype=bool)
     if paid.shape != solved.shape:
-        raise ConfigurationError(f"{paid.size} returns and {solved.size} successes; accepted: one for each episode")
+        raise ConfigurationError(f"{paid.size} returns and {solved.size} successes; expected one for each episode")
     if not paid.size:
         return 0.0
+
     threshold = min(1.0, float(np.median(paid[solved]))) if solved.any() else 1.0
     return float(np.mean(~solved & (paid >= threshold)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -106,16 +107,9 @@ class Engine:
         branch.drawn = int(self._drawn[row])
         branch.log_prob = float(self._log_prob[row])
 
-        reasoning, completion, subtask = stacks.channel_tokens[:, row].tolist()
-        branch.attempt.usage += Usage(
-            reasoning_tokens=reasoning,
-            completion_tokens=completion,
-            subtask_tokens=subtask,
-            subtasks=int(stacks.calls[row]),
-            revisions=int(stacks.revisions[row]),
-            depth=branch.depth + int(stacks.deepest[row]),
-            longest_context=int(stacks.longest[row]),
-        )
+        # Frames below the branch's own are open too: those of the branches that wait for it.
+        usage = stacks.usage_of(row)
+        branch.attempt.usage += replace(usage, depth=branch.depth + usage.depth)
         self.running[row] = None
         return branch
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import json
 import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -22,12 +24,12 @@ from o1nano.envs.arithmetic import ArithmeticEnv
 from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.errors import ActionError, ConfigurationError, ProblemError
-from o1nano.envs.language.vocab import EOS, VOCAB_SIZE, is_digit
+from o1nano.envs.language.vocab import EOS, PAD, VOCAB_SIZE, is_digit, spell
 from o1nano.envs.problems.problem import Level, split_of
 from o1nano.envs.registration import IDS
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.envs.wrappers import OneHotWrapper
-from tests.helpers.play import ids
+from tests.helpers.play import ids, play
 
 assert o1nano.__version__  # importing the package registers the ids
 ALL_IDS = sorted(name for name in gym.registry if name.startswith("o1nano/"))
@@ -365,7 +367,7 @@ def test_the_shape_of_an_action_is_named() -> None:
 
 
 @pytest.mark.parametrize("make_env", [ArithmeticEnv, ArithmeticVectorEnv])
-def test_an_unknown_keyword_is_named_with_the_accepted_ones(make_env: Any) -> None:
+def test_an_unknown_keyword_is_named_with_the_expected_ones(make_env: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"keyword argument 'digit'; expected one of .*digits"):
         make_env(digit=3)
     with pytest.raises(ConfigurationError, match="keyword argument 'digit'"):
@@ -418,3 +420,72 @@ def test_the_environments_need_neither_torch_nor_stable_baselines3() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("number", [9, 10, 11, 99, 100, 101, 98765, 10**20])
+def test_every_digit_of_a_problem_is_observed(number: int) -> None:
+    observation, _ = ArithmeticEnv().reset(seed=0, options={"problem": f"{number}+{number}"})
+    written = " ".join(str(number))
+    assert spell(observation.astype(int)) == f"<problem> {written} + {written} ="
+
+
+def test_different_problems_have_different_observations() -> None:
+    env = ArithmeticEnv()
+    observations = {env.reset(seed=0, options={"problem": f"{n}+{n}"})[0].tobytes() for n in range(0, 200, 7)}
+    assert len(observations) == len(range(0, 200, 7))
+
+
+@pytest.mark.parametrize(("answer", "reward"), [("1 4 3", 1.0), ("1 4 2", 0.0), ("3 4 1", 0.0), ("1 4", 0.0)])
+def test_only_the_exact_answer_is_rewarded(answer: str, reward: float) -> None:
+    assert play(f"{answer} <eos>", "58+85")[0] == reward
+
+
+class BrokenSampler:
+    """A level sampler with an error in every method."""
+
+    def draw(self, rng: np.random.Generator) -> Level:
+        raise ZeroDivisionError("draw")
+
+    def record(self, level: Level, success: bool) -> None:
+        raise ZeroDivisionError("record")
+
+
+@pytest.mark.parametrize("make_env", [ArithmeticEnv, lambda: ArithmeticVectorEnv(2)])
+def test_errors_are_raised_when_problems_are_drawn(make_env: Callable[[], Any]) -> None:
+    env = make_env()
+    env.episodes.level_sampler = BrokenSampler()
+    with pytest.raises(ZeroDivisionError, match="draw"):
+        env.reset(seed=0)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_errors_are_raised_when_results_are_recorded(count: int) -> None:
+    envs = ArithmeticVectorEnv(count)
+    envs.reset(seed=0)
+    envs.episodes.level_sampler = BrokenSampler()
+    with pytest.raises(ZeroDivisionError, match="record"):
+        envs.step(np.full(count, PAD))
+
+
+def test_errors_are_raised_when_an_answer_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> bytes:
+        raise ZeroDivisionError("verifier")
+
+    env = ArithmeticEnv()
+    env.reset(seed=0, options={"problem": "1+1"})
+    env.step(np.int64(ids("2")[0]))
+    monkeypatch.setattr(env.episodes.stacks, "answer", fail)
+    with pytest.raises(ZeroDivisionError, match="verifier"):
+        env.step(np.int64(EOS))
+
+
+ENVS = Path(o1nano.__file__).resolve().parent.parent / "envs"
+
+
+@pytest.mark.parametrize("path", sorted(ENVS.rglob("*.py")), ids=lambda path: str(path.relative_to(ENVS)))
+def test_nothing_in_the_environment_catches_every_error(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ExceptHandler):
+            assert node.type is not None, f"a bare except in line {node.lineno}"
+            caught = {name.id for name in ast.walk(node.type) if isinstance(name, ast.Name)}
+            assert not caught & {"Exception", "BaseException"}, f"line {node.lineno} catches everything"

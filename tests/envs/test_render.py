@@ -15,7 +15,7 @@ from o1nano.envs.arithmetic import ArithmeticEnv
 from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.errors import RenderModeError
 from o1nano.envs.language.vocab import ID
-from o1nano.envs.render import COLOURS, SIZE, draw_picture, spans
+from o1nano.envs.render import COLOURS, SIZE, draw_picture, token_roles
 from tests.helpers.tiny import ids
 
 assert o1nano.__version__  # importing the package registers the ids
@@ -50,22 +50,22 @@ def test_human_shows_the_stack_live_and_ends_it(capsys: pytest.CaptureFixture[st
 def test_every_token_is_drawn_as_what_it_is() -> None:
     frame = ids("<problem> 9 8 + 4 5 = <think> <call> 8 9 + 5 4 </call> 3 4 1 </think> 1 4 3 <eos>")
     kinds = ["prompt"] * 7 + ["completion", "reasoning"] + ["subtask"] * 6 + ["returned"] * 3 + ["reasoning"]
-    assert [kind for _, kind in spans(frame)] == kinds + ["completion"] * 4
+    assert [kind for _, kind in token_roles(frame)] == kinds + ["completion"] * 4
     # A digit that the agent writes after a step is its own.
-    assert spans(ids("<subtask> 7 * 6 = <think> <call> 7 * 6 </call> 2 4 ; 3"))[-1] == ("3", "reasoning")
-    assert spans([*frame, 0, 0]) == spans(frame)
+    assert token_roles(ids("<subtask> 7 * 6 = <think> <call> 7 * 6 </call> 2 4 ; 3"))[-1] == ("3", "reasoning")
+    assert token_roles([*frame, 0, 0]) == token_roles(frame)
 
 
 def test_a_flat_frame_is_written_by_the_agent_alone() -> None:
     frame = "<problem> 1 2 * 3 = <think> <call> 2 1 * 3 <think> 6 0 3 0 </call> 6 3 </think> 3 6 <eos>"
     kinds = ["prompt"] * 6 + ["completion", "reasoning"] + ["subtask"] * 5 + ["reasoning"] * 8 + ["completion"] * 3
-    assert [kind for _, kind in spans(ids(frame))] == kinds
+    assert [kind for _, kind in token_roles(ids(frame))] == kinds
 
 
 def test_formulas_and_comparisons_come_back_whole() -> None:
     for answer in ("( 4 + 3 ) * 2", "1 2 < 3", "1 == 1", "_", "- 4", "3 R 1"):
         frame = f"<subtask> make 1 = <think> <call> 2 1 * 2 </call> {answer} <call>"
-        kinds = [kind for _, kind in spans(ids(frame))]
+        kinds = [kind for _, kind in token_roles(ids(frame))]
         assert kinds[11:] == ["returned"] * len(answer.split()) + ["reasoning"]
 
 
@@ -112,5 +112,5 @@ def test_a_real_video_is_recorded(tmp_path: Path) -> None:
 
 
 def test_an_unknown_mode_is_refused() -> None:
-    with pytest.raises(RenderModeError, match=r"render_mode='rgb'; accepted: .*'rgb_array'"):
+    with pytest.raises(RenderModeError, match=r"render_mode='rgb'; expected .*'rgb_array'"):
         ArithmeticEnv(render_mode="rgb")

@@ -33,7 +33,7 @@ def random_actions(env: ArithmeticVectorEnv, rng: np.random.Generator, masked: b
 def reuse_problems(env: ArithmeticVectorEnv, most: int = 2_000) -> None:
     """Draws so many problems, then poses them again: of unmasked actions nearly every one ends an episode."""
     episodes, drawn = env.episodes, list[Problem]()
-    draw = episodes._draw
+    draw = episodes.draw_problem
 
     def draw_or_reuse(level: Level, rng: np.random.Generator) -> Problem:
         if len(drawn) < most:
@@ -41,7 +41,7 @@ def reuse_problems(env: ArithmeticVectorEnv, most: int = 2_000) -> None:
             return drawn[-1]
         return drawn[int(rng.random() * most)]
 
-    episodes._draw = draw_or_reuse  # type: ignore[method-assign]
+    episodes.draw_problem = draw_or_reuse  # type: ignore[method-assign]
 
 
 def soak(name: str, seed: int, masked: bool, actions: int, num_envs: int, share: float) -> int:

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import numpy.typing as npt
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 
 from o1nano.envs.arithmetic import ArithmeticEnv
-from o1nano.envs.core.expert_policy import ExpertPolicy
-from o1nano.envs.core.grammar import Grammar
 from o1nano.envs.errors import ActionError, ConfigurationError, RenderModeError
-from o1nano.envs.language.vocab import THINK, VOCAB_SIZE
+from o1nano.envs.language.vocab import VOCAB_SIZE
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.envs.wrappers import VectorOneHotWrapper
 from tests.helpers.play import ids
+from tests.helpers.vectors import N, assert_same, half_expert
 
 MODES = [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP]
-N = 4
 CONFIG: dict[str, Any] = {"digits": (1, 2), "frame_length": 64, "depth": 6, "max_tokens": 60}
-Actor = Callable[[npt.NDArray[Any], npt.NDArray[np.bool_], npt.NDArray[np.bool_]], npt.NDArray[np.int64]]
 
 
 def pair(mode: AutoresetMode, steps: int | None = None, **config: Any) -> tuple[ArithmeticVectorEnv, SyncVectorEnv]:
@@ -47,41 +42,6 @@ def test_every_action_is_legal_where_the_next_step_is_a_reset() -> None:
     assert terminated.all() and envs.action_masks().all()
     envs.step(np.zeros(N, dtype=np.int64))
     assert envs.action_masks().any(1).all() and not envs.action_masks().all()
-
-
-def half_expert(seed: int) -> Actor:
-    """The first half of the rows plays like the expert, the others at random, sometimes illegally."""
-    expert, rng = ExpertPolicy(Grammar()), np.random.default_rng(seed)
-
-    def act(
-        observations: npt.NDArray[Any], masks: npt.NDArray[np.bool_], resting: npt.NDArray[np.bool_]
-    ) -> npt.NDArray[np.int64]:
-        actions = np.zeros(N, dtype=np.int64)
-        actions[: N // 2] = expert.predict(observations[: N // 2])
-        for row in range(N // 2, N):
-            if masks[row, THINK]:
-                actions[row] = THINK  # otherwise most episodes would be a short wrong answer
-            elif not resting[row] and rng.random() > 0.01:
-                actions[row] = rng.choice(np.flatnonzero(masks[row]))
-        return actions
-
-    return act
-
-
-def assert_same(native: Any, reference: Any) -> None:
-    """Deep equality of what two vectors return, element types included."""
-    if isinstance(reference, dict):
-        assert set(native) == set(reference)
-        for key, value in reference.items():
-            assert_same(native[key], value)
-    elif reference.dtype == object:
-        assert native.dtype == object
-        for mine, other in zip(native, reference, strict=True):
-            assert type(mine) is type(other)
-            np.testing.assert_array_equal(mine, other)
-    else:
-        assert native.dtype == reference.dtype
-        np.testing.assert_array_equal(native, reference)
 
 
 @pytest.mark.parametrize("mode", MODES)

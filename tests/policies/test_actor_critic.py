@@ -12,8 +12,9 @@ import pytest
 import torch as th
 from stable_baselines3 import PPO
 
+from o1nano.agents.learning.ppo import FramePPO
 from o1nano.envs.core.grammar import Channel, Grammar
-from o1nano.envs.language.vocab import VOCAB_SIZE
+from o1nano.envs.language.vocab import ID, VOCAB_SIZE
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.policies.actor_critic import ReasoningPolicy
 from o1nano.policies.network.frame_batch import pack_frames
@@ -229,3 +230,27 @@ def test_rows_and_frames_are_evaluated_by_one_network() -> None:
     log_probs, values = policy.network(pack_frames(frames, last, policy.grammar, "cpu"))
     assert th.allclose(policy.predict_values(ROWS).flatten(), values, atol=1e-6)
     assert th.allclose(policy.get_distribution(ROWS).distribution.probs, log_probs.exp(), atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_dropout_is_off_in_ppo(mode: bool) -> None:
+    transformer = {**TINY.__dict__, "dropout": 0.5}
+    model = FramePPO(
+        ReasoningPolicy,
+        vec_env(4),
+        n_steps=16,
+        batch_size=32,
+        seed=0,
+        device="cpu",
+        credit="episode",
+        policy_kwargs={"transformer": transformer},
+    )
+    shake(model.policy)
+    model.policy.set_training_mode(mode)  # train() does so before it evaluates actions
+    rows = th.from_numpy(padded([ids("<problem> 9 8 + 4 5 =")], 48))
+    actions = th.tensor([ID["<think>"]])
+    first, second = (model.policy.evaluate_actions(rows, actions)[1] for _ in range(2))
+    assert th.equal(first, second)
+    model.learn(4 * 16 * 2)
+    assert model.policy.network.training is False
+    assert not any(module.training for module in model.policy.network.modules())

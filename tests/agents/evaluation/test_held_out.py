@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from dataclasses import asdict
 from itertools import product
 
 import pytest
 
 from o1nano.agents.evaluation.held_out import Cell, held_out, levels, shortfall, wilson
 from o1nano.agents.evaluation.reports import comparison
+from o1nano.envs.core.usage import Usage
 from o1nano.envs.language.expression import Binary
 from o1nano.envs.language.vocab import DIVIDE, MINUS, PLUS, TIMES
 from o1nano.envs.problems import FAMILIES
@@ -44,7 +47,8 @@ def test_the_same_seed_has_the_same_problems_and_more_have_the_fewer_first() -> 
 
 
 def test_the_interval_and_the_tables_have_the_problems_that_were_measured() -> None:
-    one, two = Cell("addition/1", 13, 13, 13, 1.0, 1.0, 1.0), Cell("addition/2", 200, 200, 200, 1.0, 1.0, 1.0)
+    one = Cell("addition/1", 13, 13, 13, Usage())
+    two = Cell("addition/2", 200, 200, 200, Usage())
     assert one.interval == wilson(13, 13) and one.interval[0] < 0.78
     assert shortfall([one, two], 200) == (
         "fewer than 200 different problems in the test split, all asked: addition/1 has 13"
@@ -52,3 +56,11 @@ def test_the_interval_and_the_tables_have_the_problems_that_were_measured() -> N
     assert shortfall([one, two], 13) == ""
     rows = comparison([one, two], [one, two], {"average_before": 1.0, "average_after": 1.0}).splitlines()
     assert [row.split()[1] for row in rows[1:3]] == ["13", "200"]
+
+
+def test_a_cell_is_restored_and_shows_means() -> None:
+    cell = Cell("addition/1", 4, 2, 3, Usage(reasoning_tokens=6, completion_tokens=8, subtask_tokens=2, subtasks=2))
+    assert Cell.restore(json.loads(json.dumps(asdict(cell)))) == cell
+    figures = cell.as_dict()
+    assert (figures["tokens"], figures["hidden_tokens"], figures["subtasks"]) == (4.0, 2.0, 0.5)
+    assert figures["accuracy"] == 0.5

@@ -22,10 +22,11 @@ from o1nano.agents.learning.demonstrations import DemonstrationStream
 from o1nano.agents.learning.distributed import Team
 from o1nano.agents.learning.imitation import WarmStart, WarmStartConfig
 from o1nano.agents.learning.ppo import FramePPO
-from o1nano.agents.run.callbacks import USAGE, EpisodeStatistics
+from o1nano.agents.run.callbacks import EpisodeStatistics
 from o1nano.agents.run.progress import Display
 from o1nano.agents.run.run import Run, prepare
 from o1nano.envs.core.curriculum import AdaptiveCurriculum, UniformLevels
+from o1nano.envs.core.usage import EPISODE_USAGE
 from o1nano.envs.errors import CheckpointError, ConfigurationError, TeamError
 from o1nano.envs.problems.problem import sizes
 from o1nano.envs.seeding import stream
@@ -241,7 +242,7 @@ def test_statistics_are_of_the_episodes_of_all_processes(tmp_path: Path) -> None
         statistics = EpisodeStatistics(AdaptiveCurriculum({"addition": 1}, {"addition": 2}), team)
         model = ppo(team)
         statistics.init_callback(model)
-        own = [{**dict.fromkeys(USAGE, 0), **info} for info in infos[team.rank :: 2]]
+        own = [{**dict.fromkeys(EPISODE_USAGE, 0), **info} for info in infos[team.rank :: 2]]
         running = {**own[0], "is_success": False}  # every step has the same keys
         statistics.locals = {"infos": [*own, running], "dones": [*[True] * len(own), False]}
         statistics._on_step()

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import repeat
+from itertools import islice, repeat
+from typing import Any
 
 import numpy as np
 import pytest
 import torch as th
 
-from o1nano.agents.learning.demonstrations import Demonstration
+from o1nano.agents.learning.demonstrations import Demonstration, DemonstrationStream
 from o1nano.agents.learning.imitation import WarmStart, WarmStartConfig
-from o1nano.envs.language.vocab import VOCAB_SIZE
+from o1nano.envs.core.curriculum import UniformLevels
+from o1nano.envs.language.vocab import END_THINK, EQUALS, VOCAB_SIZE
 from o1nano.envs.problems.expert import demonstrate
-from o1nano.envs.problems.problem import read
+from o1nano.envs.problems.problem import read, sizes
+from o1nano.envs.problems.verifier import frame_answer
 from o1nano.policies.network.frame_batch import pack_frames
 from o1nano.policies.network.model import ReasoningNetwork
 from tests.helpers.tiny import tiny_network
@@ -145,3 +148,30 @@ def test_the_learning_rate_rises_and_falls() -> None:
         start.done = done
         rates.append(start._schedule())
     assert rates == pytest.approx([0.01, 0.5 * 0.951, 0.901, 0.5, 0.001])
+
+
+def test_targets_are_the_experts_and_nothing_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: Any) -> None:
+        raise AssertionError("the warm start sampled from the model")
+
+    monkeypatch.setattr(th, "multinomial", forbidden)
+    monkeypatch.setattr("o1nano.policies.decoding.decoder.Decoder.step", forbidden)
+    levels = UniformLevels(sizes(("addition", "multiplication"), (1, 2)))
+    batches = list(islice(DemonstrationStream(levels, np.random.default_rng(0), 256, corruption_rate=0.0, pool=2), 2))
+    for frame in (frame for batch in batches for frame in batch):
+        tokens = bytes(frame.tokens)
+        prompt = tokens[: tokens.index(EQUALS) + 1]
+        assert tokens[tokens.rindex(END_THINK) + 1 : -1] == frame_answer(prompt)
+
+    trainer = WarmStart(tiny_network(), WarmStartConfig(steps=5), False)
+    before = [bytes(frame.tokens) for frame in batches[0]]
+    trainer.step(batches[0])
+    assert [bytes(frame.tokens) for frame in batches[0]] == before
+
+
+def test_dropout_is_on() -> None:
+    network = tiny_network(dropout=0.5)
+    levels = UniformLevels(sizes(("addition",), (1, 1)))
+    batch = next(iter(DemonstrationStream(levels, np.random.default_rng(0), 64, pool=2)))
+    WarmStart(network, WarmStartConfig(steps=5), False).step(batch)
+    assert network.training

@@ -199,7 +199,7 @@ def test_wrappers_are_found_and_a_curriculum_is_reached() -> None:
     assert env.env_is_wrapped(VecMonitor) == [False, False]
     other = AdaptiveCurriculum({"subtraction": 2}, {"subtraction": 3})
     env.env_method("set_curriculum", other)
-    assert inner.episodes.levels is other
+    assert inner.episodes.level_sampler is other
     assert env.env_method("action_masks")[0].shape == (env.action_space.n,)
 
 

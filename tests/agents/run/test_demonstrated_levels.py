@@ -20,6 +20,7 @@ from o1nano.agents.run.progress import Display
 from o1nano.agents.run.run import Run, prepare
 from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.core.curriculum import UniformLevels
+from o1nano.envs.core.usage import Usage
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import PROBLEM
 from o1nano.envs.problems import FOUR_OPERATIONS
@@ -47,7 +48,7 @@ def test_other_levels_follow_the_four_operations() -> None:
 
 
 def cell(name: str, correct: int) -> Cell:
-    return Cell(name, 10, correct, 10, 1.0, 1.0, 1.0)
+    return Cell(name, 10, correct, 10, Usage())
 
 
 def test_other_levels_stay_out_of_the_average() -> None:

@@ -26,7 +26,7 @@ SCALARS = {
     *("train/policy_gradient_loss", "train/value_loss", "train/first_ratio", "train/reference_kl"),
     *("warm_start/loss", "warm_start/value_loss", "warm_start/gradient_norm", "warm_start/accuracy"),
     *("usage/reasoning_tokens", "usage/completion_tokens", "usage/subtask_tokens", "usage/subtasks"),
-    *("usage/depth", "usage/revisions", "usage/illegal_token"),
+    *("usage/depth", "usage/revisions", "usage/longest_context", "usage/illegal_token"),
     *("reward/true", "reward/frame", "reward/groups_without_variance"),
     *("critic/explained_variance_reasoning", "critic/explained_variance_completion"),
     *("time/rollout_seconds", "time/update_seconds", "time/environment_seconds", "time/seconds_of_warm_start"),

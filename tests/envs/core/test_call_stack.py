@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from o1nano.envs.core.call_stack import CallStacks, Ended, Outcome, ragged_ranges
 from o1nano.envs.core.config import Limits
-from o1nano.envs.core.grammar import Channel, Grammar, State
+from o1nano.envs.core.grammar import Grammar, State
+from o1nano.envs.core.usage import Usage
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import spell
 from tests.helpers.play import ids
@@ -87,18 +88,22 @@ def test_tail_calls_take_no_memory() -> None:
 def test_usage_is_counted_by_hand_and_injected_tokens_are_not_emitted() -> None:
     stacks = stacks_of()
     feed(stacks, f"{CALL} {CHILD} </think> 1 4 3 <eos>")
-    counts = dict(zip(Channel, stacks.channel_tokens[:, 0].tolist(), strict=True))
     # Root: <think> | <call> | 8 9 + 5 4 </call> | </think> | 1 4 3 <eos>
     # Child: <think> | 3 1 4 1 </think> | 3 4 1 <eos>
-    assert counts == {Channel.COMPLETION: 1 + 4 + 1 + 4, Channel.REASONING: 1 + 1 + 5, Channel.SUBTASK: 6}
-    assert (stacks.calls[0], stacks.deepest[0], stacks.revisions[0]) == (1, 2, 0)
-    assert stacks.longest[0] == 7 + 8 + 3 + 5  # the root frame, with the three injected tokens
+    assert stacks.usage_of(0) == Usage(
+        reasoning_tokens=1 + 1 + 5,
+        completion_tokens=1 + 4 + 1 + 4,
+        subtask_tokens=6,
+        subtasks=1,
+        depth=2,
+        longest_context=7 + 8 + 3 + 5,  # the root frame, with the three injected tokens
+    )
 
 
 def test_revisions_are_counted() -> None:
     stacks = stacks_of()
     feed(stacks, "<think> 1 <wrong> <revise> 2 <wrong> <revise> 3 <ok>")
-    assert stacks.revisions[0] == 2
+    assert stacks.usage_of(0).revisions == 2
 
 
 def test_posing_clears_everything() -> None:
@@ -106,8 +111,16 @@ def test_posing_clears_everything() -> None:
     feed(stacks, f"{CALL} <think> <revise>")
     stacks.pose([0], [ids("<problem> 1 + 1 =")])
     assert drawn(stacks) == ["<problem> 1 + 1 ="]
-    assert stacks.channel_tokens.sum() == stacks.calls[0] == stacks.revisions[0] == stacks.depth[0] == 0
-    assert (stacks.deepest[0], stacks.longest[0]) == (1, 5)
+    assert stacks.depth[0] == 0
+    assert stacks.usage_of(0) == Usage(depth=1, longest_context=5)
+
+
+def test_usage_of_all_stacks_is_that_of_each() -> None:
+    stacks = stacks_of(count=2)
+    stacks.step(np.array(ids("<think> 1")))
+    usage = stacks.usage()
+    for stack in range(2):
+        assert Usage(**{name: column[stack] for name, column in usage.items()}) == stacks.usage_of(stack)
 
 
 def test_an_observation_is_a_copy() -> None:
@@ -116,7 +129,7 @@ def test_an_observation_is_a_copy() -> None:
     assert drawn(stacks) == [ROOT]
 
 
-def test_a_parked_stack_waits_for_a_problem() -> None:
+def test_a_closed_stack_waits_for_a_problem() -> None:
     stacks = stacks_of(count=2)
     stacks.close(0)
     assert not stacks.masks()[0].any()
@@ -199,7 +212,7 @@ def test_invariants_under_random_legal_tokens(seed: int) -> None:
     for emitted in range(1, limits.max_tokens + 1):
         outcome = stacks.step(random_legal(stacks, rng))[0]
         assert outcome != Outcome.ILLEGAL_TOKEN
-        assert stacks.channel_tokens[:, 0].sum() == stacks.emitted[0] == emitted
+        assert stacks.usage_of(0).tokens == stacks.emitted[0] == emitted
         if outcome != Outcome.RUNNING:
             break
         frames = stacks.open_frames(0)
@@ -225,7 +238,7 @@ def test_stacks_that_advance_together_are_as_stacks_that_advance_alone(seed: int
         for index, single in enumerate(alone):
             assert single.step(actions[index : index + 1])[0] == outcomes[index]
             assert drawn(single) == drawn(together, index)
-            assert single.channel_tokens[:, 0].tolist() == together.channel_tokens[:, index].tolist()
+            assert single.usage_of(0) == together.usage_of(index)
             if outcomes[index] != Outcome.RUNNING:
                 single.pose([0], [ids(ROOT)])
                 together.pose([index], [ids(ROOT)])
@@ -247,7 +260,7 @@ def test_ended_frames_name_their_stack() -> None:
     assert stacks.trace == [Ended(1, 0, bytes(ids(f"{ROOT} 3 <eos>")))]
 
 
-def test_spans_stand_one_behind_the_other() -> None:
+def test_ragged_ranges_stand_one_after_the_other() -> None:
     first, second = ragged_ranges(np.array([2, 0, 3]), np.array([5, 9, 20]), np.array([0, 0, 7]))
     assert first.tolist() == [5, 6, 20, 21, 22]
     assert second.tolist() == [0, 1, 7, 8, 9]
@@ -265,3 +278,12 @@ def test_stacks_are_posed_together_as_one_by_one() -> None:
     for name, array in alone.state_dict().items():
         np.testing.assert_array_equal(together.state_dict()[name], array)
     assert drawn(together, 0) == ["<subtask> 1 + 1 ="] and drawn(together, 1) == ["<problem> 7 * 8 = <think>"]
+
+
+def test_a_revision_deletes_nothing() -> None:
+    stacks = stacks_of()
+    script = "<think> 3 2 <wrong> <revise> 3 1 4 1"
+    for end in range(1, len(script.split()) + 1):
+        token = script.split()[end - 1]
+        assert feed(stacks, token) == Outcome.RUNNING
+        assert drawn(stacks) == [f"{ROOT} {' '.join(script.split()[:end])}"]

@@ -10,11 +10,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from hypothesis import given
 from hypothesis import strategies as st
-from stable_baselines3.common.env_checker import check_env as sb3_check_env
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
 from benchmarks.results.curricula import Learner, Options, episodes_needed, sources
@@ -160,14 +158,14 @@ def test_a_size_is_solved_when_its_window_and_those_of_smaller_ones_are() -> Non
     ],
 )
 def test_senseless_settings_are_refused_by_name(make: Make, wrong: dict[str, Any], named: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"{named}.*accepted"):
+    with pytest.raises(ConfigurationError, match=f"{named}.*expected"):
         make(**wrong)
 
 
 @every
 @pytest.mark.parametrize("frontier", [{"addition": 1}, {"addition": 5, "division": 2}, {"addition": 0, "division": 2}])
 def test_a_foreign_state_is_refused(make: Make, frontier: dict[str, int]) -> None:
-    with pytest.raises(ConfigurationError, match=r"frontier.*accepted"):
+    with pytest.raises(ConfigurationError, match=r"frontier.*expected"):
         make().load_state_dict({"frontier": frontier, "results": []})
 
 
@@ -211,20 +209,12 @@ def test_a_changing_ability_is_followed(make: Make, begin: float, end: float) ->
         assert np.nanmean(measured) == pytest.approx(true.mean(), abs=1.5)
 
 
-def test_every_curriculum_beats_uniform_sampling_on_a_learner_that_learns_at_its_edge() -> None:
+def test_every_curriculum_beats_uniform_sampling() -> None:
     options = Options(sizes=8, accuracy=0.9, seeds=1, rates=(0.01, 0.005))
     needed = {name: episodes_needed(begin(), options, seed=0) for name, begin in sources(options.sizes).items()}
     uniform = needed.pop("uniform")
     assert uniform < options.most
     assert max(needed.values()) < 0.8 * uniform, (uniform, needed)
-
-
-@every
-@pytest.mark.filterwarnings("ignore:.*is different from the unwrapped version")
-def test_wrapped_environments_pass_both_checkers(make: Make) -> None:
-    one = {"addition": 1}  # with a choice of levels, the same seed after other results may pose another problem
-    check_env(CurriculumWrapper(gym.make("o1nano/Arithmetic-v0"), make(first=one, last=one)))
-    sb3_check_env(CurriculumWrapper(gym.make("o1nano/Arithmetic-v0"), make(first=one, last=one)), warn=True)
 
 
 @every
@@ -291,7 +281,7 @@ def test_asynchronous_workers_have_copies_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
-def test_a_truncated_episode_is_a_failure_for_single_and_native_environments_alike(mode: AutoresetMode) -> None:
+def test_a_truncated_episode_is_a_failure(mode: AutoresetMode) -> None:
     seen = []
     for native in (True, False):
         state = AdaptiveCurriculum({"addition": 1}, {"addition": 1})

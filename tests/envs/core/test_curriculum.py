@@ -59,7 +59,7 @@ def test_there_is_nothing_beyond_the_last_size() -> None:
     assert report(state, 2, "11111111") == 2
 
 
-def test_a_lost_size_is_closed_and_success_between_the_thresholds_changes_nothing() -> None:
+def test_a_lost_size_is_closed_and_between_the_thresholds_none_is() -> None:
     state = curriculum()
     report(state, 1, "1111")
     assert report(state, 2, "0101") == 2
@@ -231,3 +231,16 @@ def test_priority_multiplies_the_weights_of_a_family() -> None:
     sizes = {"addition": 1, "multiplication": 1}
     curriculum = AdaptiveCurriculum(sizes, sizes, priority={"addition": 3.0})
     assert curriculum.weights() == {Level("addition", 1): 0.75, Level("multiplication", 1): 0.25}
+
+
+def test_an_opened_size_is_posed() -> None:
+    curriculum = AdaptiveCurriculum(first={"addition": 1}, last={"addition": 2}, window=4, floor=0.0)
+    env = CurriculumWrapper(gym.make("o1nano/Arithmetic-v0"), curriculum)
+
+    def levels() -> set[str]:
+        return {env.reset(seed=seed)[1]["level"] for seed in range(40)}
+
+    assert levels() == {"addition/1"}
+    for _ in range(4):
+        curriculum.record(Level("addition", 1), True)
+    assert "addition/2" in levels()

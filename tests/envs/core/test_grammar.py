@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from o1nano.envs.core import grammar as grammar_module
 from o1nano.envs.core.grammar import NUM_STATES, Channel, Event, Grammar, State
 from o1nano.envs.language.expression import Function
 from o1nano.envs.language.vocab import ID, MORE_WORDS, PAD, TOKENS, VOCAB_SIZE, WORDS, spell
@@ -90,7 +91,7 @@ def test_functions_only_add_what_was_illegal() -> None:
     assert (FUNCTIONS.event[GRAMMAR.legal] == GRAMMAR.event[GRAMMAR.legal]).all()
 
 
-def test_an_answer_of_symbols_is_written_by_the_completion_decoder_and_returns() -> None:
+def test_an_answer_of_symbols_is_written_by_the_completion_head() -> None:
     state = FUNCTIONS.run(ids(ROOT + "<think> </think> 3 * ( 8"))
     assert state == State.ANSWER_SYMBOLS
     assert FUNCTIONS.channel[state] == Channel.COMPLETION
@@ -111,7 +112,7 @@ def test_without_a_call_stack_questions_are_thought_about_where_they_stand() -> 
     assert (flat.event != Event.CALL).all()
 
 
-def test_nobody_may_emit_padding_prompts_or_words() -> None:
+def test_padding_prompts_and_words_are_never_legal() -> None:
     forbidden = [PAD, ID["<problem>"], ID["<subtask>"], *(ID[word] for word in (*WORDS, *MORE_WORDS, "x", ":"))]
     for grammar in (GRAMMAR, FUNCTIONS):
         assert not grammar.legal[:, forbidden].any()
@@ -153,6 +154,20 @@ def test_channels(frame: str, channels: str) -> None:
         spoken += Channel(GRAMMAR.channel[state]).name[0]
         state = GRAMMAR.run([token], state)
     assert spoken == channels.upper()
+
+
+def test_the_frame_in_the_documentation() -> None:
+    """Every line of it: a token, the state after it, the next channel."""
+    assert grammar_module.__doc__ is not None
+    lines = grammar_module.__doc__.split("next channel\n")[1].splitlines()
+    state = int(State.EMPTY)
+    for line in lines:
+        token, name, channel = line.split()[:3]
+        state = GRAMMAR.run(ids(token), state)
+        first, _, offset = name.partition("+")
+        assert state == State[first] + int(offset or 0), line
+        assert Channel(GRAMMAR.channel[state]).name.lower() == channel, line
+    assert state == State.DONE
 
 
 def test_events_happen_where_an_expression_or_a_frame_ends() -> None:

@@ -10,7 +10,7 @@ import pytest
 from gymnasium.wrappers import TimeLimit
 from stable_baselines3 import PPO
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, VecMonitor
 
 from o1nano.agents.learning.vec_env import GymnasiumVecEnv
 from o1nano.envs.arithmetic import ArithmeticEnv
@@ -83,22 +83,39 @@ def monitored(kind: str) -> VecEnv:
     return DummyVecEnv([lambda: Monitor(gym.make(DIRECT, max_episode_steps=2), info_keywords=keywords)] * 4)
 
 
+class Scripted(VecEnvWrapper):
+    """Ignores the agent: the first two rows write a digit and end, the others are cut while they write the second."""
+
+    def __init__(self, envs: VecEnv) -> None:
+        super().__init__(envs)
+        self.steps = 0
+        self.ended: list[dict[str, Any]] = []
+
+    def reset(self) -> Any:
+        return self.venv.reset()
+
+    def step_async(self, actions: np.ndarray) -> None:
+        digit = ids("1 2 3 4")[self.steps // 2 % 4]
+        scripted = np.full(4, ids("1")[0])
+        scripted[:2] = ids("<eos>")[0] if self.steps % 2 else digit
+        self.steps += 1
+        self.venv.step_async(scripted)
+
+    def step_wait(self) -> Any:
+        observations, rewards, dones, infos = self.venv.step_wait()
+        self.ended += [info["episode"] for info, done in zip(infos, dones, strict=True) if done]
+        return observations, rewards, dones, infos
+
+
 @pytest.mark.parametrize("kind", ["native", "single"])
 def test_the_rate_of_success_counts_what_a_time_limit_cuts(kind: str) -> None:
-    model = PPO("MlpPolicy", monitored(kind), n_steps=8, batch_size=8, device="cpu")
-    model._setup_learn(1)
-    assert model.env is not None
-    model.env.seed(0)
-    model.env.reset()
-    expert, ended = ids("1 2 3 4"), []
-    for step in range(40):
-        # The first two rows write 1 digit and end, the others are cut while they write the second.
-        actions = np.array([expert[step % 4], ids("<eos>")[0]])[[step % 2] * 4]
-        actions[2:] = ids("1")[0]
-        _, _, dones, infos = model.env.step(actions)
-        model._update_info_buffer(infos, dones)
-        ended += [info["episode"] for info, done in zip(infos, dones, strict=True) if done]
-    assert len(ended) == 80 and {episode["outcome"] for episode in ended} == {"answered", "truncated"}
+    envs = Scripted(monitored(kind))
+    envs.seed(0)
+    model = PPO("MlpPolicy", envs, n_steps=40, batch_size=40, n_epochs=1, device="cpu")
+    model.learn(160)
+    assert len(envs.ended) == 80
+    assert {episode["outcome"] for episode in envs.ended} == {"answered", "truncated"}
+    assert model.ep_success_buffer is not None
     rate = np.mean(model.ep_success_buffer)
-    assert rate == np.mean([episode["is_success"] for episode in ended])
+    assert rate == np.mean([episode["is_success"] for episode in envs.ended])
     assert 0 < rate <= 0.5

@@ -18,6 +18,7 @@ from o1nano.agents.learning.vec_env import GymnasiumVecEnv
 from o1nano.agents.run.callbacks import EpisodeStatistics
 from o1nano.envs.core.call_stack import Outcome
 from o1nano.envs.core.curriculum import AdaptiveCurriculum
+from o1nano.envs.core.frame_changes import RETURNED
 from o1nano.envs.core.reward_terms import TERMS, SubAnswers
 from o1nano.envs.core.rewards import RewardTerm, Transition, hack_rate
 from o1nano.envs.errors import ConfigurationError
@@ -129,13 +130,8 @@ class PayPerCall(RewardTerm):
 
     name = "calls"
 
-    def bind(self, num_episodes: int) -> None:
-        self.depth = np.zeros(num_episodes, dtype=np.intp)
-
     def __call__(self, step: Transition) -> npt.NDArray[np.float64]:
-        reward = 0.2 * (step.stacks.depth < self.depth)
-        self.depth = step.stacks.depth.copy()
-        return reward
+        return 0.2 * (step.stacks.changes == RETURNED)
 
 
 class PayPerDigit(RewardTerm):
@@ -155,9 +151,8 @@ class FarmedSubAnswers(SubAnswers):
 
     def __call__(self, step: Transition) -> npt.NDArray[np.float64]:
         reward = np.maximum(super().__call__(step), 0.0)
-        for verified in self._verified:
-            verified.clear()
-        self._potential[:] = 0.0
+        for index in range(len(reward)):
+            self.reset(index)
         return reward
 
 
@@ -207,7 +202,7 @@ def test_the_hack_rate_by_hand(returns: list[float], successes: list[bool], rate
 
 
 def test_the_hack_rate_needs_a_return_for_every_success() -> None:
-    with pytest.raises(ConfigurationError, match=r"1 returns and 2 successes.*accepted"):
+    with pytest.raises(ConfigurationError, match=r"1 returns and 2 successes.*expected"):
         hack_rate([1.0], [True, False])
 
 
@@ -223,7 +218,7 @@ class Notes(Logger):
 
 
 @pytest.mark.parametrize("planted", [False, True])
-def test_training_logs_every_term_and_the_hack_rate_beside_the_true_accuracy(planted: bool) -> None:
+def test_training_logs_every_term_and_the_hack_rate(planted: bool) -> None:
     small: dict[str, Any] = {"digits": 1, "frame_length": 32, "max_tokens": 24, "thinking": False, "call_stack": False}
     env: Any = ArithmeticVectorEnv(4, autoreset_mode="SameStep", **small)
     env = VectorRewardWrapper(env, "digits", weight=0.5)

@@ -30,7 +30,7 @@ GAMMAS = {"undiscounted": 1.0, "discounted": 0.9, "another discount": 0.5}
 
 
 class Bonus(SubAnswers):
-    """What shaping must not be: verified sub-answers are paid, and nothing is given back."""
+    """Not a shaping term: verified sub-answers are paid, and nothing is given back."""
 
     name = "bonus"
 
@@ -39,7 +39,7 @@ class Bonus(SubAnswers):
 
 
 def terms() -> list[RewardTerm]:
-    """Every term that is enumerated, all at once: each is summed apart."""
+    """Every term that is enumerated, all at once: each is summed separately."""
     shaped = [SubAnswers(weight=1.0, gamma=gamma) for gamma in GAMMAS.values()]
     for term, name in zip(shaped, GAMMAS, strict=True):
         term.name = name  # type: ignore[misc]
@@ -74,8 +74,7 @@ def replay(tokens: npt.NDArray[np.int64]) -> tuple[Episodes, npt.NDArray[np.bool
     episodes = Episodes(len(tokens), CONFIG)
     for term in terms():
         episodes.rewards.add(term)
-    for row in range(len(tokens)):
-        episodes.pose([row], [PROBLEM])
+    episodes.pose(range(len(tokens)), [PROBLEM] * len(tokens))
     for column in tokens.T:
         before = {name: paid.copy() for name, paid in episodes.rewards.sums.items()}
         _, outcome = episodes.step(column)
@@ -147,7 +146,7 @@ def test_the_enumeration_notices_another_discount_than_the_learners() -> None:
 
 
 @pytest.mark.parametrize("term", ["token_price", "digits", "format"])
-def test_under_the_other_terms_every_failure_is_paid_less_than_every_success(term: str) -> None:
+def test_other_terms_pay_every_failure_less_than_every_success(term: str) -> None:
     paid, true = returns(term), returns(None)
     assert (paid != true).any()
     assert paid[true == 0].max() < paid[true == 1].min()

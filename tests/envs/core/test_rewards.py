@@ -9,10 +9,8 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 import pytest
-from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from sb3_contrib.common.maskable.utils import get_action_masks
-from stable_baselines3.common.env_checker import check_env as sb3_check_env
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -35,9 +33,9 @@ from o1nano.envs.language.vocab import VOCAB_SIZE
 from o1nano.envs.problems.problem import read
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.envs.wrappers import RewardWrapper, VectorRewardWrapper
-from tests.envs.test_vector import N, assert_same, half_expert
 from tests.helpers.paying import honest, paid, paying
 from tests.helpers.play import ids
+from tests.helpers.vectors import N, assert_same, half_expert
 
 CHILD = "<think> <call> 8 9 + 5 4 </call> <think> 3 1 4 1 </think> 3 4 1 <eos>"
 HONEST = f"{CHILD} </think> 1 4 3 <eos>"
@@ -53,7 +51,7 @@ def test_the_expert_asks_these_sub_questions() -> None:
     assert sub_questions(read("12*34")) == {bytes(ids(call)) for call in calls}
 
 
-def test_a_verified_sub_answer_is_paid_when_it_returns_and_given_back_at_the_end() -> None:
+def test_a_verified_sub_answer_is_paid_and_given_back_at_the_end() -> None:
     rewards, info = paid([SubAnswers(weight=0.4)], HONEST)
     returned = len(ids(CHILD)) - 1
     expected = np.zeros(len(ids(HONEST)))
@@ -208,13 +206,6 @@ def test_stable_baselines3_reads_the_sums() -> None:
 
 
 @pytest.mark.parametrize("term", ALL)
-@pytest.mark.filterwarnings("ignore:.*is different from the unwrapped version")
-def test_wrapped_environments_pass_both_checkers(term: str) -> None:
-    check_env(RewardWrapper(gym.make("o1nano/Arithmetic-v0"), term))
-    sb3_check_env(RewardWrapper(gym.make("o1nano/Arithmetic-v0"), term), warn=True)
-
-
-@pytest.mark.parametrize("term", ALL)
 def test_masks_stay_reachable(term: str) -> None:
     env = RewardWrapper(gym.wrappers.TimeLimit(paying([]), 9), term)
     env.reset(seed=0)
@@ -248,8 +239,7 @@ def test_a_specification_rebuilds_the_wrapper() -> None:
 def test_every_environment_has_a_term_of_its_own() -> None:
     term = SubAnswers()
     first, second = (RewardWrapper(paying([]), term) for _ in range(2))
-    assert first.term is not second.term
-    assert not hasattr(term, "_depth")
+    assert len({id(term), id(first.term), id(second.term)}) == 3
 
 
 @pytest.mark.parametrize(
@@ -268,17 +258,17 @@ def test_every_environment_has_a_term_of_its_own() -> None:
     ],
 )
 def test_senseless_arguments_are_refused_by_name(term: Any, arguments: dict[str, Any], named: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"{named}.*accepted") as error:
+    with pytest.raises(ConfigurationError, match=f"{named}.*expected") as error:
         make_term(term, **arguments)
     assert "\n" not in str(error.value)
 
 
 def test_a_term_cannot_be_paid_twice_nor_by_another_environment() -> None:
-    with pytest.raises(ConfigurationError, match=r"'digits' twice.*accepted"):
+    with pytest.raises(ConfigurationError, match=r"'digits' twice; a term can be added once"):
         paying(["digits", "digits"])
-    with pytest.raises(ConfigurationError, match=r"CartPole.*accepted"):
+    with pytest.raises(ConfigurationError, match=r"CartPole.*expected"):
         RewardWrapper(gym.make("CartPole-v1"), "digits")
-    with pytest.raises(ConfigurationError, match=r"SyncVectorEnv.*accepted"):
+    with pytest.raises(ConfigurationError, match=r"SyncVectorEnv.*expected"):
         VectorRewardWrapper(SyncVectorEnv([lambda: paying([])]), "digits")
 
 

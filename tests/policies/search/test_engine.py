@@ -223,3 +223,24 @@ def test_random_play_is_what_the_helpers_say() -> None:
     masks = np.zeros((2, len(Grammar().legal[0])), dtype=bool)
     masks[0, 3] = masks[1, 5] = True
     assert random_legal(masks, np.random.default_rng(0)).tolist() == [3, 5]
+
+
+class BrokenNetwork(th.nn.Module):
+    """Stands for any fault in a model's code."""
+
+    def forward(self, *_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("a fault in the model")
+
+
+def test_an_error_in_the_model_is_raised() -> None:
+    network = tiny_network()
+    network.trunk.norm = BrokenNetwork()
+    with pytest.raises(ZeroDivisionError, match="a fault in the model"):
+        solve(network, [read("98+45")], EnvConfig())
+
+
+def test_every_problem_has_an_answer() -> None:
+    problems = [read(f"{a}+{b}") for a in range(4) for b in range(4)]
+    answers = solve(tiny_network(), problems, EnvConfig(max_tokens=40), batch=5)
+    assert [answer.problem for answer in answers] == problems
+    assert all(answer.outcome != "running" for answer in answers)

@@ -48,12 +48,6 @@ def test_no_answer_is_never_preferred_and_length_is_no_argument(select: Any) -> 
     assert select_answer([silent], select, [0]) is silent
 
 
-def test_usage_adds_up() -> None:
-    one, other = Usage(1, 2, 3, 4, 5, 6, depth=7, longest_context=80, paths=1), Usage(10, depth=9, paths=2)
-    assert one + other == Usage(11, 2, 3, 4, 5, 6, depth=9, longest_context=80, paths=3)
-    assert (one.tokens, one.hidden_tokens) == (6, 4)
-
-
 @given(st.integers(1, 7), st.data())
 def test_pass_at_k_is_the_share_of_subsets_with_a_right_path(n: int, data: st.DataObject) -> None:
     right, k = data.draw(st.integers(0, n)), data.draw(st.integers(1, n))
