@@ -18,7 +18,7 @@ def find_device(device: str) -> str:
     there = ["auto", "cpu", "cuda", *(f"cuda:{index}" for index in range(th.cuda.device_count()))]
     there = there if th.cuda.is_available() else there[:2]
     if device not in there:
-        raise ConfigurationError(f"device={device[:40]!r}; accepted here: {', '.join(there)}")
+        raise ConfigurationError(f"device={device[:40]!r}; expected one of {', '.join(there)}")
     if device == "auto":
         return "cuda" if th.cuda.is_available() else "cpu"
     return device

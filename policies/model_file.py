@@ -15,8 +15,7 @@ from o1nano.envs.errors import CheckpointError
 from o1nano.envs.language.vocab import TOKENS
 from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.network.transformer import TransformerConfig
-from o1nano.policies.plain import restore
-from o1nano.policies.serialization import UNREADABLE, read_sealed, reason, write_sealed
+from o1nano.policies.serialization import UNREADABLE, dataclass_from_dict, read_sealed, short_reason, write_sealed
 
 FORMAT = 2
 
@@ -52,35 +51,48 @@ def load(path: str | Path, device: str | th.device = "cpu") -> tuple[ReasoningNe
     path = Path(path)
     path = path / "o1_model.pth" if path.is_dir() else path
     if not path.is_file():
-        raise CheckpointError(f"no model at {str(path)!r}; accepted: an o1_model.pth written by train_rl.py")
+        raise CheckpointError(f"no model at {str(path)!r}; expected an o1_model.pth written by train_rl.py")
     content, sealed = read_sealed(path, device)
     try:
         return _build(path, content, sealed, device)
     except CheckpointError:
         raise
     except UNREADABLE as error:
-        raise CheckpointError(f"{str(path)!r} is no model file ({reason(error)}); accepted: an o1_model.pth") from error
+        raise CheckpointError(
+            f"{str(path)!r} is no model file ({short_reason(error)}); expected an o1_model.pth"
+        ) from error
 
 
 def check_tokens(path: Path, content: Mapping[str, Any]) -> None:
-    """Raises ``CheckpointError`` if a file is of another vocabulary: its weights would mean other tokens."""
+    """Checks that a file has the vocabulary of this version. With another one its weights would mean other tokens.
+
+    Args:
+        path: The file, for the error.
+        content: What is in it.
+
+    Raises:
+        CheckpointError: If the vocabulary is another one.
+    """
     if tuple(content["tokens"]) != TOKENS:
         raise CheckpointError(
-            f"{str(path)!r} has another vocabulary ({len(content['tokens'])} tokens); accepted: the {len(TOKENS)} of "
-            f"o1nano {o1nano.__version__}, the file is from {content['version']}"
+            f"{str(path)!r} is from o1nano {content['version']} and has another vocabulary ({len(content['tokens'])} "
+            f"tokens); expected the {len(TOKENS)} tokens of o1nano {o1nano.__version__}"
         )
 
 
 def _build(path: Path, content: Any, sealed: bool, device: str | th.device) -> tuple[ReasoningNetwork, EnvConfig]:
     form = content["format"] if isinstance(content, dict) else type(content).__name__
     if form != FORMAT:
-        raise CheckpointError(f"{str(path)!r} has format {form!r}; accepted: {FORMAT}")
+        raise CheckpointError(f"{str(path)!r} has format {form!r}; expected {FORMAT}")
     if not sealed:
-        raise CheckpointError(f"{str(path)!r} has lost its checksum; accepted: an o1_model.pth as it was written")
+        raise CheckpointError(f"{str(path)!r} has lost its checksum; expected an o1_model.pth as it was written")
     check_tokens(path, content)
-    env, shape = restore(EnvConfig, content["env"]), restore(TransformerConfig, content["transformer"])
+    env, shape = (
+        dataclass_from_dict(EnvConfig, content["env"]),
+        dataclass_from_dict(TransformerConfig, content["transformer"]),
+    )
     if shape.layers > len(content["weights"]) or env.limits.frame_length > shape.max_context:
-        raise CheckpointError(f"{str(path)!r} has weights of another shape; accepted: an o1_model.pth")
+        raise CheckpointError(f"{str(path)!r} has weights of another shape; expected an o1_model.pth")
     network = ReasoningNetwork(shape, env.grammar)
     network.load_state_dict(content["weights"])
     broken = [name for name, weights in network.state_dict().items() if not th.isfinite(weights).all()]

@@ -14,22 +14,26 @@ import json
 import os
 import pickle
 import shutil
+import types
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch as th
 
-from o1nano.envs.errors import CheckpointError, StorageError
+from o1nano.envs.errors import CheckpointError, ConfigurationError, StorageError
 
 try:
     import fcntl
 except ImportError:  # on Windows
     fcntl = None  # type: ignore[assignment]
 
-_claimed: dict[Path, int] = {}
+T = TypeVar("T")
+
+_locked: dict[Path, int] = {}
 # What systems answer that cannot open, flush or lock a folder.
 _UNSUPPORTED = {
     errno.EACCES,
@@ -114,12 +118,12 @@ def write_json(path: Path, content: Any) -> None:
 def write_sealed(path: Path, content: Any) -> None:
     """Writes plain containers, tensors and arrays as a sealed file."""
     buffer = io.BytesIO()
-    th.save(as_plain(content), buffer)
+    th.save(to_plain(content), buffer)
     payload = buffer.getvalue()
     write(path, payload + _MARK + hashlib.sha256(payload).hexdigest().encode())
 
 
-def claim(folder: Path) -> None:
+def lock_run(folder: Path) -> None:
     """Locks a folder until this process ends: two processes that wrote to one run would spoil it.
 
     Does nothing where folders cannot be locked: on Windows and on some network file systems.
@@ -130,7 +134,7 @@ def claim(folder: Path) -> None:
     Raises:
         StorageError: If another process has locked it.
     """
-    if fcntl is None or folder in _claimed or not folder.is_dir():
+    if fcntl is None or folder in _locked or not folder.is_dir():
         return
     try:
         handle = os.open(folder, os.O_RDONLY)
@@ -148,7 +152,7 @@ def claim(folder: Path) -> None:
         if error.errno not in _UNSUPPORTED:
             raise
         return
-    _claimed[folder] = handle
+    _locked[folder] = handle
 
 
 def read_sealed(path: str | Path, device: str | th.device = "cpu") -> tuple[Any, bool]:
@@ -173,24 +177,64 @@ def read_sealed(path: str | Path, device: str | th.device = "cpu") -> tuple[Any,
             return th.load(io.BytesIO(payload), map_location=device, weights_only=True), sealed
     except UNREADABLE as error:
         raise CheckpointError(
-            f"{str(path)!r} is cut off, damaged or no checkpoint ({reason(error)}); accepted: a file of train_rl.py"
+            f"{str(path)!r} is cut off, damaged or no checkpoint ({short_reason(error)}); "
+            "expected a file of train_rl.py"
         ) from error
 
 
-def reason(error: BaseException) -> str:
+def short_reason(error: BaseException) -> str:
     """Says in a few words why a file could not be read."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(text.split())[:80]
 
 
-def as_plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """Turns arrays into tensors, and NumPy's numbers into Python's, in any containers."""
     if isinstance(value, np.ndarray):
         return th.from_numpy(value.copy())
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, Mapping):
-        return {key: as_plain(item) for key, item in value.items()}
+        return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(map(as_plain, value))
+        return type(value)(map(to_plain, value))
     return value.cpu() if isinstance(value, th.Tensor) else value
+
+
+def dataclass_from_dict(kind: type[T], content: Any) -> T:
+    """Builds a dataclass from what ``dataclasses.asdict`` has made of one.
+
+    Raises:
+        ConfigurationError: If a field is unknown or has a value of another type.
+    """
+    hints = get_type_hints(kind)
+    if not isinstance(content, Mapping) or not set(content) <= set(hints):
+        unknown = sorted(map(str, set(content) - set(hints))) if isinstance(content, Mapping) else [repr(content)[:40]]
+        raise ConfigurationError(f"{unknown[0]} in a {kind.__name__}; expected one of {', '.join(hints)}")
+    return kind(**{name: _value(name, hints[name], value) for name, value in content.items()})
+
+
+def _value(name: str, hint: Any, value: Any) -> Any:
+    if is_dataclass(hint):
+        return dataclass_from_dict(hint, value)  # type: ignore[arg-type]
+    if isinstance(value, list):
+        value = tuple(value)  # as configurations have them
+    if not _fits(hint, value):
+        raise ConfigurationError(f"{name}={value!r:.60}; expected {hint}")
+    return value
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    """Tells whether a value is of an annotated type; True is no integer, and an integer is a float."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(_fits(arg, value) for arg in args)
+    if origin is Literal:
+        return value in args
+    if origin is Sequence or (origin is tuple and args[-1] is Ellipsis):
+        return isinstance(value, tuple) and all(_fits(args[0], item) for item in value)
+    if origin is tuple:
+        return isinstance(value, tuple) and len(value) == len(args) and all(map(_fits, args, value))
+    if hint is float:
+        return type(value) in (int, float)
+    return type(value) is hint

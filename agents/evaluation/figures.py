@@ -1,6 +1,6 @@
-"""What a run shows as pictures: accuracy by the digits of both numbers, tokens an answer, the learning curve.
+"""Figures of a run: accuracy by the digits of both numbers, tokens of answers, the learning curve.
 
-Figures are drawn without pyplot: it keeps a global state, and looks for a screen.
+They are drawn without pyplot, which keeps a global state and looks for a screen.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from stable_baselines3.common.logger import Image
 
 from o1nano.envs.language.expression import Binary
 from o1nano.policies.search.answers import Answer
+
+# Digits of the first and of the second number -> whether each answer was right.
+_Cells = dict[tuple[int, int], list[bool]]
 
 
 def as_image(figure: Figure) -> Image:
@@ -25,52 +29,71 @@ def as_image(figure: Figure) -> Image:
 
 
 def by_digits(answers: Sequence[Answer]) -> Figure:
-    """Draws the accuracy by the number of digits of the first and of the second number, a panel for each task."""
-    cells: dict[str, dict[tuple[int, int], list[bool]]] = {}
-    for answer in answers:
-        expr, level = answer.problem.expr, answer.problem.level
-        if level and isinstance(expr, Binary) and isinstance(expr.left, int) and isinstance(expr.right, int):
-            at = len(str(abs(expr.left))), len(str(abs(expr.right)))
-            cells.setdefault(level.family, {}).setdefault(at, []).append(answer.correct)
-    rows = (len(cells) + 1) // 2
-    figure = Figure(figsize=(6.4, 3.2 * max(1, rows)), dpi=100, layout="constrained")
-    for index, (family, results) in enumerate(cells.items()):
-        size = max(map(max, results))
-        grid = np.full((size, size), np.nan)
+    """Draws the accuracy by the number of digits of the first and the second number, one panel for each task."""
+    families = _by_family(answers)
+    rows = max(1, (len(families) + 1) // 2)
+    figure = Figure(figsize=(6.4, 3.2 * rows), dpi=100, layout="constrained")
+    for index, (family, cells) in enumerate(families.items()):
         axes = figure.add_subplot(rows, 2, index + 1)
-        for (left, right), correct in results.items():
-            grid[left - 1, right - 1] = np.mean(correct)
-            axes.text(right, left, f"{np.mean(correct):.0%}", ha="center", va="center", fontsize=7)
-        extent = (0.5, size + 0.5, size + 0.5, 0.5)
-        axes.imshow(grid, vmin=0, vmax=1, cmap="RdYlGn", extent=extent)
         axes.set(title=family, xlabel="digits of the second", ylabel="digits of the first")
-        axes.set_xticks(range(1, size + 1))
-        axes.set_yticks(range(1, size + 1))
+        _draw_cells(axes, cells)
     return figure
 
 
+def _by_family(answers: Sequence[Answer]) -> dict[str, _Cells]:
+    """Groups the answers to problems of two numbers by task and digits."""
+    families: dict[str, _Cells] = {}
+    for answer in answers:
+        expr = answer.problem.expr
+        level = answer.problem.level
+        if level and isinstance(expr, Binary) and isinstance(expr.left, int) and isinstance(expr.right, int):
+            digits = len(str(abs(expr.left))), len(str(abs(expr.right)))
+            families.setdefault(level.family, {}).setdefault(digits, []).append(answer.correct)
+    return families
+
+
+def _draw_cells(axes: Axes, cells: _Cells) -> None:
+    """Draws a square of accuracies; pairs of digits without a problem stay white."""
+    size = max(map(max, cells))
+    accuracy = np.full((size, size), np.nan)
+    for (left, right), correct in cells.items():
+        accuracy[left - 1, right - 1] = np.mean(correct)
+        axes.text(right, left, f"{np.mean(correct):.0%}", ha="center", va="center", fontsize=7)
+
+    # Cell (1, 1) is centred at 1, so the picture reaches from half a digit to half a digit above the size.
+    extent = (0.5, size + 0.5, size + 0.5, 0.5)
+    axes.imshow(accuracy, vmin=0, vmax=1, cmap="RdYlGn", extent=extent)
+    axes.set_xticks(range(1, size + 1))
+    axes.set_yticks(range(1, size + 1))
+
+
 def by_tokens(answers: Sequence[Answer]) -> Figure:
-    """Draws how many tokens right and wrong answers took, hidden reasoning included."""
+    """Draws the number of tokens of right and of wrong answers, hidden reasoning included."""
+    right = [answer.tokens for answer in answers if answer.correct]
+    wrong = [answer.tokens for answer in answers if not answer.correct]
+
     figure = Figure(figsize=(6, 3.2), dpi=100, layout="constrained")
     axes = figure.add_subplot()
-    tokens = [[answer.tokens for answer in answers if answer.correct is correct] for correct in (True, False)]
-    axes.hist(tokens, bins=30, stacked=True, label=["right", "wrong"], color=["tab:green", "tab:red"])
+    axes.hist([right, wrong], bins=30, stacked=True, label=["right", "wrong"], color=["tab:green", "tab:red"])
     axes.set(xlabel="tokens of an answer, hidden ones included", ylabel="answers")
     axes.legend()
     return figure
 
 
 def learning_curve(history: Sequence[Sequence[float]], before: float, after: float) -> Figure:
-    """Draws sampled success while PPO runs, between the held-out accuracies before and after it.
+    """Draws sampled success during PPO, between the held-out accuracies before and after it.
 
     Args:
-        history: Tokens of PPO and success, of each rollout.
-        before: Held-out accuracy of the warm start, greedy.
+        history: Tokens of PPO so far and success, of each rollout.
+        before: Held-out accuracy after the warm start, greedy.
         after: The same after PPO.
     """
+    tokens = [point[0] for point in history]
+    success = [point[1] for point in history]
+
     figure = Figure(figsize=(6, 3.2), dpi=100, layout="constrained")
     axes = figure.add_subplot()
-    axes.plot([tokens for tokens, _ in history], [success for _, success in history], label="rollouts, sampled")
+    axes.plot(tokens, success, label="rollouts, sampled")
     axes.axhline(before, color="tab:orange", linestyle="--", label="warm start, held out")
     axes.axhline(after, color="tab:green", linestyle="--", label="after PPO, held out")
     axes.set(xlabel="tokens of PPO", ylabel="solved", ylim=(0, 1.02))

@@ -14,7 +14,7 @@ from o1nano.envs.problems.registry import canonical
 from o1nano.envs.seeding import stream
 from o1nano.policies.search.answers import Answer
 
-# A problem that one in M draws finds stays hidden from 50 * M draws with a probability of e**-50.
+# A problem that one in M draws finds is missed by 50 * M draws with a probability of about e**-50.
 _PATIENCE = 50
 
 
@@ -85,14 +85,24 @@ class Cell:
 
 
 def wilson(correct: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Returns the score interval of a proportion (Wilson 1927)."""
+    """Returns the score interval of a proportion (Wilson 1927, "Probable inference").
+
+    Args:
+        correct: Successes.
+        n: Trials.
+        z: Quantile of the normal distribution; 1.96 gives a 95% interval.
+
+    Returns:
+        Lower and upper end, between 0 and 1.
+    """
     share = correct / n
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    middle = (share + z * z / (2 * n)) / scale
+    half = z / scale * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def levels(sum_digits: int, product_digits: int) -> list[Level]:
+def standard_levels(sum_digits: int, product_digits: int) -> list[Level]:
     """Returns the levels of the standard table.
 
     Args:
@@ -105,23 +115,26 @@ def levels(sum_digits: int, product_digits: int) -> list[Level]:
 def held_out(cells: Sequence[Level], n: int, seed: int = 0, phrasing: Phrasing = "mixed") -> list[Problem]:
     """Draws different problems of the test split for each cell, always the same ones for a seed.
 
-    No problem of a cell is a rearrangement of another (see ``canonical``): problems that repeat would make an interval
+    No problem of a cell is a rearrangement of another (see ``canonical``): repeated problems would make the interval
     too narrow.
 
     Args:
-        cells: The kinds of problems.
-        n: Problems of each cell; all that are found, where the test split has fewer.
-        seed: Which of them.
-        phrasing: See ``draw``.
+        cells: The levels to draw from.
+        n: Problems of each cell. If the test split has fewer, all of them.
+        seed: Chooses the problems.
+        phrasing: Whether problems are written in symbols, in words, or mixed.
 
     Raises:
         ConfigurationError: If a cell has no problem in the test split.
     """
-    return [problem for level in cells for problem in _distinct(level, n, seed, phrasing)]
+    problems: list[Problem] = []
+    for level in cells:
+        problems += _distinct(level, n, seed, phrasing)
+    return problems
 
 
 def _distinct(level: Level, n: int, seed: int, phrasing: Phrasing) -> list[Problem]:
-    """Draws until n different problems are found, or so many draws in a row were repeats that none can be left."""
+    """Draws until n different problems are found, or only repeats come and no other problem can be left."""
     rng = stream("test", level.family, level.size, level.extra, seed)
     found: dict[str, Problem] = {}
     repeats = 0
@@ -138,10 +151,12 @@ def shortfall(cells: Sequence[Cell], n: int) -> str:
 
     Args:
         cells: Results on problems that ``held_out`` has drawn.
-        n: How many of each were asked for.
+        n: Problems that each cell was to have.
     """
-    few = ", ".join(f"{cell.name} has {cell.n}" for cell in cells if cell.n < n)
-    return f"fewer than {n} different problems in the test split, all asked: {few}" if few else ""
+    few = [f"{cell.name} has {cell.n}" for cell in cells if cell.n < n]
+    if not few:
+        return ""
+    return f"fewer than {n} different problems in the test split, all asked: {', '.join(few)}"
 
 
 def tabulate(answers: Sequence[Answer]) -> list[Cell]:
@@ -149,7 +164,11 @@ def tabulate(answers: Sequence[Answer]) -> list[Cell]:
     groups: dict[str, list[Answer]] = {}
     for answer in answers:
         groups.setdefault(str(answer.problem.level or "posed"), []).append(answer)
-    return [summarise(name, group) for name, group in groups.items()]
+
+    cells = []
+    for name, group in groups.items():
+        cells.append(summarise(name, group))
+    return cells
 
 
 def summarise(name: str, answers: Sequence[Answer]) -> Cell:
@@ -164,7 +183,13 @@ def summarise(name: str, answers: Sequence[Answer]) -> Cell:
 
 
 def demonstrated_average(cells: Sequence[Cell], sum_digits: int, product_digits: int) -> float:
-    """Mean accuracy over the cells of the standard table up to the demonstrated sizes, as ``levels`` takes them."""
-    standard = set(map(str, levels(sum_digits, product_digits)))
-    inside = [cell.accuracy for cell in cells if cell.name in standard]
-    return sum(inside) / len(inside)
+    """Returns the mean accuracy over the demonstrated sizes of the four operations.
+
+    Args:
+        cells: Results, of other levels too.
+        sum_digits: Largest demonstrated size of sums and differences.
+        product_digits: Largest demonstrated size of products and quotients.
+    """
+    demonstrated = set(map(str, standard_levels(sum_digits, product_digits)))
+    accuracies = [cell.accuracy for cell in cells if cell.name in demonstrated]
+    return sum(accuracies) / len(accuracies)

@@ -1,8 +1,12 @@
-"""Does it reason? The hidden tokens are tampered with before the answer is written; if they matter, it suffers."""
+"""Does the model reason? Its hidden tokens are changed before it writes the answer. If they matter, accuracy falls.
+
+The method is that of Lanham et al. (2023), "Measuring faithfulness in chain-of-thought reasoning".
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,69 +14,115 @@ from o1nano.envs.language.vocab import CALL, END_THINK, EQUALS, NOTHING, QUOTIEN
 from o1nano.envs.problems.problem import Problem
 from o1nano.envs.problems.verifier import frame_accepts, frame_answer
 from o1nano.envs.seeding import stream
+from o1nano.policies.search.answers import Answer
 from o1nano.policies.search.branches import Attempt, Branch
 from o1nano.policies.search.engine import Engine
 from o1nano.policies.search.options import SearchOptions
 from o1nano.policies.search.solver import Solver
 
-Tamper = Callable[[list[bytes], np.random.Generator], list[bytes]]
+Change = Callable[[list[bytes], np.random.Generator], list[bytes]]
+
+
+def _keep(thoughts: list[bytes], rng: np.random.Generator) -> list[bytes]:
+    """The control: the model continues from what it has written itself."""
+    return thoughts
 
 
 def _blank(thoughts: list[bytes], rng: np.random.Generator) -> list[bytes]:
+    """Replaces every token by one without meaning; lengths stay."""
     return [bytes([NOTHING]) * len(thought) for thought in thoughts]
 
 
 def _shuffle(thoughts: list[bytes], rng: np.random.Generator) -> list[bytes]:
+    """Puts the tokens of each thought in random order."""
     return [rng.permutation(np.frombuffer(thought, dtype=np.uint8)).tobytes() for thought in thoughts]
 
 
 def _swap(thoughts: list[bytes], rng: np.random.Generator) -> list[bytes]:
-    """Everyone thinks the next one's thoughts."""
+    """Gives every problem the thought of the next one."""
     return thoughts[1:] + thoughts[:1]
 
 
-PROBES: dict[str, Tamper] = {
-    "intact": lambda thoughts, rng: thoughts,
+PROBES: dict[str, Change] = {
+    "intact": _keep,
     "blank": _blank,
     "shuffled": _shuffle,
     "swapped": _swap,
 }
 
 
-def probe(solver: Solver, problems: Sequence[Problem]) -> dict[str, float]:
-    """Measures accuracy with the root's hidden tokens as they are, blanked, shuffled, and of another problem.
+@dataclass(frozen=True)
+class _Root:
+    """A root frame with a thought: ``before <think> thought </think> ...``.
 
-    Only what stands between ``<think>`` and ``</think>`` of the root is touched. The model then writes the answer.
+    Attributes:
+        problem: Its problem.
+        before: All tokens up to ``<think>``, included.
+        thought: The tokens between ``<think>`` and ``</think>``.
+    """
+
+    problem: Problem
+    before: bytes
+    thought: bytes
+
+
+def probe(solver: Solver, problems: Sequence[Problem]) -> dict[str, float]:
+    """Measures accuracy with the root's hidden tokens intact, blanked, shuffled, and of another problem.
+
+    Only the tokens between ``<think>`` and ``</think>`` of the root are changed. The model then writes the answer.
 
     Args:
         solver: The model.
-        problems: Some of one kind; those that it leaves unanswered do not count.
+        problems: Problems of one kind. Those that the model leaves unanswered do not count.
+
+    Returns:
+        The accuracy for each of ``PROBES``; 0 if no problem counts.
     """
-    answers = solver.solve_all(problems, keep_frames=True)
-    ended = [(answer.problem, answer.frames[-1].tokens) for answer in answers if answer.outcome == "answered"]
-    roots = [(problem, root) for problem, root in ended if THINK in root]
-    cuts = [(root.index(THINK) + 1, root.index(END_THINK)) for _, root in roots]
-    thoughts = [root[slice(*cut)] for (_, root), cut in zip(roots, cuts, strict=True)]
-    found = {}
-    for name, tamper in PROBES.items():
-        changed = tamper(thoughts, stream("probe", name))
-        frames = [
-            root[:first] + thought + bytes([END_THINK])
-            for (_, root), (first, _), thought in zip(roots, cuts, changed, strict=True)
-        ]
-        said = conclude(solver, frames)
-        right = [problem.accepts(answer) for (problem, _), answer in zip(roots, said, strict=True)]
-        found[name] = float(np.mean(right)) if right else 0.0
-    return found
+    roots = _find_roots(solver.solve_all(problems, keep_frames=True))
+    thoughts = [root.thought for root in roots]
+
+    accuracies = {}
+    for name, change in PROBES.items():
+        changed = change(thoughts, stream("probe", name))
+        frames = []
+        for root, thought in zip(roots, changed, strict=True):
+            frames.append(root.before + thought + bytes([END_THINK]))
+
+        answers = conclude(solver, frames)
+        right = 0
+        for root, answer in zip(roots, answers, strict=True):
+            right += root.problem.accepts(answer)
+        accuracies[name] = right / max(1, len(roots))
+    return accuracies
+
+
+def _find_roots(answers: Sequence[Answer]) -> list[_Root]:
+    """Returns the roots of answered problems, taken apart. The root is the last frame to end."""
+    roots = []
+    for answer in answers:
+        tokens = answer.frames[-1].tokens if answer.outcome == "answered" else b""
+        if THINK in tokens:
+            first = tokens.index(THINK) + 1
+            last = tokens.index(END_THINK)
+            roots.append(_Root(answer.problem, tokens[:first], tokens[first:last]))
+    return roots
 
 
 def conclude(solver: Solver, frames: Sequence[bytes]) -> list[bytes]:
-    """Has the model go on from frames that are under way; returns the visible answers, empty where there is none."""
-    said = [b""] * len(frames)
+    """Lets the model continue unfinished frames to their end.
+
+    Args:
+        solver: The model.
+        frames: The frames so far, as token ids.
+
+    Returns:
+        The visible answers; an empty one for a frame without room or without an answer.
+    """
+    answers = [b""] * len(frames)
 
     def start(index: int) -> Branch:
         def on_end(branch: Branch) -> None:
-            said[index] = branch.answer
+            answers[index] = branch.answer
 
         return Branch(frames[index], 0, Attempt(), on_end)
 
@@ -80,47 +130,61 @@ def conclude(solver: Solver, frames: Sequence[bytes]) -> list[bytes]:
     if fitting:
         engine = Engine(solver.network, solver.config, min(solver.batch, len(fitting)), SearchOptions())
         engine.run(map(start, fitting))
-    return said
+    return answers
 
 
 def revise(solver: Solver, problems: Sequence[Problem]) -> dict[str, float | int]:
-    """Plants first guesses in the quotient digits of divisions, and sees whether the model revises them.
+    """Plants first guesses in the quotient digits of divisions and measures whether the model revises them.
 
-    The frames are those that the model itself has asked for; each is judged by its own prompt.
+    The frames are those of digits that the model itself has asked for. Each is judged by its own prompt.
 
     Args:
         solver: The model.
         problems: Divisions.
 
     Returns:
-        The number of frames; of those with a wrong guess the share that is right in the end; of those with the right
-        guess the share that the model talks itself out of.
+        The number of frames; the share of wrong guesses that the model corrects; the share of right guesses that it
+        changes for a wrong one.
     """
-    answers = solver.solve_all(problems, keep_frames=True)
-    prompts = dict.fromkeys(
-        frame.tokens[: frame.tokens.index(EQUALS) + 1]
-        for answer in answers
-        for frame in answer.frames
-        if QUOTIENT_DIGIT in frame.tokens[: frame.tokens.index(EQUALS)] and CALL in frame.tokens
-    )
+    prompts = _quotient_prompts(solver.solve_all(problems, keep_frames=True))
     rng = stream("revise")
     right: list[bytes] = []
     wrong: list[bytes] = []
     for prompt in prompts:
-        known = frame_answer(prompt)
-        if known is None:
+        expected = frame_answer(prompt)
+        if expected is None:
             continue
-        other = (known[0] - ZERO + int(rng.integers(1, 10))) % 10 + ZERO
-        right.append(prompt + bytes([THINK, known[0]]))
+
+        # One of the nine other digits.
+        other = (expected[0] - ZERO + int(rng.integers(1, 10))) % 10 + ZERO
+        right.append(prompt + bytes([THINK, expected[0]]))
         wrong.append(prompt + bytes([THINK, other]))
 
-    def share(frames: list[bytes], right: bool) -> float:
-        said = conclude(solver, frames)
-        judged = [bool(frame_accepts(frame[:-2], answer)) for frame, answer in zip(frames, said, strict=True)]
-        return judged.count(right) / max(1, len(judged))
-
+    corrected = _count_right(solver, wrong)
+    kept = _count_right(solver, right)
+    count = len(right)
     return {
-        "frames": len(right),
-        "wrong guess, right in the end": share(wrong, right=True),
-        "right guess, wrong in the end": share(right, right=False),
+        "frames": count,
+        "wrong guess, right in the end": corrected / max(1, count),
+        "right guess, wrong in the end": (count - kept) / max(1, count),
     }
+
+
+def _quotient_prompts(answers: Sequence[Answer]) -> list[bytes]:
+    """Returns the prompts of the frames of quotient digits that call something, each once."""
+    prompts: dict[bytes, None] = {}
+    for answer in answers:
+        for frame in answer.frames:
+            end = frame.tokens.index(EQUALS)
+            if QUOTIENT_DIGIT in frame.tokens[:end] and CALL in frame.tokens:
+                prompts[frame.tokens[: end + 1]] = None
+    return list(prompts)
+
+
+def _count_right(solver: Solver, frames: list[bytes]) -> int:
+    """Lets the model continue frames that end with ``<think>`` and a guess; returns the number of right answers."""
+    right = 0
+    for frame, answer in zip(frames, conclude(solver, frames), strict=True):
+        prompt = frame[:-2]
+        right += bool(frame_accepts(prompt, answer))
+    return right

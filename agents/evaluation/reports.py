@@ -1,10 +1,11 @@
-"""Problem files in, tables and JSON out: what ``evaluate.py`` reads and writes."""
+"""Problem files, tables and JSON: the input and output of ``evaluate.py``."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,17 +16,19 @@ from o1nano.envs.errors import ConfigurationError, O1NanoError, ProblemError
 from o1nano.envs.problems.problem import Problem, fits_frame, read
 from o1nano.policies.search.answers import Answer
 
+_FAILED_CHECKS = "  (did not pass its own checks)"
+
 
 @dataclass(frozen=True)
 class Line:
     """One line of a problem file.
 
     Attributes:
-        text: The problem as it was written.
-        expected: The answer that was given with it, if there was one.
-        problem: What it says, or None if it cannot be read.
-        error: Why not.
-        number: Of the line in its file, from 1.
+        text: The problem as the file has it.
+        expected: The answer that the file gives, if any.
+        problem: The problem; None if the line cannot be read.
+        error: Why it cannot be read.
+        number: Number of the line in the file, from 1.
     """
 
     text: str
@@ -38,8 +41,7 @@ class Line:
 def read_problems(path: Path, frame_length: int) -> list[Line]:
     """Reads ``{"problem": ..., "answer": ...}`` lines (answer optional) or plain text, one problem a line.
 
-    A line that is no problem, has no room in a frame, or has a wrong answer, becomes a ``Line`` with an error; all
-    others are answered.
+    A line that is not a problem, does not fit in a frame, or gives a wrong answer becomes a ``Line`` with an error.
 
     Args:
         path: The file.
@@ -52,30 +54,36 @@ def read_problems(path: Path, frame_length: int) -> list[Line]:
         content = path.read_text(encoding="utf-8-sig")  # Windows writes a byte-order mark
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise ProblemError(f"cannot read {str(path)!r} ({reason}); accepted: a file of one problem a line") from error
-    lines = [
-        replace(_read_line(line.strip(), frame_length), number=number)
-        for number, line in enumerate(content.split("\n"), start=1)  # str.splitlines also cuts inside JSON strings
-        if line.strip()
-    ]
+        raise ProblemError(f"cannot read {str(path)!r} ({reason}); expected a file of one problem a line") from error
+
+    lines = []
+    # str.splitlines also cuts at separators that JSON strings may hold.
+    for number, line in enumerate(content.split("\n"), start=1):
+        if line.strip():
+            lines.append(replace(_read_line(line.strip(), frame_length), number=number))
+
     if not any(line.problem for line in lines):
         why = f" (line {lines[0].number}: {lines[0].error})" if lines else ""
-        raise ProblemError(f"no problem in {str(path)!r}{why}; accepted: one problem a line, as text or JSON")
+        raise ProblemError(f"no problem in {str(path)!r}{why}; expected one problem a line, as text or JSON")
     return lines
 
 
 def _read_line(line: str, frame_length: int) -> Line:
-    text, expected = line, None
+    text = line
+    expected = None
     if line.startswith("{"):
         try:
             record = json.loads(line)
-            text, expected = record["problem"], record.get("answer")
+            text = record["problem"]
+            expected = record.get("answer")
             if not isinstance(text, str):
                 raise TypeError(f"problem is {text!r}")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            accepted = '{"problem": "98+45", "answer": "143"}'
-            return Line(line, None, None, f"{line[:60]!r} is no record ({error!s:.60}); accepted: {accepted}")
+            example = '{"problem": "98+45", "answer": "143"}'
+            return Line(line, None, None, f"{line[:60]!r} is not a record ({error!s:.60}); expected {example}")
+        # An empty answer is none.
         expected = None if expected in (None, "") else str(expected)
+
     try:
         problem = fits_frame(read(text), frame_length)
         if expected is not None:
@@ -86,12 +94,16 @@ def _read_line(line: str, frame_length: int) -> Line:
 
 
 def check_answer(problem: Problem, given: str) -> None:
-    """Raises ``ProblemError`` unless the answer that a file gives is right; a remainder of 0 may be written or not.
+    """Checks the answer that a file gives.
 
     Args:
-        problem: What is asked.
+        problem: The problem.
         given: The answer, as text.
+
+    Raises:
+        ProblemError: If the answer is wrong.
     """
+    # A remainder of 0 may be written or not.
     quotient = re.sub(r"\s*R\s*0\s*$", "", given)
     if not problem.accepts(given) and not problem.accepts(quotient):
         raise ProblemError(
@@ -100,32 +112,68 @@ def check_answer(problem: Problem, given: str) -> None:
 
 
 def check_writable(flag: str, path: Path) -> None:
-    """Raises ``ConfigurationError`` if a file cannot be written, before anything is computed for it."""
+    """Checks that a file can be written, before anything is computed for it.
+
+    Args:
+        flag: The flag that names the file, for the error.
+        path: The file.
+
+    Raises:
+        ConfigurationError: If it cannot be written.
+    """
     folder = path.parent
-    if path.is_dir() or not folder.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
-        raise ConfigurationError(f"{flag} {path}; accepted: a file in a folder that can be written")
+    target = path if path.exists() else folder
+    if path.is_dir() or not folder.is_dir() or not os.access(target, os.W_OK):
+        raise ConfigurationError(f"{flag} {path}; expected a file in a folder that can be written")
 
 
 def records(lines: Sequence[Line], answers: Sequence[Answer]) -> dict[str, Any]:
-    """Returns what ``--json`` writes: a summary, and one record a line.
+    """Returns a summary and one record for each line, for JSON.
 
-    The environment's verifier decides whether an answer is correct: a problem can have several right answers, of which
+    The environment's verifier decides whether an answer is correct. A problem can have several right answers, of which
     the file gives one.
+
+    Args:
+        lines: The file, as ``read_problems`` returns it.
+        answers: The answers to the lines that have a problem, in their order.
     """
+    problems = []
     waiting = iter(answers)
-    problems = [_record(line, next(waiting) if line.problem else None) for line in lines]
+    for line in lines:
+        answer = next(waiting) if line.problem else None
+        problems.append(_record(line, answer))
+
+    # A line that cannot be answered counts as wrong.
     correct = sum(record["correct"] for record in problems)
     low, high = wilson(correct, len(problems))
+    figures = {
+        "accuracy": correct / len(problems),
+        "low": low,
+        "high": high,
+        "valid": sum(record["answer"] is not None for record in problems),
+        "n": len(problems),
+        "average_reward": correct / len(problems),
+        **_check_counts(answers),
+    }
+    return {"summary": figures, "problems": problems}
+
+
+def summary(answers: Sequence[Answer]) -> dict[str, Any]:
+    """Returns the figures over all answers of a measurement, for JSON."""
+    correct = sum(answer.correct for answer in answers)
     return {
-        "summary": {
-            "accuracy": correct / len(problems),
-            "low": low,
-            "high": high,
-            "valid": sum(record["answer"] is not None for record in problems),
-            "n": len(problems),
-            "average_reward": correct / len(problems),
-        },
-        "problems": problems,
+        "accuracy": correct / len(answers),
+        "valid": sum(answer.outcome == "answered" for answer in answers),
+        "n": len(answers),
+        "average_reward": correct / len(answers),
+        **_check_counts(answers),
+    }
+
+
+def _check_counts(answers: Sequence[Answer]) -> dict[str, int]:
+    return {
+        "checked": sum(answer.passed_checks is not None for answer in answers),
+        "passed_checks": sum(answer.passed_checks is True for answer in answers),
     }
 
 
@@ -138,15 +186,69 @@ def _record(line: Line, answer: Answer | None) -> dict[str, Any]:
         "expected": answer.problem.answer_text if line.expected is None else line.expected,
         "correct": answer.correct,
         "outcome": answer.outcome,
+        "passed_checks": answer.passed_checks,
         **asdict(answer.usage),
         "hidden_tokens": answer.usage.hidden_tokens,
     }
 
 
+def record_line(record: Mapping[str, Any]) -> str:
+    """Returns one record of ``records`` as a line of text."""
+    line = f"{record['problem']}  ->  {record['answer'] or '(no answer)'}"
+    if not record["correct"]:
+        line += "  (wrong)"
+    if record.get("passed_checks") is False:
+        line += _FAILED_CHECKS
+    return line
+
+
+def checks_note(answer: Answer) -> str:
+    """Returns a note to print after an answer that did not pass the model's own checks; otherwise nothing."""
+    return _FAILED_CHECKS if answer.passed_checks is False else ""
+
+
+def checks_line(answers: Sequence[Answer]) -> str:
+    """Returns how many answers did not pass the model's own checks, as one line; empty if none was checked."""
+    counts = _check_counts(answers)
+    if not counts["checked"]:
+        return ""
+    failed = [answer for answer in answers if answer.passed_checks is False]
+    right = sum(answer.correct for answer in failed)
+    return f"{len(failed)} of {counts['checked']} answers did not pass their own checks, {right} of these are right"
+
+
+def unanswered(answers: Sequence[Answer]) -> str:
+    """Returns how the problems without an answer ended, as one line; empty if there are none."""
+    outcomes = Counter(answer.outcome for answer in answers if answer.outcome != "answered")
+    if not outcomes:
+        return ""
+    return "no answer: " + ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
+
+
+def write_report(path: Path | None, content: Mapping[str, Any]) -> None:
+    """Writes JSON where ``--json`` says.
+
+    Args:
+        path: The file; None writes nothing.
+        content: Plain values.
+
+    Raises:
+        ConfigurationError: If the file cannot be written.
+    """
+    if path is None:
+        return
+    try:
+        path.write_text(json.dumps(content, indent=2) + "\n")
+    except OSError as error:
+        raise ConfigurationError(f"--json {path}: {error.strerror}; expected a file that can be written") from error
+
+
 def usage_line(answer: Answer) -> str:
-    """Returns what an answer cost, as one line."""
+    """Returns the cost of an answer as one line."""
     usage = answer.usage
     parts = [f"{usage.hidden_tokens} reasoning tokens", f"{usage.completion_tokens} completion tokens"]
+
+    # These are named only if there are any.
     counts = (
         (usage.subtasks, "subtask", "subtasks"),
         (usage.reused_subtasks, "reused subtask", "reused subtasks"),
@@ -155,6 +257,7 @@ def usage_line(answer: Answer) -> str:
     for count, one, several in counts:
         if count:
             parts.append(f"{count} {one if count == 1 else several}")
+
     parts.append(f"depth {usage.depth}")
     parts.append(f"longest context {usage.longest_context}")
     if usage.paths > 1:
@@ -164,7 +267,12 @@ def usage_line(answer: Answer) -> str:
 
 
 def table(cells: Sequence[Cell], answers: Sequence[Answer]) -> str:
-    """Returns the accuracy table as text."""
+    """Returns the accuracy table as text.
+
+    Args:
+        cells: A row each.
+        answers: All answers, for the last row.
+    """
     rows = [
         f"{'task/size':20} {'accuracy':>9}   {'95% interval':18} {'reward':>6} {'valid':>9} {'tokens':>7} {'hidden':>7}"
     ]
@@ -178,7 +286,13 @@ def table(cells: Sequence[Cell], answers: Sequence[Answer]) -> str:
 
 
 def comparison(before: Sequence[Cell], after: Sequence[Cell], averages: Mapping[str, float]) -> str:
-    """Returns what PPO has changed as a table, above the averages over the demonstrated sizes before and after it."""
+    """Returns what PPO has changed as a table.
+
+    Args:
+        before: Results before PPO, a row each.
+        after: Results after PPO, in the same order.
+        averages: ``"average_before"`` and ``"average_after"`` over the demonstrated sizes, for the last row.
+    """
     rows = [
         f"{'held out, greedy':20} {'n':>6} {'before PPO':>10} {'after PPO':>10}   95% interval   calls before, after"
     ]
@@ -188,5 +302,6 @@ def comparison(before: Sequence[Cell], after: Sequence[Cell], averages: Mapping[
         rows.append(
             f"{new.name:20} {new.n:6} {old.accuracy:10.1%} {new.accuracy:10.1%}   {low:.1%} to {high:.1%} {calls}"
         )
-    both = " ".join(f"{averages[name]:10.1%}" for name in ("average_before", "average_after"))
+
+    both = f"{averages['average_before']:10.1%} {averages['average_after']:10.1%}"
     return "\n".join([*rows, f"{'demonstrated sizes':27} {both}"])

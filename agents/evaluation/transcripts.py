@@ -14,13 +14,14 @@ _STYLES = {**COLOURS, Channel.COMPLETION.name.lower(): "bold"}
 
 
 def tree(answer: Answer) -> Text:
-    """Returns the problem, the tree of frames as they were called, and the answer; a channel has a colour."""
+    """Returns the problem, the tree of frames in the order of their calls, and the answer. Channels have colours."""
     text = Text(answer.problem.text)
     for frame in in_call_order(list(answer.frames)):
         text.append("\n" + "  " * frame.depth)
         for index, (token, kind) in enumerate(token_roles(frame.tokens)):
             text.append(" " * (index > 0))
             text.append(token, _STYLES[kind])
+
     verdict = "right" if answer.correct else f"wrong, {answer.problem.answer_text} is right"
     said = answer.text or f"no answer: {answer.outcome}"
     return text.append(f"\n{said}  ({verdict}, {answer.tokens} tokens)")
@@ -32,11 +33,23 @@ def transcript(answer: Answer) -> str:
 
 
 def in_call_order(frames: list[Ended]) -> list[Ended]:
-    """Turns the order in which frames ended (children first) into the order in which they were opened."""
-    trees: list[list[Ended]] = []  # each a frame and, behind it, what it called
+    """Sorts frames by the time they were opened.
+
+    A frame ends after the frames that it has called, so these come first. With depths in the order of the end, for
+    example, ``2 2 1 0`` becomes ``0 1 2 2``.
+
+    Args:
+        frames: All frames of one answer, in the order in which they ended.
+    """
+    # Each tree is a frame followed by the frames that it has called, directly or not.
+    trees: list[list[Ended]] = []
     for frame in frames:
-        below: list[Ended] = []
+        called: list[Ended] = []
         while trees and trees[-1][0].depth > frame.depth:
-            below = trees.pop() + below
-        trees.append([frame, *below])
-    return [frame for family in trees for frame in family]
+            called = trees.pop() + called
+        trees.append([frame, *called])
+
+    ordered: list[Ended] = []
+    for one in trees:
+        ordered += one
+    return ordered

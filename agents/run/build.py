@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from gymnasium.vector import AutoresetMode
 
-from o1nano.agents.evaluation.held_out import levels
+from o1nano.agents.evaluation.held_out import standard_levels
 from o1nano.agents.learning.demonstrations import DemonstrationStream
-from o1nano.agents.learning.distributed import Team
+from o1nano.agents.learning.distributed import ProcessGroup
 from o1nano.agents.learning.ppo import FramePPO
-from o1nano.agents.learning.vec_env import GymnasiumVecEnv, Monitor
+from o1nano.agents.learning.vec_env import GymnasiumVecEnv, TimedVecMonitor
 from o1nano.agents.run.config import TrainConfig
 from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.core.curriculum import AdaptiveCurriculum, Curriculum, LevelSampler, UniformCurriculum, UniformLevels
@@ -50,14 +50,16 @@ def build_curriculum(config: TrainConfig) -> Curriculum:
 
 def demonstrated(config: TrainConfig) -> list[Level]:
     """Returns the levels that the warm start imitates."""
-    return levels(config.sum_digits, config.product_digits) + [read_level(name) for name in config.extra_levels]
+    return standard_levels(config.sum_digits, config.product_digits) + [
+        read_level(name) for name in config.extra_levels
+    ]
 
 
 def evaluated(config: TrainConfig) -> list[Level]:
     """Returns the levels that are measured on held-out problems."""
     given = config.evaluation
     extra = [read_level(name) for name in config.extra_levels]
-    return list(dict.fromkeys(levels(given.sum_digits, given.product_digits) + extra))
+    return list(dict.fromkeys(standard_levels(given.sum_digits, given.product_digits) + extra))
 
 
 def build_check_problems(config: TrainConfig, each: int = 16) -> list[Problem]:
@@ -95,22 +97,24 @@ def build_env_config(config: TrainConfig) -> EnvConfig:
     )
 
 
-def build_demonstrations(config: TrainConfig, team: Team) -> DemonstrationStream:
+def build_demonstrations(config: TrainConfig, process_group: ProcessGroup) -> DemonstrationStream:
     """Returns the process's share of the expert's frames that the warm start imitates."""
     given = config.warm_start
     return DemonstrationStream(
         UniformLevels(demonstrated(config)),
-        stream("demonstrations", team.seed(config.seed)),
-        max(1, given.batch_tokens // team.size),
+        stream("demonstrations", process_group.seed(config.seed)),
+        max(1, given.batch_tokens // process_group.size),
         given.mistake_rate,
         given.corruption_rate,
         call_stack=config.call_stack,
     )
 
 
-def build_model(config: TrainConfig, env_config: EnvConfig, source: LevelSampler, team: Team) -> FramePPO:
+def build_model(
+    config: TrainConfig, env_config: EnvConfig, source: LevelSampler, process_group: ProcessGroup
+) -> FramePPO:
     """Returns PPO with its policy and the process's share of the environments."""
-    ppo, own = config.ppo, team.part("ppo.n_envs", config.ppo.n_envs)
+    ppo, own = config.ppo, process_group.divide("ppo.n_envs", config.ppo.n_envs)
     env = ArithmeticVectorEnv(
         own,
         autoreset_mode=AutoresetMode.SAME_STEP,
@@ -121,7 +125,7 @@ def build_model(config: TrainConfig, env_config: EnvConfig, source: LevelSampler
     env.episodes.level_sampler = source
     return FramePPO(
         ReasoningPolicy,
-        Monitor(GymnasiumVecEnv(env)),
+        TimedVecMonitor(GymnasiumVecEnv(env)),
         credit=ppo.credit,
         advantage=ppo.advantage,
         learning_rate=warm_up_and_decay(ppo.learning_rate, config.iterations),
@@ -141,8 +145,8 @@ def build_model(config: TrainConfig, env_config: EnvConfig, source: LevelSampler
             "bf16": config.bf16,
             "optimizer_kwargs": {"betas": (0.9, 0.99), "eps": 1e-5, "weight_decay": 0.0},
         },
-        seed=team.seed(config.seed),
-        team=team,
+        seed=process_group.seed(config.seed),
+        process_group=process_group,
         device=config.device,
     )
 

@@ -1,10 +1,10 @@
-"""What a run writes to TensorBoard while it learns."""
+"""Callbacks of PPO: what a run logs to TensorBoard, and where it can be cut."""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,22 +12,25 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import explained_variance
 
 from o1nano.agents.evaluation.transcripts import transcript
-from o1nano.agents.learning.distributed import Team
+from o1nano.agents.learning.distributed import ProcessGroup
 from o1nano.agents.learning.ppo import FramePPO
-from o1nano.agents.learning.vec_env import Monitor
+from o1nano.agents.learning.vec_env import TimedVecMonitor
 from o1nano.agents.run.tensorboard import NOT_TEXT
 from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.core.curriculum import Curriculum
 from o1nano.envs.core.grammar import Channel
 from o1nano.envs.core.rewards import hack_rate
 from o1nano.envs.core.usage import EPISODE_USAGE
-from o1nano.envs.problems.problem import Level, draw
+from o1nano.envs.problems.problem import Level, Problem, draw
 from o1nano.envs.seeding import stream
-from o1nano.policies.search.answers import solve
+from o1nano.policies.search.answers import Answer, solve
+
+_FRONTIER_PROBLEMS = 4  # of each family, for the transcripts
+_MAX_FAILED = 4  # transcripts of failed answers
 
 
 class RolloutCallback(BaseCallback):
-    """A callback of ``FramePPO`` that has nothing to do at single steps."""
+    """A callback of ``FramePPO`` that does nothing at single steps."""
 
     model: FramePPO
 
@@ -40,27 +43,28 @@ class RolloutCallback(BaseCallback):
         return True
 
 
-class EpisodeStatistics(RolloutCallback):
-    """Success by task and size, what answers cost, every term of the reward and the curriculum, of every rollout.
+class EpisodeStatisticsCallback(RolloutCallback):
+    """Logs each rollout's success by task and size, the cost of answers, the reward's terms, and the curriculum.
 
     Args:
-        curriculum: The curriculum that is in use.
-        team: The processes whose episodes are counted.
+        curriculum: The curriculum in use.
+        process_group: The processes whose episodes are counted.
 
     Attributes:
         history: Tokens of all processes so far and success, of each rollout.
     """
 
-    def __init__(self, curriculum: Curriculum, team: Team | None = None) -> None:
+    def __init__(self, curriculum: Curriculum, process_group: ProcessGroup | None = None) -> None:
         super().__init__()
-        self.curriculum, self.team = curriculum, team or Team()
+        self.curriculum = curriculum
+        self.process_group = process_group or ProcessGroup()
         self.success: defaultdict[str, list[bool]] = defaultdict(list)
         self.usage: defaultdict[str, list[float]] = defaultdict(list)
         self.rewards: defaultdict[str, list[float]] = defaultdict(list)
         self.history: list[list[float]] = []
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the history; everything else begins anew with a rollout."""
+        """Returns the history. Everything else is cleared after each rollout."""
         return {"history": self.history}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -69,54 +73,65 @@ class EpisodeStatistics(RolloutCallback):
 
     def _on_step(self) -> bool:
         for info, done in zip(self.locals["infos"], self.locals["dones"], strict=True):
-            if not done:
-                continue
-            self.success[info["level"]].append(info["is_success"])
-            for name in EPISODE_USAGE:
-                self.usage[name].append(info[name])
-            self.usage["illegal_token"].append(info["outcome"] == "illegal_token")
-            for name in info:
-                if name.startswith("reward/"):
-                    self.rewards[name].append(info[name])
+            if done:
+                self._add_episode(info)
         return True
 
+    def _add_episode(self, info: Mapping[str, Any]) -> None:
+        self.success[info["level"]].append(info["is_success"])
+        for name in EPISODE_USAGE:
+            self.usage[name].append(info[name])
+        self.usage["illegal_token"].append(info["outcome"] == "illegal_token")
+        for name in info:
+            if name.startswith("reward/"):
+                self.rewards[name].append(info[name])
+
     def _on_rollout_end(self) -> None:
-        gathered = self.team.gather((self.success, self.usage, self.rewards))
-        success, usage, rewards = (_joined(parts) for parts in zip(*gathered, strict=True))
-        for level, results in success.items():
-            self.logger.record(f"accuracy/{level}", float(np.mean(results)))
-        for name, values in usage.items():
-            self.logger.record(f"usage/{name}", float(np.mean(values)))
-        for name, values in rewards.items():
-            self.logger.record(name, float(np.mean(values)))
+        success = _joined(self.process_group.gather(self.success))
+        usage = _joined(self.process_group.gather(self.usage))
+        rewards = _joined(self.process_group.gather(self.rewards))
+
+        self._record_means({f"accuracy/{level}": results for level, results in success.items()})
+        self._record_means({f"usage/{name}": values for name, values in usage.items()})
+        self._record_means(rewards)
         if rewards:
+            # The reward of a run may differ from the true one. This is how often it pays for a wrong answer.
             solved = [reward == 1.0 for reward in rewards["reward/true"]]
             self.logger.record("reward/hack_rate", hack_rate(rewards["reward/total"], solved))
         self._record_success(list(success.values()))
-        for family, size in self.curriculum.frontier.items():
-            self.logger.record(f"curriculum/{family}", size)
-        for family, size in self.curriculum.solved().items():
-            self.logger.record(f"solved/{family}", size)
-        for drawn, weight in self.curriculum.weights().items():
-            self.logger.record(f"curriculum_weight/{drawn}", weight)
+        self._record_curriculum()
+
         self.success.clear()
         self.usage.clear()
         self.rewards.clear()
+
+    def _record_means(self, groups: Mapping[str, list[Any]]) -> None:
+        for name, values in groups.items():
+            self.logger.record(name, float(np.mean(values)))
 
     def _record_success(self, groups: list[list[bool]]) -> None:
         if not groups:
             return
         success = float(np.mean(np.concatenate(groups)))
-        self.history.append([self.model.num_timesteps * self.team.size, success])
+        self.history.append([self.model.num_timesteps * self.process_group.size, success])
         self.logger.record("reward/true", success)
-        # All right or all wrong: such a group says nothing about what to do better.
-        alike = [len(set(results)) == 1 for results in groups if len(results) > 1]
-        if alike:
-            self.logger.record("reward/groups_without_variance", float(np.mean(alike)))
+
+        # A level that was always or never solved has no variance to learn from.
+        uniform = [len(set(results)) == 1 for results in groups if len(results) > 1]
+        if uniform:
+            self.logger.record("reward/groups_without_variance", float(np.mean(uniform)))
+
+    def _record_curriculum(self) -> None:
+        for family, size in self.curriculum.frontier.items():
+            self.logger.record(f"curriculum/{family}", size)
+        for family, size in self.curriculum.solved().items():
+            self.logger.record(f"solved/{family}", size)
+        for level, weight in self.curriculum.weights().items():
+            self.logger.record(f"curriculum_weight/{level}", weight)
 
 
-def _joined(parts: Sequence[Mapping[str, list[Any]]]) -> dict[str, list[Any]]:
-    """Puts the lists of several mappings together by their keys, in the order of appearance."""
+def _joined(parts: Iterable[Mapping[str, list[Any]]]) -> dict[str, list[Any]]:
+    """Joins the lists of several mappings by their keys, in order of appearance."""
     joined: dict[str, list[Any]] = {}
     for part in parts:
         for name, values in part.items():
@@ -124,16 +139,18 @@ def _joined(parts: Sequence[Mapping[str, list[Any]]]) -> dict[str, list[Any]]:
     return joined
 
 
-class FrameStatistics(RolloutCallback):
-    """What the learner sees of a rollout: the rewards of frames, how well the critic foresees them, and the groups."""
+class FrameStatisticsCallback(RolloutCallback):
+    """Logs what a rollout teaches: the rewards of frames, how well the critic predicts them, and the groups."""
 
     def _on_rollout_end(self) -> None:
         buffer = self.model.rollout_buffer
         if not len(buffer.values):
             return
         self.logger.record("reward/frame", buffer.mean_reward())
-        for name, value in buffer.groups.items():
+        for name, value in buffer.group_statistics.items():
             self.logger.record(f"group/{name}", value)
+
+        # The critic of each channel by itself: the average would hide that one of them is worse than a constant.
         channels = buffer.channels()
         for channel in Channel:
             mine = channels == channel
@@ -142,64 +159,81 @@ class FrameStatistics(RolloutCallback):
                 self.logger.record(f"critic/explained_variance_{channel.name.lower()}", float(explained))
 
 
-class Times(RolloutCallback):
-    """Seconds of each part of an iteration."""
+class TimingCallback(RolloutCallback):
+    """Logs the seconds of each part of an iteration."""
 
     def _on_training_start(self) -> None:
-        self.end = 0.0
+        self.rollout_ended: float | None = None
 
     def _on_rollout_start(self) -> None:
-        self.start = time.perf_counter()
-        if self.end:
-            self.logger.record("time/update_seconds", self.start - self.end)
+        self.rollout_began = time.perf_counter()
+        if self.rollout_ended is not None:
+            self.logger.record("time/update_seconds", self.rollout_began - self.rollout_ended)
 
     def _on_rollout_end(self) -> None:
-        self.end = time.perf_counter()
-        self.logger.record("time/rollout_seconds", self.end - self.start)
-        if isinstance(self.training_env, Monitor):
+        self.rollout_ended = time.perf_counter()
+        self.logger.record("time/rollout_seconds", self.rollout_ended - self.rollout_began)
+        if isinstance(self.training_env, TimedVecMonitor):
             self.logger.record("time/environment_seconds", self.training_env.seconds)
             self.training_env.seconds = 0.0
 
 
-class Transcripts(RolloutCallback):
-    """Writes greedy transcripts of fresh training problems: easy ones, ones of the largest open sizes, failed ones.
+class TranscriptCallback(RolloutCallback):
+    """Logs greedy transcripts of fresh training problems: easy ones, ones of the largest open sizes, failed ones.
 
     Args:
         curriculum: Gives the sizes.
         config: The environment.
         every: Rollouts between transcripts.
-        show: Called with one of them.
+        show: Called with one of the transcripts.
     """
 
     def __init__(
         self, curriculum: Curriculum, config: EnvConfig, every: int, show: Callable[[str], None] = lambda text: None
     ) -> None:
         super().__init__()
-        self.curriculum, self.config, self.every, self.show = curriculum, config, max(1, every), show
+        self.curriculum = curriculum
+        self.config = config
+        self.every = max(1, every)
+        self.show = show
 
     def _on_rollout_end(self) -> None:
         if self.iterations % self.every:
             return
-        rng, frontier = stream("transcript", self.iterations), self.curriculum.frontier
+        easy, frontier = self._draw_problems()
+        answers = solve(self.model.policy.network, easy + frontier, self.config, keep_frames=True)
+
+        # One transcript of each family's largest size is enough; all of them are candidates for the failed ones.
+        shown_frontier = answers[len(easy) :: _FRONTIER_PROBLEMS]
+        self._record("easy", answers[: len(easy)])
+        self._record("frontier", shown_frontier)
+        self._record("failed", [answer for answer in answers if not answer.correct][:_MAX_FAILED])
+
+        # The display shows the families in turn.
+        turn = self.iterations // self.every
+        self.show(transcript(shown_frontier[turn % len(shown_frontier)]))
+
+    def _draw_problems(self) -> tuple[list[Problem], list[Problem]]:
+        """Returns an easy problem of each family, and several of its largest open size."""
+        rng = stream("transcript", self.iterations)
+        frontier = self.curriculum.frontier
         easy = [draw(Level(family, 1), rng) for family in frontier]
-        hard = [draw(Level(family, size), rng) for family, size in frontier.items() for _ in range(4)]
-        answers = solve(self.model.policy.network, easy + hard, self.config, keep_frames=True)
-        shown = {
-            "easy": answers[: len(easy)],
-            "frontier": answers[len(easy) :: 4],
-            "failed": [answer for answer in answers if not answer.correct][:4],
-        }
-        for name, chosen in shown.items():
-            text = "\n\n".join(map(transcript, chosen))
-            self.logger.record(f"transcript/{name}", f"```\n{text or 'none'}\n```", exclude=NOT_TEXT)
-        self.show(transcript(shown["frontier"][self.iterations // self.every % len(frontier)]))
+        hard = []
+        for family, size in frontier.items():
+            for _ in range(_FRONTIER_PROBLEMS):
+                hard.append(draw(Level(family, size), rng))
+        return easy, hard
+
+    def _record(self, name: str, answers: list[Answer]) -> None:
+        text = "\n\n".join(map(transcript, answers)) or "none"
+        self.logger.record(f"transcript/{name}", f"```\n{text}\n```", exclude=NOT_TEXT)
 
 
-class Pauses(RolloutCallback):
-    """Calls a function before every rollout, where a run can be cut: with the number of iterations and their success.
+class CheckpointCallback(RolloutCallback):
+    """Calls a function before every rollout, where a run can be cut.
 
     Args:
-        pause: What is called.
+        pause: Called with the number of iterations so far and their recent success.
     """
 
     def __init__(self, pause: Callable[[int, float], None]) -> None:
@@ -207,4 +241,5 @@ class Pauses(RolloutCallback):
         self.pause = pause
 
     def _on_rollout_start(self) -> None:
-        self.pause(self.iterations, float(np.mean(self.model.ep_success_buffer or [0.0])))
+        recent = self.model.ep_success_buffer or [0.0]
+        self.pause(self.iterations, float(np.mean(recent)))

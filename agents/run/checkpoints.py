@@ -1,7 +1,7 @@
-"""The last checkpoints of a run: everything that its rest depends on, so that it can be cut anywhere and resumed.
+"""The last checkpoints of a run, from which it continues exactly.
 
-What belongs into one is the business of those who own it (``state_dict`` of the curriculum, the buffer, the
-environments, ...); this module only writes and finds the files.
+What a checkpoint holds is up to the parts of a run (``state_dict`` of the curriculum, the buffer, the environments,
+...). This module writes and finds the files.
 """
 
 from __future__ import annotations
@@ -16,18 +16,21 @@ from o1nano.agents.run.config import TrainConfig
 from o1nano.envs.errors import CheckpointError
 from o1nano.envs.language.vocab import TOKENS
 from o1nano.policies.model_file import check_tokens
-from o1nano.policies.plain import restore
-from o1nano.policies.serialization import UNREADABLE, read_sealed, reason, write_sealed
+from o1nano.policies.serialization import UNREADABLE, dataclass_from_dict, read_sealed, short_reason, write_sealed
 
-KIND, FORMAT = "o1nano run", 2
+KIND = "o1nano run"
+FORMAT = 2
 
 
-class Snapshots:
-    """``runs/NAME/checkpoints/000001.pt`` and so on, the newest few.
+class Checkpoints:
+    """The files ``runs/NAME/checkpoints/000001.pt`` and so on, of which the newest few are kept.
 
     Args:
         folder: The run's folder.
-        keep: How many are kept: a newest one that turns out to be damaged must have one before it.
+        keep: How many are kept. If the newest is damaged, the one before it is used.
+
+    Attributes:
+        serial: Number of the newest checkpoint; 0 if there is none.
     """
 
     def __init__(self, folder: Path, keep: int = 3) -> None:
@@ -36,7 +39,12 @@ class Snapshots:
         self.serial = 0
 
     def save(self, config: TrainConfig, state: dict[str, Any]) -> None:
-        """Writes the next checkpoint and removes the oldest."""
+        """Writes the next checkpoint and removes the oldest.
+
+        Args:
+            config: The run's.
+            state: What the rest of the run depends on: plain containers, tensors and arrays.
+        """
         self.serial += 1
         content = {
             "kind": KIND,
@@ -51,9 +59,13 @@ class Snapshots:
             old.unlink()
 
     def newest(self, quietly: bool = False) -> tuple[TrainConfig, dict[str, Any]]:
-        """Returns the configuration and the state of the newest checkpoint that is whole and of this version.
+        """Reads the newest checkpoint that is whole and from this version. Skipped ones are named on standard error.
 
-        Those that are passed over are named on standard error, unless quietly.
+        Args:
+            quietly: Whether to skip without a word.
+
+        Returns:
+            The configuration and the state of the run.
 
         Raises:
             CheckpointError: If there is none.
@@ -65,17 +77,21 @@ class Snapshots:
             except CheckpointError as error:
                 problems.append(error)
                 continue
-            for problem in [] if quietly else problems:
-                print(f"passed over: {problem}", file=sys.stderr)
+            if not quietly:
+                for problem in problems:
+                    print(f"skipped: {problem}", file=sys.stderr)
             self.serial = _serial(path)
             return found
+
         if problems:
             raise problems[0]
-        raise CheckpointError(f"no checkpoint in {str(self.folder)!r}; accepted: a folder of a run, such as runs/NAME")
+        raise CheckpointError(f"no checkpoint in {str(self.folder)!r}; expected a folder of a run, such as runs/NAME")
 
     def _files(self) -> list[Path]:
-        # By number: as text, 1000000 comes before 999999.
-        return sorted((path for path in self.folder.glob("*.pt") if path.stem.isdecimal()), key=_serial)
+        """Returns the checkpoints from the oldest to the newest."""
+        # By number, since as text 1000000 comes before 999999.
+        paths = [path for path in self.folder.glob("*.pt") if path.stem.isdecimal()]
+        return sorted(paths, key=_serial)
 
     def _read(self, path: Path) -> tuple[TrainConfig, dict[str, Any]]:
         content, sealed = read_sealed(path)
@@ -85,16 +101,17 @@ class Snapshots:
                 raise ValueError("it has no checksum")
             for key, value in own.items():
                 if content[key] != value:
-                    raise ValueError(f"{key} {content[key]!r}; accepted: {value!r}")
+                    raise ValueError(f"{key} {content[key]!r}; expected {value!r}")
             check_tokens(path, content)
+
             if not isinstance(content["state"], dict):
                 raise TypeError(f"state {content['state']!r}")
-            return restore(TrainConfig, content["config"]), content["state"]
+            return dataclass_from_dict(TrainConfig, content["config"]), content["state"]
         except CheckpointError:
             raise
         except UNREADABLE as error:
             raise CheckpointError(
-                f"{str(path)!r} is no checkpoint of this version ({reason(error)}); expected one of "
+                f"{str(path)!r} is not a checkpoint of this version ({short_reason(error)}); expected one from "
                 f"o1nano {o1nano.__version__}"
             ) from error
 

@@ -1,4 +1,4 @@
-"""What the scripts share: flags from a dataclass, one line for a user's mistake, and output that may be closed."""
+"""Shared by the scripts: flags from a dataclass, one line for a user's mistake, and output that may be closed."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ import tyro
 from o1nano.envs.errors import ConfigurationError, O1NanoError
 
 T = TypeVar("T")
-_MOST = 10**6  # more is a slip of the keyboard
-_READER_GONE = {errno.EPIPE, errno.EIO}  # a closed pipe, a terminal that has been closed
+_MAX_COUNT = 10**6  # a larger number is a typing error
+_READER_GONE = {errno.EPIPE, errno.EIO}  # a closed pipe, a closed terminal
 
 
 def parse(kind: type[T], description: str | None, args: Sequence[str] | None = None) -> T:
     """Reads the flags.
 
     Args:
-        kind: A dataclass: each field is a flag.
+        kind: A dataclass. Each field is a flag.
         description: What ``--help`` says first.
-        args: The flags; by default those of the program.
+        args: The flags. By default those of the program.
 
     Raises:
-        SystemExit: With status 2 if they make no sense (tyro says why on standard error), with 0 after ``--help``.
+        SystemExit: With status 2 if they make no sense (tyro explains it on standard error), with 0 after ``--help``.
     """
     return tyro.cli(kind, description=description, args=args)
 
@@ -37,7 +37,7 @@ def check_least(options: object, **least: int) -> None:
 
     Args:
         options: What ``parse`` returned.
-        least: The smallest value of each; one with several values must have one.
+        least: The smallest value of each. A flag with several values must have at least one.
 
     Raises:
         ConfigurationError: If one is smaller, or larger than a million.
@@ -45,27 +45,30 @@ def check_least(options: object, **least: int) -> None:
     for name, low in least.items():
         given = getattr(options, name)
         values = given if isinstance(given, tuple) else (given,)
-        if not values or not all(low <= value <= _MOST for value in values):
+        is_valid = values and all(low <= value <= _MAX_COUNT for value in values)
+        if not is_valid:
             flag = f"--{name.replace('_', '-')} {' '.join(map(str, values))}".rstrip()
-            raise ConfigurationError(f"{flag}; accepted: {low} to {_MOST}")
+            raise ConfigurationError(f"{flag}; expected {low} to {_MAX_COUNT}")
 
 
 def guarded(program: str, main: Callable[[], int | None], needs_output: bool = True) -> int:
     """Runs a program and returns its exit status.
 
-    A user's mistake, or a machine without room, becomes one line and status 2; Ctrl-C becomes one line and status 130.
-    Standard output and standard error become silent once their reader is gone, as in ``program | head``.
+    A user's mistake, or a machine without memory or disk space, becomes one line and status 2. Ctrl-C becomes one line
+    and status 130. Standard output and standard error become silent once their reader is gone, as in
+    ``program | head``.
 
     Args:
         program: Its name, for these lines.
-        main: The program; None is success.
-        needs_output: Whether what it prints is its result. If not, output that cannot be written for another reason,
-            such as a full disk, becomes silent too.
+        main: The program. It returns an exit status; None means success.
+        needs_output: Whether its output is its result. If not, output that cannot be written for another reason, such
+            as a full disk, becomes silent too.
     """
     _prepare_streams(needs_output)
     try:
         status = main() or 0
-        sys.stdout.flush()  # a disk that is full is noticed here, not when the interpreter ends
+        # A full disk must be noticed here, not when the interpreter exits.
+        sys.stdout.flush()
         return status
     except KeyboardInterrupt:
         print(f"\n{program}: stopped", file=sys.stderr)
@@ -73,9 +76,11 @@ def guarded(program: str, main: Callable[[], int | None], needs_output: bool = T
     except O1NanoError as error:
         problem = str(error)
     except (OSError, MemoryError, RuntimeError) as error:
-        problem = _no_room(error)
+        problem = _describe_lack(error)
+        # Anything else is a fault of the program and needs its traceback.
         if not problem:
             raise
+
     print(f"{program}: {' '.join(problem.split())}", file=sys.stderr)
     return 2
 
@@ -84,15 +89,15 @@ class _Output(io.TextIOWrapper):
     """A standard stream that becomes silent when it cannot be written.
 
     Args:
-        stream: The stream whose place it takes.
-        needed: Whether only a reader that is gone makes it silent; other errors are raised.
+        stream: The stream that it replaces.
+        needed: Whether only a missing reader makes it silent. Other errors are raised.
     """
 
     def __init__(self, stream: io.TextIOWrapper, needed: bool) -> None:
         super().__init__(
             stream.buffer,
             encoding=stream.encoding,
-            errors="backslashreplace",  # text that is no text is no reason to fail
+            errors="backslashreplace",  # characters that the terminal does not know are no reason to fail
             line_buffering=stream.line_buffering,
             write_through=stream.write_through,
         )
@@ -114,7 +119,8 @@ class _Output(io.TextIOWrapper):
             self._silence(error)
 
     def _silence(self, error: OSError) -> None:
-        # The descriptor stays open: another file must not take its number, nor the rest of the buffer fail again.
+        # The descriptor stays open and leads nowhere. Otherwise another file could take its number, and the rest of the
+        # buffer would fail again.
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, self.fileno())
         os.close(nothing)
@@ -123,7 +129,7 @@ class _Output(io.TextIOWrapper):
 
 
 def _prepare_streams(needs_output: bool) -> None:
-    """Replaces the standard streams of a program; those of a test or of a notebook stay where they are."""
+    """Replaces the standard streams of a program. Those of a test or of a notebook stay."""
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")
     for name in ("stdout", "stderr"):
@@ -136,11 +142,12 @@ def _prepare_streams(needs_output: bool) -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _no_room(error: Exception) -> str:
-    """Says what the machine lacks; nothing if the error is another one."""
+def _describe_lack(error: Exception) -> str:
+    """Returns what the machine lacks; nothing if the error has another cause."""
     if isinstance(error, OSError):
         place = f" at {error.filename}" if error.filename else ""
-        return f"{error.strerror or type(error).__name__}{place}; accepted: a place that can be read and written"
+        return f"{error.strerror or type(error).__name__}{place}; expected a place that can be read and written"
+    # PyTorch raises a RuntimeError, with one text on a CPU and another on a GPU.
     if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
-        return "not enough memory; accepted: a smaller network, batch or frame_length"
+        return "not enough memory; expected a smaller network, batch or frame_length"
     return ""

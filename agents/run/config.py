@@ -1,4 +1,4 @@
-"""Everything that a run depends on, in one typed place. Every field is a flag of ``train_rl.py``."""
+"""The configuration of a run. Every field is a flag of ``train_rl.py``."""
 
 from __future__ import annotations
 
@@ -17,8 +17,20 @@ from o1nano.envs.ranges import Range, check_ranges
 from o1nano.policies.device import find_device
 from o1nano.policies.network.transformer import TransformerConfig
 
-# 0 would read like "off" and mean that nothing is learned; off is None.
+# The lower bound of what must be above 0. For the user 0 would look like "off", but nothing would be learned; off is
+# None.
 _TINY = 1e-9
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}", re.ASCII)
+_MAX_WORDS = 12  # tokens of the longest phrasing of a problem of two numbers, without the numbers
+# Problems of two numbers of these sizes must leave room in a frame.
+_SIZES = (
+    "sum_digits",
+    "product_digits",
+    "curriculum.sum_digits",
+    "curriculum.product_digits",
+    "evaluation.sum_digits",
+    "evaluation.product_digits",
+)
 
 T = TypeVar("T")
 
@@ -28,11 +40,11 @@ class PPOConfig:
     """PPO on whole frames (the arguments of Stable-Baselines3's ``PPO``, where they have the same name)."""
 
     n_envs: Annotated[int, Range(1, 2**16)] = 96
-    """Environments that are rolled out together."""
+    """Environments in a rollout."""
     n_steps: Annotated[int, Range(1, 10**6)] = 96
     """Tokens of each environment in an iteration."""
     batch_size: Annotated[int, Range(2, 10**9)] = 9216
-    """Actions of a minibatch, about: frames are not cut."""
+    """Actions in a minibatch, approximately: frames are not cut."""
     n_epochs: Annotated[int, Range(1, 1000)] = 1
     """Passes over the frames of a rollout."""
     learning_rate: Annotated[float, Range(0, 10)] = 2e-4
@@ -42,15 +54,15 @@ class PPOConfig:
     clip_range: Annotated[float, Range(_TINY, 100)] = 0.2
     """Of the probability ratio."""
     target_kl: Annotated[float | None, Range(_TINY, 1000)] = 0.01
-    """Stops the passes of an iteration when the approximate KL is 1.5 times this; None never does."""
+    """Stops the passes of an iteration when the approximate KL reaches 1.5 times this. None never stops."""
     kl_coef: Annotated[float, Range(0, 1000)] = 0.1
-    """Weight of the Kullback-Leibler divergence from the policy after the warm start: 0 for sizes far beyond it."""
+    """Weight of the Kullback-Leibler divergence from the policy after the warm start. Use 0 for sizes far beyond it."""
     critic_epochs: Annotated[int, Range(1, 1000)] = 4
     """Passes of the critic over a rollout, after the policy's."""
     critic_learning_rate: Annotated[float, Range(0, 10)] = 3e-3
     """Learning rate of the critic (Adam)."""
     max_grad_norm: Annotated[float | None, Range(_TINY, 10**9)] = 1.0
-    """Largest gradient norm; None never clips."""
+    """Largest gradient norm. None never clips."""
     credit: Credit = "blame"
     """How a frame is rewarded: see FrameRolloutBuffer."""
     advantage: Advantage = "critic"
@@ -62,10 +74,10 @@ class PPOConfig:
 
 @dataclass(frozen=True)
 class CurriculumConfig:
-    """The curriculum; it begins with the demonstrated sizes."""
+    """The curriculum. It begins with the demonstrated sizes."""
 
     strategy: Literal["adaptive", "uniform"] = "adaptive"
-    """Adaptive, or uniform over all sizes from the beginning (then only sizes and window matter)."""
+    """Adaptive, or uniform over all sizes from the beginning (then only the sizes and the window matter)."""
     sum_digits: Annotated[int, Range(1, 1000)] = 6
     """Largest size of sums and differences."""
     product_digits: Annotated[int, Range(1, 1000)] = 3
@@ -73,21 +85,21 @@ class CurriculumConfig:
     promote: float = 0.85
     """Success at the largest open size that opens the next."""
     demote: float = 0.3
-    """Success below which it is closed again."""
+    """Success at the largest open size below which it is closed again."""
     window: Annotated[int, Range(1, 10**6)] = 64
-    """Episodes of a size that its success is measured over."""
+    """Number of recent episodes over which the success at a size is measured."""
     sum_weight: Annotated[float, Range(0.001, 1000)] = 1.0
-    """Factor of the weights of sums and differences: large products cost many times their tokens."""
+    """Factor on the weights of sums and differences. Large products take many times their tokens."""
     floor: float = 0.03
-    """Weight of a level without failures; one without successes has this and 1."""
+    """Weight of a level without failures. A level without successes has a weight of 1 plus this."""
 
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """Held-out problems, greedy, one path."""
+    """The evaluation before and after PPO: held-out problems, one greedy path each."""
 
     problems_per_level: Annotated[int, Range(1, 10**6)] = 100
-    """Problems of each task and size, none twice; all of them, where there are fewer."""
+    """Problems of each task and size, all different. If the test split has fewer, all of them."""
     sum_digits: Annotated[int, Range(1, 1000)] = 6
     """Largest size of sums and differences."""
     product_digits: Annotated[int, Range(1, 1000)] = 3
@@ -99,14 +111,14 @@ class TrainConfig:
     """A training run. Without any flag: the reference run."""
 
     name: str = ""
-    """Name of the folder under runs/; by default date, time and seed."""
+    """Name of the folder in runs/. By default date, time and seed."""
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
-    """Of everything random."""
+    """Seed of everything random."""
     init_from: str = ""
-    """A model to begin with, such as pretrained/o1_model.pth, instead of fresh weights: its architecture stays. With
+    """A model to begin with, such as pretrained/o1_model.pth, instead of random weights. Its architecture stays. With
     --warm-start.steps 0 PPO begins at once."""
     iterations: Annotated[int, Range(0, 10**9)] = 700
-    """Iterations of PPO: a rollout and its update each."""
+    """Iterations of PPO. Each is a rollout and its update."""
     device: str = "auto"
     """cpu, cuda or auto."""
     processes: Annotated[int | None, Range(1, 1024)] = None
@@ -115,62 +127,78 @@ class TrainConfig:
     threads: Annotated[int | None, Range(1, 1024)] = None
     """CPU threads of each process. By default the processes share the cores equally."""
     bf16: bool | None = None
-    """Whether updates and rollouts compute in bfloat16; by default where the processor has instructions for it."""
+    """Whether updates and rollouts compute in bfloat16. By default if the processor has instructions for it."""
     checkpoint_every: Annotated[int, Range(1, 10**9)] = 25
-    """Steps of the warm start, or iterations of PPO, between checkpoints; every phase ends with one too."""
+    """Steps of the warm start, or iterations of PPO, between checkpoints. Every phase ends with one too."""
     smoke: bool = False
-    """Everything, but small: ends in under a minute and learns next to nothing."""
+    """Does everything, but small: takes less than a minute, and the model is not useful."""
     sum_digits: Annotated[int, Range(1, 1000)] = 3
     """Largest demonstrated size of sums and differences."""
     product_digits: Annotated[int, Range(1, 1000)] = 3
     """Largest demonstrated size of products and quotients."""
     extra_levels: tuple[str, ...] = ()
-    """Levels that are demonstrated beside the four operations, as expression/1x3: FAMILY/SIZE or FAMILY/SIZExOTHER. PPO
-    practises those without OTHER too, and the smaller sizes of their families."""
+    """Levels that are demonstrated in addition to the four operations, as expression/1x3: FAMILY/SIZE or
+    FAMILY/SIZExOTHER. PPO practises those without OTHER too, and the smaller sizes of their families."""
     frame_length: Annotated[int, Range(32, 2**16)] = 144
-    """Longest frame in tokens, in training and for the saved model."""
+    """Length of the longest frame in tokens, in training and for the saved model."""
     call_stack: bool = True
-    """Whether subtasks get frames of their own; without it everything is thought in one, which must be long."""
+    """Whether subtasks get frames of their own. Without it the model reasons in one frame, which must be long."""
     warm_start: WarmStartConfig = field(default_factory=WarmStartConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     transformer: TransformerConfig = field(default_factory=lambda: TransformerConfig(dropout=0.0))
-    """Dropout is off: every demonstration is fresh, so there is nothing to overfit. Not ablated yet (dev/LOG.md)."""
+    """The network. Dropout is off: every demonstration is new, so there is nothing to overfit."""
 
     def validate(self) -> None:
-        """Raises ``ConfigurationError`` on a value that makes no sense."""
+        """Checks all values.
+
+        Raises:
+            ConfigurationError: If a value makes no sense, or two values contradict each other.
+        """
         check_ranges(self)
-        if self.name and not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,99}", self.name, re.ASCII):
-            raise ConfigurationError(
-                f"name={self.name[:40]!r}; accepted: letters, digits, '_', '-' and '.', at most 100"
-            )
-        if self.ppo.advantage != "critic" and self.ppo.group_size < 2:
-            raise ConfigurationError(f"ppo.group_size=1 with ppo.advantage={self.ppo.advantage}; accepted: at least 2")
-        if self.ppo.n_envs * self.ppo.n_steps < 2:
-            raise ConfigurationError("ppo.n_envs=1 with ppo.n_steps=1; accepted: at least 2 actions in an iteration")
-        most = (self.frame_length - _WORDS) // 2
-        for name in _SIZES:
-            if attrgetter(name)(self) > most:
-                size = attrgetter(name)(self)
-                raise ConfigurationError(
-                    f"{name}={size} with frame_length={self.frame_length}; accepted: at most {most}"
-                )
-        largest = [
-            f"{family}/{size}"
-            for families, size in ((SUMS, self.sum_digits), (PRODUCTS, self.product_digits))
-            for family in families
-        ]
-        for name in (*largest, *self.extra_levels):
-            check_demonstrable(read_level(name), self.frame_length, self.call_stack)
-        if self.iterations:  # beyond what is demonstrated, PPO must at least be able to solve it
-            for families, size in ((SUMS, self.curriculum.sum_digits), (PRODUCTS, self.curriculum.product_digits)):
-                for family in families:
-                    check_demonstrable(Level(family, size), self.frame_length, self.call_stack, mistake_rate=0)
         find_device(self.device)
+        contradictions = (
+            (
+                self.name and not _NAME.fullmatch(self.name),
+                f"name={self.name[:40]!r}; expected letters, digits, '_', '-' and '.', at most 100",
+            ),
+            (
+                self.ppo.advantage != "critic" and self.ppo.group_size < 2,
+                f"ppo.group_size=1 with ppo.advantage={self.ppo.advantage}; expected at least 2",
+            ),
+            (
+                self.ppo.n_envs * self.ppo.n_steps < 2,
+                "ppo.n_envs=1 with ppo.n_steps=1; expected at least 2 actions in an iteration",
+            ),
+        )
+        for is_wrong, message in contradictions:
+            if is_wrong:
+                raise ConfigurationError(message)
+        self._check_room()
+
+    def _check_room(self) -> None:
+        """Checks that a frame has room for every problem, and for the expert's solution of what is demonstrated."""
+        largest_size = (self.frame_length - _MAX_WORDS) // 2
+        for name in _SIZES:
+            size = attrgetter(name)(self)
+            if size > largest_size:
+                raise ConfigurationError(
+                    f"{name}={size} with frame_length={self.frame_length}; expected at most {largest_size}"
+                )
+
+        demonstrated = _largest_levels(self.sum_digits, self.product_digits)
+        demonstrated += [read_level(name) for name in self.extra_levels]
+        for level in demonstrated:
+            check_demonstrable(level, self.frame_length, self.call_stack)
+
+        # Beyond what is demonstrated, PPO must at least be able to solve it, without mistakes that are revised.
+        if self.iterations:
+            for level in _largest_levels(self.curriculum.sum_digits, self.curriculum.product_digits):
+                check_demonstrable(level, self.frame_length, self.call_stack, mistake_rate=0)
 
     def small(self) -> TrainConfig:
-        """The same run, small: what ``--smoke`` does. What was asked to be smaller still stays as it is."""
+        """Returns the same run, but small, for ``--smoke``. What is smaller already stays as it is."""
         return replace(
             _at_most(self, iterations=4, checkpoint_every=15),
             warm_start=_at_most(self.warm_start, steps=60, check_every=30, batch_tokens=512),
@@ -192,13 +220,7 @@ def _at_most(config: T, **largest: int) -> T:
     return smaller
 
 
-# A problem of two numbers of this size must leave room in a frame; it has so many words at most.
-_SIZES = (
-    "sum_digits",
-    "product_digits",
-    "curriculum.sum_digits",
-    "curriculum.product_digits",
-    "evaluation.sum_digits",
-    "evaluation.product_digits",
-)
-_WORDS = 12
+def _largest_levels(sum_digits: int, product_digits: int) -> list[Level]:
+    """Returns the largest level of each of the four operations."""
+    levels = [Level(family, sum_digits) for family in SUMS]
+    return levels + [Level(family, product_digits) for family in PRODUCTS]

@@ -1,214 +1,260 @@
-"""The reference run: warm start, PPO under a curriculum, held-out figures before and after.
+"""One training run: its parts, its phases, and the checkpoints from which it continues exactly.
 
-A run is a sequence of phases. What a phase has found is kept in ``results``; a phase that is in there is over. How a
-run is cut and resumed is in ``RunState``.
+A run can be cut between steps of the warm start, between iterations of PPO and between phases. Each part that changes
+has a ``state_dict`` of its own; ``Run`` puts them together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
-from datetime import datetime
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, Self
 
-import numpy as np
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+import torch as th
 
-from o1nano.agents.evaluation.figures import as_image, by_digits, by_tokens
-from o1nano.agents.evaluation.held_out import Cell, demonstrated_average, held_out, tabulate
-from o1nano.agents.evaluation.reports import comparison
-from o1nano.agents.learning.distributed import Team
-from o1nano.agents.run.build import build_check_problems, build_curriculum, evaluated
-from o1nano.agents.run.callbacks import FrameStatistics, Pauses, Times, Transcripts
+from o1nano.agents.learning.distributed import ProcessGroup, SharedCurriculum
+from o1nano.agents.learning.imitation import WarmStart
+from o1nano.agents.learning.ppo import SHARED
+from o1nano.agents.run.build import build_curriculum, build_demonstrations, build_env_config, build_model
+from o1nano.agents.run.callbacks import EpisodeStatisticsCallback
+from o1nano.agents.run.checkpoints import Checkpoints
 from o1nano.agents.run.config import TrainConfig
-from o1nano.agents.run.hardware import cores
-from o1nano.agents.run.run_state import RunState
-from o1nano.agents.run.tensorboard import NOT_TEXT, RunLogger
-from o1nano.envs.errors import ConfigurationError
-from o1nano.envs.problems.problem import Problem
-from o1nano.policies import model_file as checkpoint
-from o1nano.policies.device import find_device, has_bf16
-from o1nano.policies.network.transformer import TransformerConfig
-from o1nano.policies.search.answers import Answer, solve
-from o1nano.policies.serialization import write_json
+from o1nano.agents.run.hardware import return_memory, versions
+from o1nano.agents.run.progress import Display
+from o1nano.agents.run.tensorboard import RunLogger, SilentLogger
+from o1nano.envs.errors import CheckpointError
+from o1nano.policies import model_file
+from o1nano.policies.serialization import short_reason, write_json
+
+MODEL_FILE = "o1_model.pth"
 
 
-def prepare(config: TrainConfig, team: Team | None = None) -> TrainConfig:
-    """Fills in what a configuration leaves to the machine.
+class Run:
+    """The parts of a run, its folder and its checkpoints.
 
     Args:
-        config: What was asked for.
-        team: The processes, if they have been started already.
+        config: What to do, as ``prepare`` returns it.
+        folder: Where the run writes its files.
+        display: Shows the progress.
+        state: What ``state_dict`` returned when the run was cut; None for a new run.
+        process_group: The processes that train together. The first one shows, logs and writes.
 
-    Raises:
-        ConfigurationError: If a value makes no sense.
-        CheckpointError: If there is no model to start from.
+    Attributes:
+        results: What each finished phase has found. They depend on the configuration and the machine only.
+        seconds: How long each phase has taken.
+        sessions: Versions, machine and command of every start of the run.
+        current_phase: Name of the phase that is running.
+        stopping: Whether the run was told to stop at the next place where it can be cut.
     """
-    config.validate()
-    build_curriculum(config)  # which checks its thresholds
-    config = config.small() if config.smoke else config
-    processes = team.size if team else _processes(config)
-    if config.processes not in (None, processes):
-        raise ConfigurationError(f"processes={config.processes} of {processes} that run; accepted: {processes}")
-    threads = config.threads or max(1, cores() // (team.on_machine if team else processes))
-    name = config.name or f"{datetime.now():%Y%m%d-%H%M%S-%f}-seed{config.seed}"
-    bf16 = has_bf16(config.device) if config.bf16 is None else config.bf16
-    shape = architecture(config) if config.init_from else config.transformer
-    if config.frame_length > shape.max_context:
-        raise ConfigurationError(
-            f"frame_length={config.frame_length} with max_context={shape.max_context}; accepted: at most as many"
-        )
-    return replace(config, name=name, processes=processes, threads=threads, bf16=bf16, transformer=shape)
 
+    def __init__(
+        self,
+        config: TrainConfig,
+        folder: Path,
+        display: Display,
+        state: Mapping[str, Any] | None = None,
+        process_group: ProcessGroup | None = None,
+    ) -> None:
+        if config.threads is not None:
+            th.set_num_threads(config.threads)
+        self.config = config
+        self.folder = folder
+        self.display = display
+        self.process_group = process_group or ProcessGroup()
+        self.checkpoints = Checkpoints(folder)
+        self._build(config)
 
-def _processes(config: TrainConfig) -> int:
-    """Returns how many processes to start. Two are faster than one with two threads (docs/scaling.md)."""
-    if config.processes:
-        return config.processes
-    if config.threads or find_device(config.device) != "cpu":
-        return 1
-    return max(count for count in range(1, min(4, cores()) + 1) if config.ppo.n_envs % count == 0)
+        self.results: dict[str, Any] = {}
+        self.seconds: dict[str, float] = {}
+        self.sessions: list[dict[str, str]] = []
+        self.stopping = False
+        self.current_phase = "start"
+        self._phase_began = time.monotonic()
 
+        self.logger = RunLogger(folder, state and state["logger"]) if self.process_group.is_rank0 else SilentLogger()
+        self.model.set_logger(self.logger)
+        if state is not None:
+            self.load_state_dict(state)
+        elif config.init_from:
+            initial, _ = model_file.load(Path(config.init_from), self.model.device)
+            self.network.load_state_dict(initial.state_dict())
+        self._record_session(is_new=state is None)
 
-def architecture(config: TrainConfig) -> TransformerConfig:
-    """Returns the architecture of the model that a run begins with.
+    def _build(self, config: TrainConfig) -> None:
+        """Builds environments, network, PPO, warm start and curriculum."""
+        self.env_config = build_env_config(config)
+        self.curriculum = build_curriculum(config)
+        self.level_sampler = SharedCurriculum(self.curriculum, self.process_group)
+        self.model = build_model(config, self.env_config, self.level_sampler, self.process_group)
+        self.network = self.model.policy.network
 
-    Raises:
-        CheckpointError: If there is no such model.
-        ConfigurationError: If another architecture is asked for.
-    """
-    found = checkpoint.load(Path(config.init_from))[0].config
-    if config.transformer not in (TrainConfig().transformer, found):
-        raise ConfigurationError(
-            f"--init-from {config.init_from} has another architecture than the flags --transformer.*; expected {found}"
-        )
-    return found
+        seed = self.process_group.seed(config.seed)
+        self.trainer = WarmStart(self.network, config.warm_start, bool(config.bf16), seed, self.process_group)
+        self.demonstrations = build_demonstrations(config, self.process_group)
+        self.statistics = EpisodeStatisticsCallback(self.curriculum, self.process_group)
 
+    def _record_session(self, is_new: bool) -> None:
+        """Writes what this start of the run depends on; a new run gets its first checkpoint."""
+        self.sessions.append(versions())
+        if self.process_group.is_rank0:
+            write_json(self.folder / "config.json", {"config": asdict(self.config), "sessions": self.sessions})
+        if is_new:
+            self.logger.describe(asdict(self.config))
+            self.checkpoint()
 
-class Run(RunState):
-    """One training run: its phases, in the order in which they are done. The arguments are those of ``RunState``."""
+    @classmethod
+    def resume(cls, folder: Path, display: Display, process_group: ProcessGroup | None = None) -> Self:
+        """Continues a run from its newest whole checkpoint.
 
-    def execute(self) -> None:
-        """Does every phase that is not over, and reports.
+        Args:
+            folder: The run's.
+            display: Shows the progress.
+            process_group: The processes that train together.
 
         Raises:
-            KeyboardInterrupt: If the run was told to stop; everything has been saved.
+            CheckpointError: If there is none, or it belongs to another number of processes.
         """
-        phases: dict[str, Callable[[], Any]] = {
-            "warm_start": self.warm_start,
-            "before": lambda: self.evaluate("before PPO"),
-            "ppo": self.reinforce,
-            # Without PPO nothing has changed.
-            "after": lambda: self.evaluate("after PPO") if self.config.iterations else self.results["before"],
+        process_group = process_group or ProcessGroup()
+        checkpoints = Checkpoints(folder)
+        try:
+            config, state = process_group.broadcast_from_rank0(lambda: _newest(checkpoints, process_group))
+            run = cls(config, folder, display, state, process_group)
+        except (LookupError, TypeError, AttributeError, RuntimeError) as error:
+            raise CheckpointError(
+                f"the state of a checkpoint in {folder} does not fit its configuration ({short_reason(error)}); "
+                "expected a checkpoint of train_rl.py"
+            ) from error
+        # The next checkpoint gets the next number.
+        run.checkpoints = checkpoints
+        return run
+
+    def phase(self, name: str, work: Callable[[Self], Any]) -> None:
+        """Does a phase, keeps its results and writes a checkpoint. A finished phase is skipped.
+
+        Args:
+            name: Key of its results.
+            work: Does the phase and returns its results as plain containers.
+
+        Raises:
+            KeyboardInterrupt: If the run was told to stop; everything is saved.
+        """
+        if name in self.results:
+            return
+        self.current_phase = name
+        self.results[name] = work(self)
+        self.display.end()
+        self.checkpoint()
+        self.save()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns everything that the rest of the run depends on, as plain containers, tensors and arrays.
+
+        ``"others"`` holds what differs in each process but the first. All processes must call this.
+        """
+        state: dict[str, Any] = {
+            "results": self.results,
+            "seconds": self.seconds,
+            "sessions": self.sessions,
+            "logger": self.logger.state_dict(),
+            "model": self.model.state_dict(),
+            "curriculum": self.curriculum.state_dict(),
+            "statistics": self.statistics.state_dict(),
+            "warm_start": None if "warm_start" in self.results else self.trainer.state_dict(),
+            "demonstrations": self.demonstrations.state_dict(),
         }
-        for name, phase in phases.items():
-            if name in self.results:
-                continue
-            self.phase = name
-            self.results[name] = phase()
-            self.display.end()
+        own_model = {name: value for name, value in state["model"].items() if name not in SHARED}
+        gathered = self.process_group.gather({"model": own_model, "demonstrations": state["demonstrations"]})
+        return {**state, "others": gathered[1:]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what ``state_dict`` of a run with the same configuration returned, except the logger's part."""
+        self.results = state["results"]
+        self.seconds = state["seconds"]
+        self.sessions = state["sessions"]
+
+        own = state if self.process_group.is_rank0 else state["others"][self.process_group.rank - 1]
+        self.model.load_state_dict({**state["model"], **own["model"]})
+        self.demonstrations.load_state_dict(own["demonstrations"])
+        self.curriculum.load_state_dict(state["curriculum"])
+        self.statistics.load_state_dict(state["statistics"])
+        if state["warm_start"] is not None:
+            self.trainer.load_state_dict(state["warm_start"])
+
+    def checkpoint(self) -> None:
+        """Writes a checkpoint. All processes must call this."""
+        now = time.monotonic()
+        self.seconds[self.current_phase] = self.seconds.get(self.current_phase, 0.0) + now - self._phase_began
+        self._phase_began = now
+
+        state = self.state_dict()
+        if self.process_group.is_rank0:
+            self.checkpoints.save(self.config, state)
+        return_memory()
+
+    def save(self) -> None:
+        """Writes ``o1_model.pth``."""
+        if not self.process_group.is_rank0:
+            return
+        training = {"config": asdict(self.config), "sessions": self.sessions, "results": self.results}
+        model_file.save(self.folder / MODEL_FILE, self.network, self.env_config, training)
+
+    def pause(self, done: int) -> None:
+        """Marks a place where the run can be cut. Writes a checkpoint if one is due.
+
+        Args:
+            done: Steps or iterations of the phase so far.
+
+        Raises:
+            KeyboardInterrupt: If the run was told to stop; everything is saved.
+        """
+        self.stopping = any(self.process_group.gather(self.stopping))
+        is_due = done > 0 and done % self.config.checkpoint_every == 0
+        if self.stopping or is_due:
             self.checkpoint()
+        if self.stopping:
             self.save()
-        if self.team.leads:
-            self.model.save(self.folder / "o1_model.zip")
-            self.report()
+            raise KeyboardInterrupt
 
-    def warm_start(self) -> dict[str, Any]:
-        """Imitates the expert until enough problems of the demonstrated sizes are solved."""
-        config, trainer, logger = self.config.warm_start, self.trainer, self.logger
-        problems = build_check_problems(self.config)
-        self.display.begin("warm start", config.steps, trainer.done)
+    def interrupt(self, signum: int, frame: FrameType | None) -> None:
+        """Handles a signal: the run saves and stops where it can be cut next. A second signal stops it at once.
 
-        def check(done: int, losses: dict[str, float]) -> bool:
-            for name, value in losses.items():
-                logger.record_mean(f"warm_start/{name}", value)
-            self.display.update(done)
-            if config.check_every is not None and done % config.check_every == 0:
-                solved = np.mean([answer.correct for answer in self.solve(problems)])
-                logger.record("warm_start/accuracy", float(solved))
-                self.display.update(done, f"loss {losses['loss']:.3f}, solved {solved:.2f}")
-                if config.stop_at is not None and solved >= config.stop_at:
-                    return True
-            if done % 10 == 0:
-                logger.dump(trainer.tokens)
-            self.pause(done)
-            return False
+        Args:
+            signum: The signal.
+            frame: The stack frame that it interrupted.
+        """
+        self.stopping = True
+        handle_stop_signals(signal.default_int_handler)
+        try:
+            self.display.print("saving and stopping; a second signal stops at once and loses what is not saved")
+        except RuntimeError:
+            # The signal has interrupted a write to the same stream, which is not reentrant.
+            return
 
-        trainer.run(iter(self.demonstrations), check)
-        logger.dump(trainer.tokens)
-        logger.start = trainer.tokens
-        self.model.set_reference()
-        return {"steps": trainer.done, "tokens": trainer.tokens}
 
-    def reinforce(self) -> dict[str, Any]:
-        """Runs PPO under the curriculum."""
-        config, model = self.config, self.model
-        total = config.iterations * model.n_envs * model.n_steps
-        self.logger.scale = self.team.size
-        self.display.begin("PPO", config.iterations, model.num_timesteps * config.iterations // max(1, total))
+def handle_stop_signals(handler: Callable[[int, FrameType | None], None]) -> None:
+    """Sets the handler of the signals that ask a run to stop: Ctrl-C, SIGTERM, and SIGHUP of a closed terminal.
 
-        def pause(iterations: int, success: float) -> None:
-            sizes = " ".join(f"{family[:3]}{size}" for family, size in self.curriculum.frontier.items())
-            self.display.update(iterations, f"success {success:.2f}, sizes {sizes}")
-            self.pause(iterations)
+    The first two are handled even if they are ignored, as in the background of a shell script. An ignored SIGHUP stays
+    ignored, since that is the purpose of ``nohup``.
 
-        callbacks: list[BaseCallback] = [
-            Times(),
-            self.levels,
-            self.statistics,
-            FrameStatistics(),
-            Pauses(pause),
-        ]
-        if self.team.leads:
-            every = max(1, config.iterations // 20)
-            callbacks.insert(-1, Transcripts(self.curriculum, self.env_config, every, self.display.sample))
-        fresh = model.num_timesteps == 0
-        model.learn(total - model.num_timesteps, CallbackList(callbacks), reset_num_timesteps=fresh)
-        self.display.update(config.iterations)
-        return {"tokens": model.num_timesteps * self.team.size, "curriculum": dict(self.curriculum.frontier)}
+    Args:
+        handler: Called with the signal and the interrupted stack frame.
+    """
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, handler)
+    # Windows has no SIGHUP.
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, handler)
 
-    def evaluate(self, title: str) -> list[dict[str, Any]]:
-        """Measures held-out accuracy by task and size: greedy, one path."""
-        problems = held_out(evaluated(self.config), self.config.evaluation.problems_per_level)
-        self.display.begin(title, len(range(0, len(problems), self.team.size)))
 
-        def progress(done: int) -> None:
-            self.display.update(done)
-            if self.team.size == 1:
-                self.pause(0)
-            elif self.stopping:  # several are never at the same place; nothing has changed since the last checkpoint
-                raise KeyboardInterrupt
-
-        answers = self.solve(problems, progress)
-        found = tabulate(answers)
-        self.logger.record("evaluation/accuracy_by_digits", as_image(by_digits(answers)), exclude=NOT_TEXT)
-        self.logger.record("evaluation/tokens_of_answers", as_image(by_tokens(answers)), exclude=NOT_TEXT)
-        for cell in found:
-            self.logger.record(f"held_out/{cell.name}", cell.accuracy)
-        self.logger.record("evaluation/average", self.average(found))
-        self.logger.dump(self.model.num_timesteps)
-        return [asdict(cell) for cell in found]
-
-    def solve(self, problems: Sequence[Problem], progress: Callable[[int], None] = lambda done: None) -> list[Answer]:
-        """Answers problems, each in one of the processes; returns all answers in all of them."""
-        rank, size = self.team.rank, self.team.size
-        found = self.team.gather(solve(self.network, problems[rank::size], self.env_config, progress=progress))
-        return [found[index % size][index // size] for index in range(len(problems))]
-
-    def average(self, cells: Sequence[Cell]) -> float:
-        """Returns the mean accuracy of the demonstrated sizes."""
-        return demonstrated_average(cells, self.config.sum_digits, self.config.product_digits)
-
-    def report(self) -> None:
-        """Writes ``results.json``, ``times.json`` and the final figures, and shows the table."""
-        before = [Cell.restore(cell) for cell in self.results["before"]]
-        after = [Cell.restore(cell) for cell in self.results["after"]]
-        averages = {"average_before": self.average(before), "average_after": self.average(after)}
-        cells = {"before": [cell.as_dict() for cell in before], "after": [cell.as_dict() for cell in after]}
-        assert isinstance(self.logger, RunLogger)
-        self.logger.finish(asdict(self.config), averages, self.seconds, self.statistics.history)
-        self.logger.dump(self.model.num_timesteps)
-        write_json(self.folder / "times.json", {name: round(value, 1) for name, value in self.seconds.items()})
-        write_json(self.folder / "results.json", {**self.results, **cells, **averages})
-        self.display.print("\n" + comparison(before, after, averages))
+def _newest(checkpoints: Checkpoints, process_group: ProcessGroup) -> tuple[TrainConfig, dict[str, Any]]:
+    """Reads the newest checkpoint in the first process and checks the number of processes."""
+    config, state = checkpoints.newest()
+    size = len(state["others"]) + 1
+    if size != process_group.size:
+        raise CheckpointError(f"a run of {size} processes cannot continue in {process_group.size}; expected {size}")
+    return config, state

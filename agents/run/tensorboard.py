@@ -1,4 +1,4 @@
-"""TensorBoard files that agree with a run however often it is cut and resumed."""
+"""TensorBoard files that agree with a run, however often it is cut and resumed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LAYOUT = {
 
 
 class _Events(TensorBoardOutputFormat):
-    """The format of Stable-Baselines3 on a writer that tells a running TensorBoard to forget later steps."""
+    """Stable-Baselines3's format with a writer that tells a running TensorBoard to drop later steps."""
 
     def __init__(self, folder: Path, purge_step: int | None) -> None:
         self.writer = SummaryWriter(str(folder), purge_step=purge_step)
@@ -43,49 +43,67 @@ class _Events(TensorBoardOutputFormat):
 
 
 class RunLogger(Logger):
-    """Stable-Baselines3's logger on one axis of tokens: those of the warm start, then those of PPO.
+    """Stable-Baselines3's logger with one axis of tokens: those of the warm start, then those of PPO.
 
     Args:
         folder: The run's folder.
-        state: What ``state_dict`` returned when the run was cut. Whatever was written after that is removed.
+        state: What ``state_dict`` returned when the run was cut; None for a new run. What was written after that is
+            removed.
 
     Attributes:
-        start: Tokens of the phases before; added to every step.
-        scale: Processes that take each step.
+        start: Tokens of the phases before, added to every step.
+        scale: Number of processes, by which every step is multiplied.
     """
 
     def __init__(self, folder: Path, state: Mapping[str, Any] | None = None) -> None:
         self.folder = folder
         state = state or {"start": 0, "step": 0, "scale": 1, "events": {}, "pending": []}
+        self.start = state["start"]
+        self.step = state["step"]
+        self.scale = state["scale"]
+
+        # The files as they were when the run was cut. Files that have begun since then are not known.
         for path in folder.glob(_EVENTS):
             size = state["events"].get(path.name)
             if size is None:
                 path.unlink()
             else:
                 os.truncate(path, size)
-        self.start, self.step, self.scale = state["start"], state["step"], state["scale"]
-        self.events = _Events(folder, self.step + 1 if state["events"] else None)
+
+        # A running TensorBoard has read the removed part already; the new file tells it to drop that.
+        purge_step = self.step + 1 if state["events"] else None
+        self.events = _Events(folder, purge_step)
         super().__init__(str(folder), [self.events])
         for key, value, count, excluded in state["pending"]:
-            self.name_to_value[key], self.name_to_count[key], self.name_to_excluded[key] = value, count, excluded
+            self.name_to_value[key] = value
+            self.name_to_count[key] = count
+            self.name_to_excluded[key] = excluded
 
     def dump(self, step: int = 0) -> None:
-        """Writes what has been recorded, at a step counted from the beginning of the phase."""
+        """Writes what has been recorded.
+
+        Args:
+            step: Tokens of one process since the beginning of the phase.
+        """
         self.step = self.start + step * self.scale
         super().dump(self.step)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns how far the files have been written, and the numbers that wait for the next ``dump``."""
+        """Returns the lengths of the files, and the numbers that the next ``dump`` will write."""
         self.events.writer.flush()
-        pending = [
-            [key, float(value), self.name_to_count[key], self.name_to_excluded[key]]
-            for key, value in self.name_to_value.items()
-        ]
+        pending = []
+        for key, value in self.name_to_value.items():
+            pending.append([key, float(value), self.name_to_count[key], self.name_to_excluded[key]])
+
         sizes = {path.name: path.stat().st_size for path in self.folder.glob(_EVENTS)}
         return {"start": self.start, "step": self.step, "scale": self.scale, "events": sizes, "pending": pending}
 
     def describe(self, config: Mapping[str, Any]) -> None:
-        """Writes the configuration as a table, and the layout of the page of custom scalars."""
+        """Writes the configuration as a table, and the layout of the page "Custom Scalars".
+
+        Args:
+            config: The run's, with nested mappings.
+        """
         rows = [f"| {name} | {value} |" for name, value in flat(config).items()]
         table = "\n".join(["| field | value |", "| --- | --- |", *rows])
         self.record("config", table, exclude=NOT_TEXT)
@@ -99,41 +117,65 @@ class RunLogger(Logger):
         seconds: Mapping[str, float],
         history: Sequence[Sequence[float]],
     ) -> None:
-        """Records the learning curve, the seconds of each phase, and the hyperparameters with the final figures."""
+        """Records the learning curve, the seconds of each phase, and the hyperparameters with the final figures.
+
+        Args:
+            config: The run's, with nested mappings.
+            averages: ``"average_before"`` and ``"average_after"``: held-out accuracy of the demonstrated sizes.
+            seconds: Of each phase.
+            history: Tokens of PPO so far and success, of each rollout.
+        """
         figure = learning_curve(history, averages["average_before"], averages["average_after"])
         self.record("evaluation/learning_curve", as_image(figure), exclude=NOT_TEXT)
         for name, value in seconds.items():
             self.record(f"time/seconds_of_{name}", value)
+
+        # The page "HParams" shows the metrics that have scalars of the same names.
         finals = {f"final/{name}": value for name, value in averages.items()}
         for name, value in finals.items():
             self.record(name, value)
-        plain = {
-            name: " ".join(map(str, value)) if isinstance(value, tuple) else value
-            for name, value in flat(config).items()
-            if isinstance(value, (int, float, str, tuple))
-        }
-        self.record("hparams", HParam(plain, finals), exclude=NOT_TEXT)
+
+        # It knows numbers and text only: None is left out.
+        hyperparameters = {}
+        for name, value in flat(config).items():
+            if isinstance(value, tuple):
+                hyperparameters[name] = " ".join(map(str, value))
+            elif value is not None:
+                hyperparameters[name] = value
+        self.record("hparams", HParam(hyperparameters, finals), exclude=NOT_TEXT)
 
 
 class SilentLogger(Logger):
-    """The logger of a process that is not the first: it writes nothing."""
+    """The logger of every process but the first: it writes nothing."""
 
-    start, scale = 0, 1
+    start = 0
+    scale = 1
 
     def __init__(self) -> None:
         super().__init__(None, [])
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns nothing: there is no file."""
+        """Returns nothing, since there is no file."""
         return {}
 
     def describe(self, config: Mapping[str, Any]) -> None:
         """Writes nothing."""
 
+    def finish(self, *args: Any) -> None:
+        """Writes nothing."""
+
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns a nested configuration with names such as ``ppo.n_envs``."""
+    """Returns a nested configuration as one level with names such as ``ppo.n_envs``.
+
+    Args:
+        config: With nested mappings.
+        prefix: Put before every name.
+    """
     out: dict[str, Any] = {}
     for name, value in config.items():
-        out |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+        if isinstance(value, Mapping):
+            out |= flat(value, f"{prefix}{name}.")
+        else:
+            out[prefix + name] = value
     return out

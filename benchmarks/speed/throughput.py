@@ -24,7 +24,7 @@ from benchmarks.speed.digits import collecting, mixed_thoughts, thoughts
 from benchmarks.speed.measuring import Stopwatch, alternate, clock, positive, spread, versus
 from benchmarks.speed.rivals import Reencoding, fill_rows, grpo_rates, stock_ppo
 from benchmarks.speed.roofline import products
-from o1nano.agents.learning.distributed import SharedLevels, Team
+from o1nano.agents.learning.distributed import ProcessGroup, SharedCurriculum
 from o1nano.agents.learning.imitation import WarmStart
 from o1nano.agents.learning.ppo import FramePPO
 from o1nano.agents.learning.vec_env import GymnasiumVecEnv
@@ -137,7 +137,7 @@ class Benchmark:
     def _warm_start(self) -> dict[str, Any]:
         model = self.ours(1, 96)
         trainer = WarmStart(model.policy.network, CONFIG.warm_start, self.bf16)
-        stream = iter(build_demonstrations(CONFIG, Team()))
+        stream = iter(build_demonstrations(CONFIG, ProcessGroup()))
         batch = next(stream)
         lengths = [len(frame.tokens) - 1 for frame in batch]
         groups = unpadded(lengths)
@@ -155,13 +155,13 @@ class Benchmark:
 
     def phases(self) -> dict[str, Any]:
         """Seconds of each phase of an iteration of the reference run, behind a short warm start."""
-        watch, team = Stopwatch(), Team()
+        watch, process_group = Stopwatch(), ProcessGroup()
         env_config = EnvConfig(digits=(1, CONFIG.sum_digits), frame_length=CONFIG.frame_length, max_tokens=2048)
         config = TrainConfig(threads=th.get_num_threads(), bf16=self.bf16, device="cpu")
         curriculum = build_curriculum(config)
-        model = build_model(config, env_config, SharedLevels(curriculum, team), team)
+        model = build_model(config, env_config, SharedCurriculum(curriculum, process_group), process_group)
         trainer = WarmStart(model.policy.network, config.warm_start, self.bf16)
-        batches = iter(build_demonstrations(config, team))
+        batches = iter(build_demonstrations(config, process_group))
         for _ in range(100):
             trainer.step(next(batches))
         model.set_reference()

@@ -27,7 +27,7 @@ from benchmarks.speed.measuring import clock, positive, spread
 from benchmarks.speed.roofline import products
 from o1nano.agents.learning.distributed import Team
 from o1nano.agents.learning.imitation import WarmStart
-from o1nano.agents.learning.packing import pack_closed
+from o1nano.agents.learning.packing import pack_training_frames
 from o1nano.agents.learning.vec_env import GymnasiumVecEnv
 from o1nano.agents.run.build import build_demonstrations
 from o1nano.agents.run.config import TrainConfig
@@ -72,7 +72,7 @@ class Jobs:
         """Takes one step of PPO on the frames of a rollout: clipped ratios, clipped gradients, AdamW."""
         policy = self.policy
         policy.set_training_mode(True)
-        packed = pack_closed(self.frames, policy.grammar, "cpu")
+        packed = pack_training_frames(self.frames, policy.grammar, "cpu")
         _, log_probs, _ = policy.evaluate_actions(packed, self.actions)
         ratio = (log_probs - self.old_log_probs).exp()
         loss = -th.min(ratio, ratio.clamp(0.8, 1.2)).mean()

@@ -66,15 +66,3 @@ def pack_frames(
     time = np.arange(len(tokens)) - np.repeat(starts[:-1], lengths)
     arrays = tokens.astype(np.int64), time, *scan, actions
     return FrameBatch(th.from_numpy(starts), *(th.from_numpy(array).to(device) for array in arrays))
-
-
-def join_batches(batches: Sequence[FrameBatch]) -> FrameBatch:
-    """Returns the frames of all batches as one; the actions of one batch follow those of the other."""
-    if len(batches) == 1:
-        return batches[0]
-    begins = np.cumsum([0, *(len(batch.tokens) for batch in batches)])
-    moved = [
-        batch._replace(starts=batch.starts[bool(begin) :] + begin, actions=batch.actions + begin)
-        for batch, begin in zip(batches, begins.tolist(), strict=False)
-    ]
-    return FrameBatch(*(th.cat(parts) for parts in zip(*moved, strict=True)))

@@ -6,7 +6,7 @@ import torch as th
 from torch import nn
 
 from o1nano.envs.core.grammar import Grammar
-from o1nano.policies.network.frame_batch import FrameBatch, join_batches
+from o1nano.policies.network.frame_batch import FrameBatch
 from o1nano.policies.network.heads import Heads
 from o1nano.policies.network.transformer import Transformer, TransformerConfig
 
@@ -25,19 +25,18 @@ class ReasoningNetwork(nn.Module):
         self.trunk = Transformer(config)
         self.heads = Heads(config.embedding, grammar)
 
-    def forward(self, *batches: FrameBatch) -> tuple[th.Tensor, th.Tensor]:
+    def forward(self, batch: FrameBatch) -> tuple[th.Tensor, th.Tensor]:
         """Computes every action in whole frames: one causal pass.
 
         Args:
-            *batches: The frames.
+            batch: The frames.
 
         Returns:
-            ``[M, V]`` log-probabilities and ``[M]`` values, the actions of one batch after those of the other.
+            ``[A, V]`` log-probabilities and ``[A]`` values of the A actions.
         """
-        hidden, states = self.acted(*batches)
+        hidden, states = self.action_states(batch)
         return self.heads.log_probs(hidden, states), self.heads.values(hidden)
 
-    def acted(self, *batches: FrameBatch) -> tuple[th.Tensor, th.Tensor]:
+    def action_states(self, batch: FrameBatch) -> tuple[th.Tensor, th.Tensor]:
         """Returns ``[M, D]`` hidden states and ``[M]`` grammar states where the next token is an action."""
-        batch = join_batches(batches)
         return self.trunk(batch)[batch.actions], batch.states[batch.actions]

@@ -39,7 +39,7 @@ class Solver:
 
     def __init__(self, network: ReasoningNetwork, config: EnvConfig, batch: int = 256, seed: int = 0) -> None:
         if batch < 1:
-            raise ConfigurationError(f"batch={batch}; accepted: at least 1")
+            raise ConfigurationError(f"batch={batch}; expected at least 1")
         self.network, self.config, self.batch, self.seed = network, config, batch, seed
 
     @classmethod

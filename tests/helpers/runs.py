@@ -8,8 +8,9 @@ from typing import Any
 
 from o1nano.agents.learning.imitation import WarmStartConfig
 from o1nano.agents.run.config import EvaluationConfig, PPOConfig, TrainConfig
+from o1nano.agents.run.prepare import prepare
 from o1nano.agents.run.progress import Display
-from o1nano.agents.run.run import Run, prepare
+from o1nano.agents.run.run import Run
 from o1nano.policies.network.transformer import TransformerConfig
 
 SMALL_RUN = TrainConfig(

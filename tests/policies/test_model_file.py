@@ -138,7 +138,7 @@ def test_another_vocabulary_is_refused(model: Path, tokens: list[str]) -> None:
 
 
 def test_another_format_is_refused(model: Path) -> None:
-    with pytest.raises(CheckpointError, match="format 3; accepted: 2"):
+    with pytest.raises(CheckpointError, match="format 3; expected 2"):
         load(altered(model, format=3))
 
 

@@ -34,7 +34,7 @@ def test_a_folder_that_cannot_be_opened_is_no_error(
     before = descriptors()
     monkeypatch.setattr(os, "open", refuse)
     files.write(tmp_path / "file", b"content")
-    files.claim(tmp_path)
+    files.lock_run(tmp_path)
     assert (tmp_path / "file").read_bytes() == b"content"
     assert descriptors() == before
 
@@ -84,7 +84,7 @@ def test_a_folder_that_cannot_be_locked_is_no_error(
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     before = descriptors()
-    files.claim(tmp_path)
+    files.lock_run(tmp_path)
     assert descriptors() == before
 
 

@@ -17,13 +17,12 @@ import torch as th
 
 import evaluate
 import train_rl
-from o1nano.agents.learning.distributed import Team
 from o1nano.agents.run.config import PPOConfig, TrainConfig
 from o1nano.envs.core.config import EnvConfig
 from o1nano.policies import model_file as checkpoint
 from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.network.transformer import TransformerConfig
-from o1nano.policies.serialization import claim, read_sealed, write_sealed
+from o1nano.policies.serialization import lock_run, read_sealed, write_sealed
 from tests.helpers.paths import ROOT
 from tests.helpers.runs import flags, small_run
 
@@ -50,7 +49,6 @@ def mistake(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
     def run(script: Any, *given: object) -> str:
         monkeypatch.setattr(sys, "argv", [f"{script.__name__}.py", *map(str, given)])
-        monkeypatch.setattr(train_rl, "with_others", lambda processes, work: work(Team()))
         try:
             status, by_tyro = script.main(), False
         except SystemExit as ended:
@@ -209,8 +207,8 @@ def test_a_run_that_is_in_use_is_left_alone(mistake: Callable[..., str], folder:
     assert "runs/begun is in use by another process" in mistake(train_rl, "--resume", "runs/begun")
     assert sorted(folder.rglob("*")) == before
     os.close(held)
-    claim(folder / "runs" / "begun")
-    claim(folder / "runs" / "begun")  # one's own
+    lock_run(folder / "runs" / "begun")
+    lock_run(folder / "runs" / "begun")  # one's own
 
 
 def damaged(content: bytes, index: int, rng: random.Random) -> bytes:

@@ -22,14 +22,16 @@ import torch as th
 import evaluate
 import train_rl
 from o1nano.agents.evaluation.held_out import held_out
-from o1nano.agents.learning.distributed import Team
+from o1nano.agents.learning.distributed import ProcessGroup
 from o1nano.agents.run.config import TrainConfig
-from o1nano.agents.run.run import prepare
+from o1nano.agents.run.prepare import prepare
 from tests.helpers.paths import ROOT
 from tests.helpers.runs import SMALL_RUN
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-ELSEWHERE = {"agents.md", "new_task.md"}  # tests/scripts/test_agents_interop.py, tests/envs/problems/test_new_task.py
+# tests/scripts/test_agents_interop.py, tests/scripts/test_language_models.py, tests/envs/problems/test_new_task.py, and
+# tests/agents/learning/test_own_environment.py
+ELSEWHERE = {"agents.md", "language_models.md", "new_task.md", "own_environment.md"}
 HERE = ["training.md", *(page.name for page in PAGES if page.name not in {*ELSEWHERE, "training.md"})]
 KINDS = {"bash", "python", "text", "json", ""}
 
@@ -47,14 +49,14 @@ def commands(block: str) -> list[list[str]]:
     return [command for command in words if command]
 
 
-def shrunk(config: TrainConfig, team: Team | None = None) -> TrainConfig:
+def shrunk(config: TrainConfig, process_group: ProcessGroup | None = None) -> TrainConfig:
     """A configuration as it was given, but small."""
     config.validate()
     names = ("warm_start", "evaluation", *(() if config.init_from else ("transformer",)))
     small: dict[str, Any] = {name: getattr(SMALL_RUN, name) for name in names}
     ppo = replace(config.ppo, n_envs=6, n_steps=24, batch_size=64)
     small |= {"iterations": 1, "sum_digits": 1, "product_digits": 1}
-    return prepare(replace(config, processes=None, threads=1, ppo=ppo, smoke=False, **small), team)
+    return prepare(replace(config, processes=None, threads=1, ppo=ppo, smoke=False, **small), process_group)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +75,7 @@ def small(folder: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.chdir(folder)
     monkeypatch.setattr(train_rl, "prepare", shrunk)
     monkeypatch.setattr(
-        train_rl, "with_others", lambda processes, work: work(Team())
+        train_rl, "with_others", lambda processes, work: work(ProcessGroup())
     )  # tests/agents/run/test_launch.py has others
     monkeypatch.setattr(train_rl, "handle_stop_signals", lambda handler: None)
     monkeypatch.setattr(evaluate, "held_out", lambda cells, n, seed: held_out(cells[:3], 1, seed))

@@ -211,7 +211,7 @@ def test_a_missing_model_is_one_line_and_status_2(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(evaluate, "PRETRAINED", tmp_path / "o1_model.pth")
     assert run(monkeypatch) == 2
-    assert "no model under runs/" in capsys.readouterr().err
+    assert "no model in runs/" in capsys.readouterr().err
 
 
 def test_a_model_that_nobody_has_named_is_named(
@@ -249,7 +249,7 @@ def test_flags_that_would_do_nothing_are_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, flags: tuple[str, ...]
 ) -> None:
     assert run(monkeypatch, model, *flags) == 2
-    assert "; accepted: " in capsys.readouterr().err
+    assert "; expected " in capsys.readouterr().err
 
 
 def test_what_is_read_is_never_written_over(
@@ -260,7 +260,7 @@ def test_what_is_read_is_never_written_over(
     (tmp_path / "link.txt").symlink_to(problems)
     for name in ("problems.txt", "link.txt"):
         assert run(monkeypatch, model, "--problems", problems, "--json", tmp_path / name) == 2
-        assert "which is read too; accepted: another file" in capsys.readouterr().err
+        assert "is also an input; expected another file" in capsys.readouterr().err
     assert run(monkeypatch, model, *table_of(1, 1, 1), "--json", model) == 2
     assert problems.read_text() == "1+1\n"
 
@@ -276,6 +276,22 @@ def test_a_file_answered_by_the_oracle_says_so(
     assert json.loads(out.read_text())["search"]["select"] == "oracle"
     assert run(monkeypatch, *given) == 0
     assert "an upper bound" not in capsys.readouterr().out
+
+
+def test_an_answer_that_failed_its_own_checks_is_marked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
+) -> None:
+    """An untrained model contradicts itself."""
+    problems, out = tmp_path / "problems.txt", tmp_path / "out.json"
+    problems.write_text("12+7\n")
+    asked = (model, "--select", "check", "--paths", 64)
+    assert run(monkeypatch, *asked, "--problems", problems, "--json", out) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    (record,) = json.loads(out.read_text())["problems"]
+    assert record["passed_checks"] is False and first.endswith("(did not pass its own checks)")
+
+    assert run(monkeypatch, *asked, "--ask", "12+7") == 0
+    assert f"{record['answer']}  (did not pass its own checks)    (" in capsys.readouterr().out
 
 
 def test_a_file_without_a_problem_is_a_mistake(

@@ -9,7 +9,7 @@ from itertools import product
 
 import pytest
 
-from o1nano.agents.evaluation.held_out import Cell, held_out, levels, shortfall, wilson
+from o1nano.agents.evaluation.held_out import Cell, held_out, shortfall, standard_levels, wilson
 from o1nano.agents.evaluation.reports import comparison
 from o1nano.envs.core.usage import Usage
 from o1nano.envs.language.expression import Binary
@@ -40,9 +40,9 @@ def test_where_there_are_fewer_all_are_asked() -> None:
 
 
 def test_the_same_seed_has_the_same_problems_and_more_have_the_fewer_first() -> None:
-    cells = levels(2, 1)
+    cells = standard_levels(2, 1)
     assert held_out(cells, 20, 3) == held_out(cells, 20, 3) != held_out(cells, 20, 4)
-    (cell,) = levels(2, 1)[1:2]
+    (cell,) = standard_levels(2, 1)[1:2]
     assert held_out([cell], 40, 3)[:20] == held_out([cell], 20, 3)
 
 

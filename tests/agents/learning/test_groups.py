@@ -11,7 +11,7 @@ import torch as th
 from hypothesis import given
 from hypothesis import strategies as st
 
-from o1nano.agents.learning.credit import Advantage, compare_groups, group_advantages
+from o1nano.agents.learning.credit import Advantage, group_advantages, group_statistics
 from o1nano.agents.learning.ppo import FramePPO
 from o1nano.agents.learning.rollout_buffer import FrameRolloutBuffer
 from o1nano.agents.run.config import PPOConfig, TrainConfig
@@ -19,9 +19,9 @@ from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import spell
 from o1nano.envs.problems.problem import Level
 from o1nano.envs.vector import ArithmeticVectorEnv
-from tests.agents.learning.test_rollout_buffer import CALL, RIGHT_CHILD, WRONG_CHILD
-from tests.agents.learning.test_states import through_a_file
-from tests.helpers.frames import frame_ppo, rollouts
+from tests.helpers.frames import CollectingPPO, frame_ppo, rollouts
+from tests.helpers.scripted import CALL, RIGHT_CHILD, WRONG_CHILD
+from tests.helpers.states import through_a_file
 from tests.helpers.tiny import SMALL_ENV, ids, random_legal
 
 ESTIMATORS: tuple[Advantage, ...] = ("group", "leave_one_out")
@@ -94,9 +94,9 @@ def test_leaving_the_own_reward_out_keeps_the_policy_gradient_unbiased(size: int
 
 
 def test_groups_compared_by_hand() -> None:
-    found = compare_groups(np.array([1, 0, 1, 0.9, 1, 0.9, 0.9]), "aabcdcc")
+    found = group_statistics(np.array([1, 0, 1, 0.9, 1, 0.9, 0.9]), "aabcdcc")
     assert found == pytest.approx({"alone": 2 / 7, "size": 2.5, "without_variance": 0.5})
-    assert compare_groups(np.array([1.0]), "a") == {"alone": 1.0}
+    assert group_statistics(np.array([1.0]), "a") == {"alone": 1.0}
 
 
 def test_rewards_that_differ_by_rounding_are_equal() -> None:
@@ -152,7 +152,7 @@ def test_with_credit_by_episodes_whole_episodes_are_compared() -> None:
     assert found == {"8 9 + 5 4": [(1, 1), (0, -1)], "9 8 + 4 5": [(1, 1), (0, -1)]}
 
 
-def grouped(estimator: Advantage, **kwargs: Any) -> FramePPO:
+def grouped(estimator: Advantage, **kwargs: Any) -> CollectingPPO:
     return frame_ppo(12, 48, advantage=estimator, env={"digits": 1, "group_size": 4}, **kwargs)
 
 
@@ -161,7 +161,7 @@ def test_a_minibatch_scales_advantages_and_shifts_none(estimator: Advantage) -> 
     model = grouped(estimator)
     rollouts(model, 4)  # an untrained policy is seldom right: in this one, some groups differ
     buffer = model.rollout_buffer
-    assert 0 < buffer.groups["alone"] < 1 and buffer.groups["without_variance"] < 1
+    assert 0 < buffer.group_statistics["alone"] < 1 and buffer.group_statistics["without_variance"] < 1
     (samples,) = buffer.get(normalize=True)
     advantages = samples.advantages
     assert advantages.std() == pytest.approx(1, rel=1e-3)

@@ -7,7 +7,7 @@ import pytest
 import torch as th
 
 from o1nano.envs.core.grammar import Grammar, State
-from o1nano.policies.network.frame_batch import FrameBatch, join_batches, pack_frames
+from o1nano.policies.network.frame_batch import FrameBatch, pack_frames
 from tests.helpers.tiny import ids, tiny_network
 
 FRAMES = [ids("<subtask> 1 + 1 = 2"), ids("<subtask> 1 2 + 1 = <think> 3")]
@@ -37,12 +37,6 @@ def test_pack_by_hand() -> None:
 
 def test_a_frame_without_actions_is_allowed() -> None:
     assert packed([ids("<subtask> 1 + 1 =")] * 2, [[], [4]]).actions.tolist() == [9]
-
-
-def test_joined_batches_are_the_batch_of_all_frames() -> None:
-    one, other = (packed([frame], [at]) for frame, at in zip(FRAMES, POSITIONS, strict=True))
-    for joined, expected in zip(join_batches([one, other]), packed(FRAMES, POSITIONS), strict=True):
-        assert th.equal(joined, expected)
 
 
 @th.no_grad()

@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
 import pytest
-import torch as th
 
 from o1nano.agents.learning.demonstrations import DemonstrationStream
-from o1nano.agents.learning.vec_env import GymnasiumVecEnv, Monitor
+from o1nano.agents.learning.vec_env import GymnasiumVecEnv, TimedVecMonitor
 from o1nano.envs.core.curriculum import AdaptiveCurriculum, UniformLevels
 from o1nano.envs.problems import FAMILIES
 from o1nano.envs.problems.problem import Level, draw, problem_from_prompt, sizes
 from o1nano.envs.seeding import stream
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.envs.wrappers import VectorCurriculumWrapper, VectorRewardWrapper
-from o1nano.policies.serialization import as_plain
+from tests.helpers.states import through_a_file
 from tests.helpers.tiny import SMALL_ENV, random_legal
 
 
-def through_a_file(state: Any) -> Any:
-    """What a checkpoint makes of a state."""
-    buffer = io.BytesIO()
-    th.save(as_plain(state), buffer)
-    buffer.seek(0)
-    return th.load(buffer, weights_only=True)
-
-
-def rewarded(curriculum: AdaptiveCurriculum) -> Monitor:
+def rewarded(curriculum: AdaptiveCurriculum) -> TimedVecMonitor:
     families = {"operations": tuple(curriculum.first), "autoreset_mode": "SameStep"}
     env = VectorCurriculumWrapper(ArithmeticVectorEnv(5, **{**SMALL_ENV, **families}), curriculum)
-    return Monitor(
+    return TimedVecMonitor(
         GymnasiumVecEnv(VectorRewardWrapper(VectorRewardWrapper(env, "sub_answers"), "token_price", price=0.01))
     )
 
 
-def play(env: Monitor, seed: int, steps: int = 60) -> list[Any]:
+def play(env: TimedVecMonitor, seed: int, steps: int = 60) -> list[Any]:
     rng, seen = np.random.default_rng(seed), []
     for _ in range(steps):
         observations, rewards, dones, infos = env.step(random_legal(np.stack(env.env_method("action_masks")), rng))

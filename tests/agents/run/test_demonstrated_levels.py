@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from o1nano.agents.evaluation.held_out import Cell, demonstrated_average, levels
+from o1nano.agents.evaluation.held_out import Cell, demonstrated_average, standard_levels
 from o1nano.agents.evaluation.reports import comparison
 from o1nano.agents.learning.demonstrations import DemonstrationStream
-from o1nano.agents.learning.distributed import Team
+from o1nano.agents.learning.distributed import ProcessGroup
 from o1nano.agents.run.build import build_curriculum, build_demonstrations, build_env_config, demonstrated
-from o1nano.agents.run.checkpoints import Snapshots
+from o1nano.agents.run.checkpoints import Checkpoints
 from o1nano.agents.run.config import CurriculumConfig, EvaluationConfig, TrainConfig
+from o1nano.agents.run.prepare import prepare
 from o1nano.agents.run.progress import Display
-from o1nano.agents.run.run import Run, prepare
+from o1nano.agents.run.run import Run
 from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.core.curriculum import UniformLevels
 from o1nano.envs.core.usage import Usage
@@ -29,6 +30,7 @@ from o1nano.envs.seeding import stream
 from o1nano.policies.search.solver import Solver
 from tests.helpers.runs import small_run
 from tests.helpers.tiny import tiny_network
+from train_rl import train
 
 EXPRESSIONS = ("expression/1x3", "expression/1x4")
 
@@ -36,14 +38,14 @@ EXPRESSIONS = ("expression/1x3", "expression/1x4")
 def test_other_levels_follow_the_four_operations() -> None:
     config = TrainConfig(sum_digits=6, product_digits=9, frame_length=256, extra_levels=EXPRESSIONS, seed=3)
     config.validate()
-    expected = [*levels(6, 9), Level("expression", 1, 3), Level("expression", 1, 4)]
+    expected = [*standard_levels(6, 9), Level("expression", 1, 3), Level("expression", 1, 4)]
     assert demonstrated(config) == expected
     given = config.warm_start
     rng = stream("demonstrations", config.seed)
     plain = DemonstrationStream(
         UniformLevels(expected), rng, given.batch_tokens, given.mistake_rate, given.corruption_rate
     )
-    for one, other in zip(islice(plain, 3), build_demonstrations(config, Team()), strict=False):
+    for one, other in zip(islice(plain, 3), build_demonstrations(config, ProcessGroup()), strict=False):
         assert all(map(np.array_equal, (frame.tokens for frame in one), (frame.tokens for frame in other)))
 
 
@@ -65,11 +67,11 @@ def test_other_levels_stay_out_of_the_average() -> None:
 def test_a_run_with_other_levels_measures_them_and_resumes(tmp_path: Path) -> None:
     run = small_run(tmp_path / "run", extra_levels=("expression/1x3", "game_of_24/1"), frame_length=192, iterations=1)
     assert run.network.grammar.functions
-    run.execute()
+    train(run)
     names = [row["name"] for row in run.results["after"]]
-    assert names == [*map(str, levels(2, 1)), "expression/1x3", "game_of_24/1"]
+    assert names == [*map(str, standard_levels(2, 1)), "expression/1x3", "game_of_24/1"]
     assert {level.family for level in run.curriculum.open_levels} == {*FOUR_OPERATIONS, "game_of_24"}
-    config, _ = Snapshots(run.folder).newest()
+    config, _ = Checkpoints(run.folder).newest()
     assert config == run.config and config.extra_levels == ("expression/1x3", "game_of_24/1")
     again = Run.resume(run.folder, Display(quiet=True))
     assert again.results == run.results
@@ -100,9 +102,9 @@ def test_demonstrations_must_fit_in_a_frame() -> None:
 @pytest.mark.slow
 def test_a_run_without_a_call_stack_has_one_frame_a_problem(tmp_path: Path) -> None:
     run = small_run(tmp_path / "run", call_stack=False, frame_length=192, iterations=1)
-    frames = next(iter(build_demonstrations(run.config, Team())))
+    frames = next(iter(build_demonstrations(run.config, ProcessGroup())))
     assert {int(frame.tokens[0]) for frame in frames} == {PROBLEM}
-    run.execute()
+    train(run)
     assert not run.model.policy.grammar.calls and not run.env_config.call_stack
     again = Run.resume(run.folder, Display(quiet=True))
     assert again.results == run.results and not again.network.grammar.calls

@@ -6,7 +6,6 @@ import errno
 import io
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
@@ -21,33 +20,22 @@ import numpy as np
 import pytest
 import torch as th
 from rich.console import Console
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train_rl
 from o1nano.agents.learning.imitation import WarmStart
 from o1nano.agents.run.progress import Display
-from o1nano.agents.run.run import Run
-from o1nano.agents.run.run_state import handle_stop_signals
+from o1nano.agents.run.run import Run, handle_stop_signals
 from o1nano.envs.errors import CheckpointError, StorageError
 from o1nano.policies.serialization import read_sealed, write_sealed
+from tests.helpers.events import scalars
 from tests.helpers.paths import ROOT
 from tests.helpers.runs import SMALL_RUN, flags, small_run
+from tests.helpers.states import same
 
 QUIET = Display(quiet=True)
 LONGER = replace(
     SMALL_RUN, iterations=20, checkpoint_every=4, warm_start=replace(SMALL_RUN.warm_start, steps=40, check_every=20)
 )
-
-
-def same(one: Any, other: Any) -> bool:
-    """Bit for bit, in any containers."""
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, (th.Tensor, np.ndarray)):
-        return np.array_equal(np.asarray(one), np.asarray(other), equal_nan=True)
-    return bool(one == other)
 
 
 def state_of(run: Run) -> dict[str, Any]:
@@ -59,19 +47,6 @@ def state_of(run: Run) -> dict[str, Any]:
     return state
 
 
-def scalars(folder: Path) -> dict[str, list[tuple[int, str]]]:
-    """Everything that TensorBoard would draw, without times."""
-    found: dict[str, list[tuple[int, str]]] = {}
-    # By number: a dozen sessions within a second, as no user has them, are not in the order of their names.
-    for path in sorted(folder.glob("events.*"), key=lambda path: [int(part) for part in re.findall(r"\d+", path.name)]):
-        events = EventAccumulator(str(path), size_guidance={"scalars": 0})
-        events.Reload()
-        for tag in events.Tags()["scalars"]:
-            if not tag.startswith("time/"):
-                found.setdefault(tag, []).extend((scalar.step, repr(scalar.value)) for scalar in events.Scalars(tag))
-    return found
-
-
 def cut_everywhere(folder: Path, **changes: Any) -> tuple[Run, int]:
     """A run that is stopped wherever it can be cut, each time resumed from its files alone."""
     run, cut = small_run(folder, **changes), set()
@@ -79,13 +54,13 @@ def cut_everywhere(folder: Path, **changes: Any) -> tuple[Run, int]:
         original = run.pause
 
         def pause(done: int, run: Run = run, original: Any = original) -> None:
-            run.stopping = (run.phase, done) not in cut
-            cut.add((run.phase, done))
+            run.stopping = (run.current_phase, done) not in cut
+            cut.add((run.current_phase, done))
             original(done)
 
         run.pause = pause  # type: ignore[method-assign]
         try:
-            run.execute()
+            train_rl.train(run)
         except KeyboardInterrupt:
             run = Run.resume(folder, QUIET)
         else:
@@ -103,7 +78,7 @@ def cut_everywhere(folder: Path, **changes: Any) -> tuple[Run, int]:
 def test_cut_wherever_it_can_be_cut_a_run_ends_the_same(tmp_path: Path, ppo: dict[str, Any]) -> None:
     changes = {"ppo": replace(SMALL_RUN.ppo, **ppo)}
     whole = small_run(tmp_path / "whole" / "run", **changes)
-    whole.execute()
+    train_rl.train(whole)
     resumed, cuts = cut_everywhere(tmp_path / "cut" / "run", **changes)
     assert cuts == 4 + 1 + 2 + 1  # steps, an evaluation, iterations, an evaluation
     assert len(resumed.sessions) == cuts + 1
@@ -149,7 +124,7 @@ def test_a_run_depends_on_its_seed_alone_and_touches_nobody_elses_randomness(tmp
             np.random.seed(seed)
             th.manual_seed(seed)
             before = random.getstate(), np.random.get_state(), th.get_rng_state()
-            run.execute()
+            train_rl.train(run)
             assert same(before, (random.getstate(), np.random.get_state(), th.get_rng_state()))
     texts = [(run.folder / "results.json").read_bytes() for run in runs]
     assert texts[0] == texts[1] != texts[2]
@@ -176,7 +151,7 @@ def test_a_signal_stops_where_the_run_can_be_cut(tmp_path: Path, handlers: None,
     handle_stop_signals(run.interrupt)
     signal.raise_signal(stop)
     with pytest.raises(KeyboardInterrupt):
-        run.execute()
+        train_rl.train(run)
     assert run.trainer.done == 1
     assert (run.folder / "o1_model.pth").is_file()
     assert Run.resume(run.folder, QUIET).trainer.done == 1
@@ -223,7 +198,7 @@ def test_sigterm_saves_and_exits_cleanly_and_a_finished_run_says_so(
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert said.strip() == "stopped; python train_rl.py --resume runs/small goes on"
+    assert said.strip() == "stopped; to continue: python train_rl.py --resume runs/small"
     assert (tmp_path / "runs" / "small" / "o1_model.pth").is_file()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["train_rl.py", "--resume", "runs/small"])
@@ -300,7 +275,7 @@ def test_a_bad_checkpoint_is_named_and_the_one_before_it_used(
 
 def test_checkpoints_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     run = small_run(tmp_path / "run")
-    run.snapshots.serial = 999_997
+    run.checkpoints.serial = 999_997
     for done in range(1, 5):
         run.trainer.done = done
         run.checkpoint()
@@ -311,14 +286,14 @@ def test_checkpoints_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
 
 def test_a_run_continues_in_a_folder_of_another_name(tmp_path: Path) -> None:
     whole = small_run(tmp_path / "run")
-    whole.execute()
+    train_rl.train(whole)
     cut = small_run(tmp_path / "cut" / "run")
     cut.stopping = True
     with pytest.raises(KeyboardInterrupt):
-        cut.execute()
+        train_rl.train(cut)
     renamed = cut.folder.rename(tmp_path / "renamed")
     resumed = Run.resume(renamed, QUIET)
-    resumed.execute()
+    train_rl.train(resumed)
     assert (renamed / "results.json").read_bytes() == (whole.folder / "results.json").read_bytes()
     assert not cut.folder.exists()
 
@@ -354,6 +329,6 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(StorageError, match="No space left on device"):
-            run.execute()
+            train_rl.train(run)
     assert Run.resume(run.folder, QUIET).trainer.done == 1
     assert not list(run.folder.rglob("*.tmp"))

@@ -18,6 +18,7 @@ from o1nano.agents.run.progress import Display
 from o1nano.agents.run.run import Run
 from o1nano.agents.run.tensorboard import LAYOUT
 from tests.helpers.runs import small_run
+from train_rl import train
 
 LEVELS = ("addition/1", "multiplication/1")
 SCALARS = {
@@ -39,7 +40,7 @@ SCALARS = {
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A small run from start to end."""
     run = small_run(tmp_path_factory.mktemp("tensorboard") / "run", iterations=5)
-    run.execute()
+    train(run)
     return run
 
 

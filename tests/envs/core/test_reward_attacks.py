@@ -15,7 +15,7 @@ from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.logger import Logger
 
 from o1nano.agents.learning.vec_env import GymnasiumVecEnv
-from o1nano.agents.run.callbacks import EpisodeStatistics
+from o1nano.agents.run.callbacks import EpisodeStatisticsCallback
 from o1nano.envs.core.call_stack import Outcome
 from o1nano.envs.core.curriculum import AdaptiveCurriculum
 from o1nano.envs.core.frame_changes import RETURNED
@@ -227,7 +227,7 @@ def test_training_logs_every_term_and_the_hack_rate(planted: bool) -> None:
     model = PPO("MlpPolicy", GymnasiumVecEnv(env), n_steps=64, batch_size=64, n_epochs=1, device="cpu", seed=0)
     notes, state = Notes(), AdaptiveCurriculum({"addition": 1}, {"addition": 1})
     model.set_logger(notes)
-    model.learn(512, CallbackList([statistics := EpisodeStatistics(state)]))
+    model.learn(512, CallbackList([statistics := EpisodeStatisticsCallback(state)]))
     assert not statistics.rewards  # every rollout by itself
     names = {"reward/true", "reward/digits", "reward/total", "reward/hack_rate", "reward/groups_without_variance"} | (
         {"reward/gift"} if planted else set()

@@ -36,7 +36,7 @@ def test_a_solver_is_loaded_and_asked(tmp_path: Path) -> None:
         loaded.solve("1" * 30 + "+" + "1" * 30)
     assert Solver.load(str(tmp_path)).solve("3+4").text == one.text  # the folder of a run
     assert loaded.solve_all(["3+4", read("What is 3 plus 4?")])[0].text == one.text
-    with pytest.raises(ConfigurationError, match="batch=0; accepted"):
+    with pytest.raises(ConfigurationError, match="batch=0; expected at least 1"):
         Solver.load(tmp_path, batch=0)
     with pytest.raises(O1NanoError, match="'love'"):
         loaded.solve_all(["what is love?"])

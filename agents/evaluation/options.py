@@ -1,0 +1,106 @@
+"""The flags of ``evaluate.py``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from o1nano.agents.evaluation.held_out import standard_levels
+from o1nano.agents.evaluation.reports import check_writable
+from o1nano.envs.errors import ConfigurationError
+from o1nano.envs.problems.problem import Level, read_level
+from o1nano.envs.ranges import Range, check_ranges
+from o1nano.policies.device import find_device
+from o1nano.policies.search.options import SearchOptions
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to do with a model."""
+
+    model: Annotated[Path | None, tyro.conf.Positional] = None
+    """An o1_model.pth or the folder of a run. By default the newest under runs/, or the shipped model if there is
+    none."""
+    ask: str | None = None
+    """Answer one problem, such as "Calculate the sum of 98 and 45"."""
+    interactive: bool = False
+    """Answer the problems that you type, until end of file."""
+    problems: Path | None = None
+    """Answer a file: JSON lines {"problem": ..., "answer": ...}, or plain text with one problem a line."""
+    json: Path | None = None
+    """Write the results as JSON."""
+    show_reasoning: bool = False
+    """Show the hidden reasoning too, as a tree of frames."""
+    problems_per_level: Annotated[int, Range(1, 10**6)] = 200
+    """Held-out problems of each task and size, all different; fewer if there are not so many."""
+    sum_digits: Annotated[int, Range(1, 1000)] = 6
+    """Largest size of sums and differences."""
+    product_digits: Annotated[int, Range(1, 1000)] = 3
+    """Largest size of products and quotients."""
+    extra_levels: tuple[str, ...] = ()
+    """Other levels, as expression/1x3: FAMILY/SIZE or FAMILY/SIZExOTHER."""
+    seed: int = 0
+    """Chooses the held-out problems and the samples."""
+    search: tyro.conf.OmitArgPrefixes[SearchOptions] = field(default_factory=SearchOptions)
+    probe: bool = False
+    """Does it reason? Change the hidden tokens of held-out problems and measure the answers."""
+    batch: Annotated[int, Range(1, 2**16)] = 256
+    """Call stacks that are decoded together."""
+    device: str = "cpu"
+    """cpu, cuda or auto."""
+    quiet: bool = False
+    """Show no progress."""
+
+    @property
+    def levels(self) -> list[Level]:
+        """The levels that are measured, each once."""
+        extra = [read_level(name) for name in self.extra_levels]
+        return list(dict.fromkeys(standard_levels(self.sum_digits, self.product_digits) + extra))
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether someone waits for single answers."""
+        return self.ask is not None or self.interactive
+
+    def validate(self) -> None:
+        """Checks all values.
+
+        Raises:
+            ConfigurationError: If a value makes no sense, or two flags contradict each other.
+        """
+        check_ranges(self)
+        _ = self.levels
+        self.search.validate()
+        find_device(self.device)
+
+        modes = [self.ask is not None, self.interactive, self.problems is not None, self.probe]
+        has_search = self.search != SearchOptions()
+        contradictions = (
+            (sum(modes) > 1, "several of --ask, --interactive, --problems and --probe; expected one of them"),
+            (
+                self.json is not None and self.is_asking,
+                "--json with --ask or --interactive; expected --problems or a measurement with it",
+            ),
+            (
+                self.search.select == "oracle" and self.is_asking,
+                "--select oracle, which looks at the solution, with --ask or --interactive; expected another way",
+            ),
+            (
+                self.probe and (has_search or self.show_reasoning),
+                "--probe with flags of a search or --show-reasoning; expected one greedy path",
+            ),
+        )
+        for is_wrong, message in contradictions:
+            if is_wrong:
+                raise ConfigurationError(message)
+        if self.json is not None:
+            self._check_output(self.json)
+
+    def _check_output(self, path: Path) -> None:
+        check_writable("--json", path)
+        for given in (self.problems, self.model):
+            if given is not None and path.exists() and given.exists() and path.samefile(given):
+                raise ConfigurationError(f"--json {path} is also an input; expected another file")
