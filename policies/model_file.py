@@ -1,4 +1,4 @@
-"""``o1_model.pth``: weights and configuration in one file that loads without executing code."""
+"""The file ``o1_model.pth``: weights and configuration, loaded without executing code."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def save(path: Path, network: ReasoningNetwork, env: EnvConfig, training: Mappin
     Args:
         path: Usually ``runs/NAME/o1_model.pth``.
         network: The model.
-        env: The environment's limits and grammar, which an answer needs.
-        training: How it was trained: plain values only.
+        env: Limits and grammar of the environment, which decoding needs.
+        training: How it was trained, for the record: plain values only.
     """
     content = {
         "format": FORMAT,
@@ -42,14 +42,22 @@ def save(path: Path, network: ReasoningNetwork, env: EnvConfig, training: Mappin
 
 
 def load(path: str | Path, device: str | th.device = "cpu") -> tuple[ReasoningNetwork, EnvConfig]:
-    """Reads a model, from its file or the folder of its run; nothing in the file is executed.
+    """Reads a model. Nothing in the file is executed.
+
+    Args:
+        path: The file, or the folder of its run.
+        device: Where the weights are put.
+
+    Returns:
+        The model in evaluation mode, and limits and grammar of the environment that it was trained in.
 
     Raises:
-        CheckpointError: If the file is missing, is no such file, was written for another vocabulary, or holds weights
-            that are not finite.
+        CheckpointError: If the file is missing or is no model file, has another vocabulary, or holds weights that are
+            not finite.
     """
     path = Path(path)
-    path = path / "o1_model.pth" if path.is_dir() else path
+    if path.is_dir():
+        path = path / "o1_model.pth"
     if not path.is_file():
         raise CheckpointError(f"no model at {str(path)!r}; expected an o1_model.pth written by train_rl.py")
     content, sealed = read_sealed(path, device)
@@ -59,7 +67,7 @@ def load(path: str | Path, device: str | th.device = "cpu") -> tuple[ReasoningNe
         raise
     except UNREADABLE as error:
         raise CheckpointError(
-            f"{str(path)!r} is no model file ({short_reason(error)}); expected an o1_model.pth"
+            f"{str(path)!r} is not a model file ({short_reason(error)}); expected an o1_model.pth"
         ) from error
 
 
@@ -87,15 +95,16 @@ def _build(path: Path, content: Any, sealed: bool, device: str | th.device) -> t
     if not sealed:
         raise CheckpointError(f"{str(path)!r} has lost its checksum; expected an o1_model.pth as it was written")
     check_tokens(path, content)
-    env, shape = (
-        dataclass_from_dict(EnvConfig, content["env"]),
-        dataclass_from_dict(TransformerConfig, content["transformer"]),
-    )
+
+    env = dataclass_from_dict(EnvConfig, content["env"])
+    shape = dataclass_from_dict(TransformerConfig, content["transformer"])
+    # Checked before anything of this size is allocated: every layer has weights.
     if shape.layers > len(content["weights"]) or env.limits.frame_length > shape.max_context:
         raise CheckpointError(f"{str(path)!r} has weights of another shape; expected an o1_model.pth")
+
     network = ReasoningNetwork(shape, env.grammar)
     network.load_state_dict(content["weights"])
-    broken = [name for name, weights in network.state_dict().items() if not th.isfinite(weights).all()]
-    if broken:
-        raise CheckpointError(f"{str(path)!r} holds NaN or infinite weights ({broken[0]}); expected finite numbers")
+    for name, weights in network.state_dict().items():
+        if not th.isfinite(weights).all():
+            raise CheckpointError(f"{str(path)!r} holds NaN or infinite weights ({name}); expected finite numbers")
     return network.to(device).eval(), env

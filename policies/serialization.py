@@ -1,8 +1,8 @@
-"""Files that are whole or not there: written beside their place, moved there, and sealed with a checksum.
+"""Files that are complete or absent: written to a temporary file, renamed, and sealed with a checksum.
 
-A sealed file is what ``torch.save`` writes, and behind it a line with the SHA-256 of all that. ``torch.load`` ignores
-the line; here a file that is cut off or altered anywhere does not agree with it. Reading executes nothing:
-``weights_only=True`` builds tensors and plain containers, and nothing else.
+A sealed file is the output of ``torch.save`` followed by a line with its SHA-256. ``torch.load`` ignores the line. Here
+it reveals a file that is cut off or altered. Reading executes nothing: ``weights_only=True`` builds tensors and plain
+containers only.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ except ImportError:  # on Windows
 T = TypeVar("T")
 
 _locked: dict[Path, int] = {}
-# What systems answer that cannot open, flush or lock a folder.
+# Errors of systems that cannot open, flush or lock a folder.
 _UNSUPPORTED = {
     errno.EACCES,
     errno.EPERM,
@@ -49,7 +49,7 @@ _UNSUPPORTED = {
 
 _MARK = b"\no1nano sha256 "
 _LENGTH = len(_MARK) + 2 * hashlib.sha256().digest_size
-# What reading a file can raise that is cut off, altered, or something else altogether.
+# What reading can raise if a file is cut off, altered, or of another kind.
 UNREADABLE = (
     pickle.UnpicklingError,
     RuntimeError,
@@ -64,25 +64,27 @@ UNREADABLE = (
 
 
 def write(path: Path, content: bytes) -> None:
-    """Writes a file so that a reader sees the old one or the new one, never a part, whenever the power fails.
+    """Writes a file atomically: even after a power failure there is the old one or the new one, never a part.
 
-    A file that is replaced keeps its mode. Of a symbolic link the file that it points to is replaced.
+    A replaced file keeps its mode. If the path is a symbolic link, the file that it points to is replaced.
 
     Args:
-        path: The file; its folder is made if there is none.
-        content: All of it.
+        path: The file. Its folder is created if there is none.
+        content: All bytes of the file.
 
     Raises:
-        StorageError: If there is no room or no permission; the old file is as it was.
+        StorageError: If there is no room or no permission. The old file stays as it was.
     """
     target = Path(os.path.realpath(path))
     temporary = target.with_name(target.name + ".tmp")
     try:
+        # The content must be on the disk before the name points to it.
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+
         if target.exists():
             shutil.copymode(target, temporary)
         os.replace(temporary, target)
@@ -94,7 +96,7 @@ def write(path: Path, content: bytes) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Flushes the names of a folder's files to the disk, on systems that can: Windows and some file systems cannot.
+    """Flushes the names of a folder's files to the disk. Windows and some file systems cannot; there it does nothing.
 
     Raises:
         OSError: If the disk fails.
@@ -111,12 +113,22 @@ def _flush_folder(folder: Path) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes JSON that people can read too."""
+    """Writes JSON with indentation.
+
+    Args:
+        path: The file.
+        content: Plain values.
+    """
     write(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def write_sealed(path: Path, content: Any) -> None:
-    """Writes plain containers, tensors and arrays as a sealed file."""
+    """Writes a sealed file.
+
+    Args:
+        path: The file.
+        content: Plain containers, tensors and arrays.
+    """
     buffer = io.BytesIO()
     th.save(to_plain(content), buffer)
     payload = buffer.getvalue()
@@ -124,12 +136,12 @@ def write_sealed(path: Path, content: Any) -> None:
 
 
 def lock_run(folder: Path) -> None:
-    """Locks a folder until this process ends: two processes that wrote to one run would spoil it.
+    """Locks the folder of a run until this process ends, since two processes would damage each other's files.
 
-    Does nothing where folders cannot be locked: on Windows and on some network file systems.
+    On Windows and some network file systems folders cannot be locked. There this does nothing.
 
     Args:
-        folder: A run's.
+        folder: The run's.
 
     Raises:
         StorageError: If another process has locked it.
@@ -148,7 +160,7 @@ def lock_run(folder: Path) -> None:
     except OSError as error:
         os.close(handle)
         if isinstance(error, BlockingIOError):
-            raise StorageError(f"{folder} is in use by another process; expected a run that none trains") from error
+            raise StorageError(f"{folder} is in use by another process; expected a run that is not running") from error
         if error.errno not in _UNSUPPORTED:
             raise
         return
@@ -156,13 +168,17 @@ def lock_run(folder: Path) -> None:
 
 
 def read_sealed(path: str | Path, device: str | th.device = "cpu") -> tuple[Any, bool]:
-    """Reads what ``write_sealed`` or ``torch.save`` has written; arrays come back as tensors.
+    """Reads a file that ``write_sealed`` or ``torch.save`` has written. Arrays come back as tensors.
+
+    Args:
+        path: The file.
+        device: Where tensors are put.
 
     Returns:
-        The content, and whether the file was sealed.
+        The content, and whether the file has a seal.
 
     Raises:
-        CheckpointError: If the file cannot be read, does not agree with its seal, or holds anything but plain data.
+        CheckpointError: If the file cannot be read, its checksum is wrong, or it holds anything but plain data.
     """
     try:
         payload = Path(path).read_bytes()
@@ -171,25 +187,31 @@ def read_sealed(path: str | Path, device: str | th.device = "cpu") -> tuple[Any,
         if sealed:
             payload = payload[:-_LENGTH]
             if hashlib.sha256(payload).hexdigest().encode() != seal[len(_MARK) :]:
-                raise ValueError("its checksum does not agree")
-        with warnings.catch_warnings():  # of pickles that are none of ours: they are refused anyway
+                raise ValueError("its checksum is wrong")
+
+        # PyTorch warns of foreign pickles, but these are refused anyway.
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return th.load(io.BytesIO(payload), map_location=device, weights_only=True), sealed
     except UNREADABLE as error:
         raise CheckpointError(
-            f"{str(path)!r} is cut off, damaged or no checkpoint ({short_reason(error)}); "
+            f"{str(path)!r} is cut off, damaged or not a checkpoint ({short_reason(error)}); "
             "expected a file of train_rl.py"
         ) from error
 
 
 def short_reason(error: BaseException) -> str:
-    """Says in a few words why a file could not be read."""
+    """Returns in at most 80 characters why a file could not be read."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(text.split())[:80]
 
 
 def to_plain(value: Any) -> Any:
-    """Turns arrays into tensors, and NumPy's numbers into Python's, in any containers."""
+    """Turns arrays into tensors and NumPy's numbers into Python's.
+
+    Args:
+        value: Any nesting of containers.
+    """
     if isinstance(value, np.ndarray):
         return th.from_numpy(value.copy())
     if isinstance(value, np.generic):
@@ -202,31 +224,43 @@ def to_plain(value: Any) -> Any:
 
 
 def dataclass_from_dict(kind: type[T], content: Any) -> T:
-    """Builds a dataclass from what ``dataclasses.asdict`` has made of one.
+    """Builds a dataclass from the output of ``dataclasses.asdict``, and checks every value against its annotation.
+
+    Args:
+        kind: The dataclass.
+        content: A mapping of its fields. Nested dataclasses are mappings too.
 
     Raises:
         ConfigurationError: If a field is unknown or has a value of another type.
     """
+    if not isinstance(content, Mapping):
+        raise ConfigurationError(f"{content!r:.40} instead of a {kind.__name__}; expected a mapping")
     hints = get_type_hints(kind)
-    if not isinstance(content, Mapping) or not set(content) <= set(hints):
-        unknown = sorted(map(str, set(content) - set(hints))) if isinstance(content, Mapping) else [repr(content)[:40]]
-        raise ConfigurationError(f"{unknown[0]} in a {kind.__name__}; expected one of {', '.join(hints)}")
-    return kind(**{name: _value(name, hints[name], value) for name, value in content.items()})
+    for name in content:
+        if name not in hints:
+            raise ConfigurationError(f"unknown {name!s:.40} in a {kind.__name__}; expected one of {', '.join(hints)}")
+
+    values = {}
+    for name, value in content.items():
+        values[name] = _value(name, hints[name], value)
+    return kind(**values)
 
 
 def _value(name: str, hint: Any, value: Any) -> Any:
     if is_dataclass(hint):
         return dataclass_from_dict(hint, value)  # type: ignore[arg-type]
     if isinstance(value, list):
-        value = tuple(value)  # as configurations have them
+        # Configurations hold tuples, but JSON and torch.load give lists.
+        value = tuple(value)
     if not _fits(hint, value):
         raise ConfigurationError(f"{name}={value!r:.60}; expected {hint}")
     return value
 
 
 def _fits(hint: Any, value: Any) -> bool:
-    """Tells whether a value is of an annotated type; True is no integer, and an integer is a float."""
-    origin, args = get_origin(hint), get_args(hint)
+    """Returns whether a value has an annotated type. True is not an integer, but an integer is a float."""
+    origin = get_origin(hint)
+    args = get_args(hint)
     if origin in (Union, types.UnionType):
         return any(_fits(arg, value) for arg in args)
     if origin is Literal:

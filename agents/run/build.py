@@ -1,8 +1,9 @@
-"""The parts of a run as its configuration asks for them."""
+"""Builds the parts of a run from its configuration."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 
 from gymnasium.vector import AutoresetMode
 
@@ -23,17 +24,24 @@ from o1nano.policies.actor_critic import ReasoningPolicy
 
 
 def build_curriculum(config: TrainConfig) -> Curriculum:
-    """Returns the curriculum: it begins with the demonstrated sizes, or with all of them.
+    """Returns the curriculum. It begins with the demonstrated sizes, or with all sizes if it is uniform.
 
-    It grows in the four operations only. Levels of a shape of their own (``expression/1x3``) have no place in it.
+    Only the four operations grow. Levels with a second number (``expression/1x3``) are not part of it.
     """
     given = config.curriculum
+
+    # Sizes that are open at the start.
     first = dict.fromkeys(SUMS, config.sum_digits) | dict.fromkeys(PRODUCTS, config.product_digits)
-    for level in map(read_level, config.extra_levels):
+    for level in _extra_levels(config):
         if level.extra is None:
             first[level.family] = max(level.size, first.get(level.family, 1))
-    largest = dict.fromkeys(SUMS, given.sum_digits) | dict.fromkeys(PRODUCTS, given.product_digits)
-    last = {family: max(size, largest.get(family, 1)) for family, size in first.items()}
+
+    # Sizes that may be opened, at least those that are open already.
+    limits = dict.fromkeys(SUMS, given.sum_digits) | dict.fromkeys(PRODUCTS, given.product_digits)
+    last = {}
+    for family, size in first.items():
+        last[family] = max(size, limits.get(family, 1))
+
     priority = dict.fromkeys(SUMS, given.sum_weight)
     if given.strategy == "uniform":
         return UniformCurriculum(last, given.window, priority)
@@ -50,55 +58,68 @@ def build_curriculum(config: TrainConfig) -> Curriculum:
 
 def demonstrated(config: TrainConfig) -> list[Level]:
     """Returns the levels that the warm start imitates."""
-    return standard_levels(config.sum_digits, config.product_digits) + [
-        read_level(name) for name in config.extra_levels
-    ]
+    return standard_levels(config.sum_digits, config.product_digits) + _extra_levels(config)
 
 
 def evaluated(config: TrainConfig) -> list[Level]:
-    """Returns the levels that are measured on held-out problems."""
+    """Returns the levels that are measured on held-out problems, each once."""
     given = config.evaluation
-    extra = [read_level(name) for name in config.extra_levels]
-    return list(dict.fromkeys(standard_levels(given.sum_digits, given.product_digits) + extra))
+    levels = standard_levels(given.sum_digits, given.product_digits) + _extra_levels(config)
+    return list(dict.fromkeys(levels))
+
+
+def _extra_levels(config: TrainConfig) -> list[Level]:
+    return [read_level(name) for name in config.extra_levels]
 
 
 def build_check_problems(config: TrainConfig, each: int = 16) -> list[Problem]:
     """Returns the problems that decide when the warm start stops.
 
-    They are of the training split, so that the test split stays unseen, and the same in every process.
+    They belong to the training split, so that the test split stays unseen, and are the same in every process.
 
     Args:
         config: The run's.
         each: Problems of each demonstrated level.
     """
-    return [
-        draw(level, stream("check", level, config.seed, index))
-        for level in demonstrated(config)
-        for index in range(each)
-    ]
+    problems = []
+    for level in demonstrated(config):
+        for index in range(each):
+            problems.append(draw(level, stream("check", level, config.seed, index)))
+    return problems
 
 
 def build_env_config(config: TrainConfig) -> EnvConfig:
-    """Returns limits and grammar of the environment; its problems are the curriculum's.
+    """Returns limits and grammar of the environment. Its problems are the curriculum's.
 
-    A solution may have twice the tokens of the expert's longest one of what is demonstrated, practised or measured, and
-    twice its depth.
+    A solution may have twice the tokens and twice the depth of the expert's largest one, over all levels that are
+    demonstrated, practised or measured.
     """
-    largest = [Level(family, size) for family, size in build_curriculum(config).last.items()]
-    posed = dict.fromkeys([*demonstrated(config), *largest, *evaluated(config)])
-    needed = [expert_requirements(level, config.frame_length, config.call_stack) for level in posed]
+    practised = [Level(family, size) for family, size in build_curriculum(config).last.items()]
+    tokens = []
+    depths = []
+    for level in dict.fromkeys([*demonstrated(config), *practised, *evaluated(config)]):
+        needed = expert_requirements(level, config.frame_length, config.call_stack)
+        tokens.append(needed.tokens)
+        depths.append(needed.depth)
+
+    families = [*FOUR_OPERATIONS, *(level.family for level in _extra_levels(config))]
     return EnvConfig(
-        operations=tuple(dict.fromkeys((*FOUR_OPERATIONS, *(read_level(name).family for name in config.extra_levels)))),
+        operations=tuple(dict.fromkeys(families)),
         digits=(1, config.sum_digits),
         call_stack=config.call_stack,
         frame_length=config.frame_length,
-        depth=max(32, 2 * max(need.depth for need in needed)),
-        max_tokens=max(2048, 2 * max(need.tokens for need in needed)),
+        depth=max(32, 2 * max(depths)),
+        max_tokens=max(2048, 2 * max(tokens)),
     )
 
 
 def build_demonstrations(config: TrainConfig, process_group: ProcessGroup) -> DemonstrationStream:
-    """Returns the process's share of the expert's frames that the warm start imitates."""
+    """Returns this process's share of the expert's frames that the warm start imitates.
+
+    Args:
+        config: The run's.
+        process_group: The processes that train together. Each draws its own problems.
+    """
     given = config.warm_start
     return DemonstrationStream(
         UniformLevels(demonstrated(config)),
@@ -111,35 +132,34 @@ def build_demonstrations(config: TrainConfig, process_group: ProcessGroup) -> De
 
 
 def build_model(
-    config: TrainConfig, env_config: EnvConfig, source: LevelSampler, process_group: ProcessGroup
+    config: TrainConfig, env_config: EnvConfig, level_sampler: LevelSampler, process_group: ProcessGroup
 ) -> FramePPO:
-    """Returns PPO with its policy and the process's share of the environments."""
-    ppo, own = config.ppo, process_group.divide("ppo.n_envs", config.ppo.n_envs)
+    """Returns PPO with its policy and this process's share of the environments.
+
+    Args:
+        config: The run's.
+        env_config: Limits and grammar of the environments.
+        level_sampler: Draws the levels of their problems.
+        process_group: The processes that train together.
+    """
+    settings = asdict(config.ppo)
+    n_envs = settings.pop("n_envs")
     env = ArithmeticVectorEnv(
-        own,
+        process_group.divide("ppo.n_envs", n_envs),
         autoreset_mode=AutoresetMode.SAME_STEP,
         obs_dtype="uint8",
-        group_size=ppo.group_size,
+        group_size=settings.pop("group_size"),
         **vars(env_config),
     )
-    env.episodes.level_sampler = source
+    env.episodes.level_sampler = level_sampler
+
+    # Everything that is left in the settings is an argument of FramePPO, under the same name.
+    settings["learning_rate"] = warm_up_and_decay(config.ppo.learning_rate, config.iterations)
     return FramePPO(
         ReasoningPolicy,
         TimedVecMonitor(GymnasiumVecEnv(env)),
-        credit=ppo.credit,
-        advantage=ppo.advantage,
-        learning_rate=warm_up_and_decay(ppo.learning_rate, config.iterations),
-        n_steps=ppo.n_steps,
-        batch_size=ppo.batch_size,
-        n_epochs=ppo.n_epochs,
+        **settings,
         gamma=1.0,
-        gae_lambda=ppo.gae_lambda,
-        clip_range=ppo.clip_range,
-        kl_coef=ppo.kl_coef,
-        critic_epochs=ppo.critic_epochs,
-        critic_learning_rate=ppo.critic_learning_rate,
-        max_grad_norm=ppo.max_grad_norm,
-        target_kl=ppo.target_kl,
         policy_kwargs={
             "transformer": config.transformer,
             "bf16": config.bf16,
@@ -151,10 +171,24 @@ def build_model(
     )
 
 
-def warm_up_and_decay(peak: float, iterations: int, share: float = 0.02) -> Callable[[float], float]:
-    """Returns a schedule of the remaining progress: up to the peak over the first share of a run, then down.
+def warm_up_and_decay(peak: float, iterations: int, warm_up: float = 0.02) -> Callable[[float], float]:
+    """Returns a learning rate schedule: linearly up to the peak, then linearly down.
 
-    Stable-Baselines3 asks for the rate of an iteration after its rollout, when nothing remains of the last one. So the
-    last update has the rate of one iteration before the end, not 0.
+    Args:
+        peak: Largest learning rate.
+        iterations: Number of updates.
+        warm_up: Share of the run in which the rate rises.
+
+    Returns:
+        A function of the remaining progress, from 1 at the beginning to 0 at the end, as Stable-Baselines3 has it.
     """
-    return lambda remaining: peak * min(1.0, (1 - remaining) / share) * min(1.0, remaining + 1 / max(1, iterations))
+    # Stable-Baselines3 asks for the rate of an iteration after its rollout, so 0 remains at the last update. Shifted
+    # by one iteration, the rate is 0 only after it.
+    shift = 1 / max(1, iterations)
+
+    def rate(remaining: float) -> float:
+        rising = (1 - remaining) / warm_up
+        falling = remaining + shift
+        return peak * min(1.0, rising) * min(1.0, falling)
+
+    return rate

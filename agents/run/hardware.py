@@ -1,4 +1,4 @@
-"""The machine: its devices, and what a result depends on beside its configuration (versions, commit, processor)."""
+"""The machine, and what a result depends on besides its configuration: versions, commit, processor."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ import o1nano
 
 
 def cores() -> int:
-    """Returns how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Returns the number of processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def return_memory() -> None:
-    """Gives memory that is no longer used back to the system, where the C library can (glibc, ``malloc_trim``).
+    """Returns unused memory to the system, if the C library can (glibc's ``malloc_trim``).
 
-    The tensors of every rollout and update have other sizes. What they leave free is too scattered to go back by
-    itself, and the resident memory of a long run grew to several times what it holds.
+    Every rollout and update has tensors of other sizes. The memory that they free is too fragmented to be returned by
+    itself: without this the resident memory of a long run grows to several times what it holds.
     """
     if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
         ctypes.CDLL("libc.so.6").malloc_trim(0)
@@ -40,7 +42,7 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": str(th.__version__),  # a subclass of str, which is no plain value
         "gymnasium": gymnasium.__version__,
-        "stable_baselines3": version("stable_baselines3"),  # not imported: evaluate.py does without
+        "stable_baselines3": version("stable_baselines3"),  # without importing it, which takes seconds
         "numpy": np.__version__,
         "cpu": cpu(),
         "machine": f"{platform.machine()}, {th.get_num_threads()} threads",
@@ -49,17 +51,26 @@ def versions() -> dict[str, str]:
 
 
 def commit(folder: Path) -> str:
-    """Returns the commit of the checkout that a folder is in, with ``-dirty`` behind it if files have been changed."""
+    """Returns the commit of a checkout, followed by ``-dirty`` if files have been changed.
+
+    Args:
+        folder: Any folder of the checkout.
+    """
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
-        return "unknown"  # no Git here
+        # Git is not installed, or hangs.
+        return "unknown"
     return done.stdout.strip() or "none: not a checkout"
 
 
 def cpu() -> str:
     """Returns the processor's name."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    # platform.processor() is empty on most Linux systems.
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -21,7 +21,7 @@ from o1nano.policies.search.answers import Answer, Progress, no_progress
 from o1nano.policies.search.options import SearchOptions, Select
 from o1nano.policies.search.search import search
 
-_SEEN = 32  # problems of a level that show what is drawn at it
+_SAMPLES = 32  # problems of a level that show its traits
 
 
 class Solver:
@@ -30,42 +30,58 @@ class Solver:
     Args:
         network: The model.
         config: Limits and grammar of the environment that it was trained in.
-        batch: Call stacks that are decoded together.
-        seed: Of all sampling.
+        batch: Number of call stacks that are decoded together.
+        seed: Seed of all sampling.
 
     Raises:
-        ConfigurationError: If nothing would be decoded together.
+        ConfigurationError: If ``batch`` is below 1.
     """
 
     def __init__(self, network: ReasoningNetwork, config: EnvConfig, batch: int = 256, seed: int = 0) -> None:
         if batch < 1:
             raise ConfigurationError(f"batch={batch}; expected at least 1")
-        self.network, self.config, self.batch, self.seed = network, config, batch, seed
+        self.network = network
+        self.config = config
+        self.batch = batch
+        self.seed = seed
 
     @classmethod
     def load(cls, path: str | Path, device: str = "cpu", batch: int = 256, seed: int = 0) -> Solver:
-        """Reads an ``o1_model.pth``, or the one in the folder of a run.
+        """Loads a model.
+
+        Args:
+            path: An ``o1_model.pth``, or the folder of a run.
+            device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+            batch: Number of call stacks that are decoded together.
+            seed: Seed of all sampling.
 
         Raises:
-            CheckpointError: If it is none.
+            CheckpointError: If the file is not a model file.
             ConfigurationError: If there is no such device.
         """
-        return cls(*load(path, find_device(device)), batch, seed)
+        network, config = load(path, find_device(device))
+        return cls(network, config, batch, seed)
 
     def make_room(self, levels: Iterable[Level]) -> None:
-        """Lets solutions have twice the tokens and depth of the expert's on some levels, if the limits are lower.
+        """Raises the limits to twice the tokens and depth of the expert's solutions, if they are lower.
 
-        A frame stays as long as those that the model was trained with.
+        The length of a frame stays as in training.
+
+        Args:
+            levels: What will be asked.
         """
         for level in levels:
             needed = expert_requirements(level, self.config.frame_length, self.config.call_stack, mistake_rate=0)
-            tokens, depth = max(self.config.max_tokens, 2 * needed.tokens), max(self.config.depth, 2 * needed.depth)
-            self.config = replace(self.config, max_tokens=tokens, depth=depth)
+            self.config = replace(
+                self.config,
+                max_tokens=max(self.config.max_tokens, 2 * needed.tokens),
+                depth=max(self.config.depth, 2 * needed.depth),
+            )
 
     def unlearned(self, problems: Iterable[Problem]) -> list[str]:
-        """Returns the kinds of problems that the model was never shown any of. It answers these too, somehow.
+        """Returns the kinds of problems that were not in the model's training. It answers these too, but unreliably.
 
-        What it was shown follows from the levels of its environment: what they draw, it knows.
+        What was in the training follows from the levels of its environment.
 
         Args:
             problems: What the model is asked.
@@ -76,21 +92,26 @@ class Solver:
         kinds: dict[str, None] = {}
         for problem in problems:
             family = family_of(problem.expr)
-            # A family knows what those derived from it draw: chains are expressions.
+            # Derived families count too: chains are expressions.
             shown = [level for level in self.config.levels if isinstance(FAMILIES[level.family], type(family))]
             if not shown:
                 kinds[family.name] = None
                 continue
+
             traits = traits_of(problem.expr)
-            for trait in sorted(traits - drawn_traits(tuple(shown)) if traits else ()):
-                kinds[f"{family.name} with {trait}"] = None
+            if traits:
+                for trait in sorted(traits - drawn_traits(tuple(shown))):
+                    kinds[f"{family.name} with {trait}"] = None
         return list(kinds)
 
     def read(self, text: str) -> Problem:
         """Reads a problem in symbols or words.
 
+        Args:
+            text: Such as ``"12*(34+5)"`` or ``"What is 98 plus 45?"``.
+
         Raises:
-            O1NanoError: If it is none, or leaves no room in a frame of the model.
+            O1NanoError: If it is not a problem, or does not fit in a frame of the model.
         """
         return fits_frame(read(text), self.config.frame_length)
 
@@ -107,7 +128,7 @@ class Solver:
         Args:
             problem: Such as ``"12*(34+5)"`` or ``"What is 98 plus 45?"``.
             paths: Number of attempts.
-            select: How one of their answers is chosen, see ``SearchOptions``.
+            select: How one of their answers is chosen: ``"majority"``, ``"likelihood"``, ``"check"`` or ``"oracle"``.
             temperature: By default 0 (greedy) for one path and 1 for several.
             keep_frames: Whether the answer carries its hidden reasoning.
 
@@ -124,11 +145,11 @@ class Solver:
         keep_frames: bool = False,
         progress: Progress = no_progress,
     ) -> list[Answer]:
-        """Answers problems together, in one batch.
+        """Answers problems together.
 
         Args:
             problems: Problems, or texts of problems.
-            options: How they are answered; by default by one greedy path.
+            options: How they are answered. By default with one greedy path.
             keep_frames: Whether answers carry their hidden reasoning.
             progress: Called with the number of attempts that have ended.
 
@@ -141,7 +162,7 @@ class Solver:
 
 
 def traits_of(task: Task) -> set[str]:
-    """Returns what is particular about the operands of a problem."""
+    """Returns what is special about the operands of a problem: negative numbers, calculations as arguments."""
     operands = task.args if isinstance(task, Function) else (task.left, task.right)
     traits = set()
     if any(map(_has_negative, operands)):
@@ -159,10 +180,10 @@ def _has_negative(expr: Expr) -> bool:
 
 @lru_cache
 def drawn_traits(levels: tuple[Level, ...]) -> frozenset[str]:
-    """Returns the traits of the problems of some levels, seen on a few of each."""
+    """Returns the traits of the problems of some levels, found in a sample of each."""
     traits: set[str] = set()
     for level in levels:
         rng = stream("traits", level)
-        for _ in range(_SEEN):
+        for _ in range(_SAMPLES):
             traits |= traits_of(draw(level, rng, "all").expr)
     return frozenset(traits)

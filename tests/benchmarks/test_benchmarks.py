@@ -27,11 +27,12 @@ def run(module: str, monkeypatch: pytest.MonkeyPatch, *flags: str) -> object:
 
 
 @pytest.mark.parametrize("module", SCRIPTS)
-def test_a_flag_that_does_not_exist_is_one_line(
+def test_a_flag_that_does_not_exist_is_named(
     module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(module, monkeypatch, "--wings") == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith(f"{module.rsplit('.', 1)[1]}.py: ")
+    said = capsys.readouterr().err
+    assert "--wings" in said and "Traceback" not in said
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_a_crafted_file_executes_nothing(model: Path, tmp_path: Path, writer: st
         th.save(Attack(target), model)
     else:
         th.save({**th.load(model, weights_only=True), "training": Attack(target)}, model)
-    with pytest.raises(CheckpointError, match="damaged or no checkpoint"):
+    with pytest.raises(CheckpointError, match="damaged or not a checkpoint"):
         load(model)
     assert not target.exists()
     pickle.loads(pickle.dumps(Attack(target)))  # so that the test means something
@@ -174,7 +174,7 @@ def test_every_altered_byte_is_noticed(model: Path) -> None:
     ],
 )
 def test_a_file_with_a_broken_part_is_refused(model: Path, changes: dict[str, Any]) -> None:
-    with pytest.raises(CheckpointError, match=r"no model file|weights of another shape"):
+    with pytest.raises(CheckpointError, match=r"not a model file|weights of another shape"):
         load(altered(model, **changes))
 
 

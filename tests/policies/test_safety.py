@@ -115,7 +115,7 @@ def test_the_exported_zip_is_no_model(
         file.writestr("data", pickle.dumps(Attack(target)))
     monkeypatch.setattr(sys, "argv", ["evaluate.py", str(path), "--ask", "1+1"])
     assert evaluate.main() == 2
-    assert "no checkpoint" in capsys.readouterr().err
+    assert "not a checkpoint" in capsys.readouterr().err
     assert not target.exists()
 
 

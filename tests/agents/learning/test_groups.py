@@ -252,7 +252,7 @@ def test_a_group_goes_on_from_a_saved_state() -> None:
 def test_groups_without_partners_are_refused_by_name() -> None:
     with pytest.raises(ConfigurationError, match="group_size=0; expected"):
         grouped_env(0)
-    with pytest.raises(ConfigurationError, match=r"ppo.group_size=1 with ppo.advantage=group; accepted: at least 2"):
+    with pytest.raises(ConfigurationError, match=r"ppo.group_size=1 with ppo.advantage=group; expected at least 2"):
         TrainConfig(ppo=PPOConfig(advantage="group")).validate()
     TrainConfig(ppo=PPOConfig(advantage="group", group_size=2)).validate()
     with pytest.raises(ConfigurationError, match="advantage='gae'; expected 'critic'"):

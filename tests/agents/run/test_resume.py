@@ -267,7 +267,7 @@ def test_a_bad_checkpoint_is_named_and_the_one_before_it_used(
     resumed = Run.resume(run.folder, QUIET)
     assert resumed.trainer.done == 1
     (said,) = capsys.readouterr().err.splitlines()
-    assert said.startswith("passed over: ") and newest.name in said
+    assert said.startswith("skipped: ") and newest.name in said
     resumed.checkpoint()  # takes the place of the damaged one
     assert Run.resume(run.folder, QUIET).trainer.done == 1
     assert not capsys.readouterr().err
