@@ -152,5 +152,7 @@ def group_statistics(returns: npt.NDArray[np.floating], groups: Sequence[Hashabl
 
 def _group_numbers(groups: Sequence[Hashable]) -> npt.NDArray[np.intp]:
     """Numbers groups in the order of their first appearance: ``b a b`` is ``0 1 0``."""
-    number = {group: index for index, group in enumerate(dict.fromkeys(groups))}
-    return np.array([number[group] for group in groups], dtype=np.intp)
+    numbers: dict[Hashable, int] = {}
+    for group in groups:
+        numbers.setdefault(group, len(numbers))
+    return np.array([numbers[group] for group in groups], dtype=np.intp)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
@@ -208,6 +208,16 @@ class ProcessGroup:
         lengths = [tensor.numel() for tensor in tensors]
         for tensor, averaged in zip(tensors, th.split(flat, lengths), strict=True):
             tensor.copy_(averaged.view_as(tensor))
+
+    def average_gradients(self, parameters: Iterable[th.nn.Parameter], weight: float = 1.0) -> None:
+        """Replaces gradients by their averages over all processes.
+
+        Args:
+            parameters: The same parameters in every process; those without a gradient are left out.
+            weight: Weight of this process; the weights of all processes must add up to ``size``.
+        """
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        self.average(gradients, weight)
 
     def weight(self, count: int, counts: Sequence[int]) -> float:
         """Returns the weight that turns an average of means into the mean of everything.

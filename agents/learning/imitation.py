@@ -101,7 +101,7 @@ class WarmStart:
         # One step on the average gradient of all processes.
         self.network.zero_grad()
         th.autograd.backward(loss)
-        self.process_group.average([p.grad for p in self.network.parameters() if p.grad is not None])
+        self.process_group.average_gradients(self.network.parameters())
         norm = th.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()

@@ -10,7 +10,7 @@ Shapes: N environments, D frames deep, L tokens long.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -66,7 +66,7 @@ class OpenFrames:
         for name in _ENV_ARRAYS:
             state[name] = getattr(self, name).copy()
         state["clock"] = self._clock
-        state["waiting"] = [_frame_state(frame) for frame in self._waiting]
+        state["waiting"] = list(map(asdict, self._waiting))
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -81,7 +81,7 @@ class OpenFrames:
         for name in _FRAME_ARRAYS:
             getattr(self, name)[is_open] = state[name]
         self._clock = state["clock"]
-        self._waiting = [_restored_frame(frame) for frame in state["waiting"]]
+        self._waiting = list(map(_restored_frame, state["waiting"]))
 
     def drop(self) -> None:
         """Drops every open frame: a reset from outside has cut their episodes off, so they never end.
@@ -250,13 +250,8 @@ class OpenFrames:
         )
 
 
-def _frame_state(frame: TrainingFrame) -> dict[str, Any]:
-    """Returns the fields of a frame by their names."""
-    return {field.name: getattr(frame, field.name) for field in fields(frame)}
-
-
 def _restored_frame(state: Mapping[str, Any]) -> TrainingFrame:
-    """Returns the frame whose fields ``_frame_state`` returned; in between they may have become tensors."""
+    """Returns a frame from its fields, whose arrays may have become tensors in a file."""
     values: dict[str, Any] = {}
     for name, value in state.items():
         values[name] = value if isinstance(value, int) else np.asarray(value)

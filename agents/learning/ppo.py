@@ -311,8 +311,7 @@ class FramePPO(PPO):
                 # One step on the average gradient of all processes.
                 self.policy.optimizer.zero_grad()
                 th.autograd.backward(loss)
-                gradients = [parameter.grad for parameter in self.policy.parameters() if parameter.grad is not None]
-                self.process_group.average(gradients, batch.weight)
+                self.process_group.average_gradients(self.policy.parameters(), batch.weight)
                 if self.max_grad_norm is not None:
                     th.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
                 self.policy.optimizer.step()
@@ -356,8 +355,7 @@ class FramePPO(PPO):
                 loss = error.square().mean()
                 self.critic_optimizer.zero_grad()
                 th.autograd.backward(loss)
-                gradients = [parameter.grad for parameter in value.parameters() if parameter.grad is not None]
-                self.process_group.average(gradients, batch.weight)
+                self.process_group.average_gradients(value.parameters(), batch.weight)
                 self.critic_optimizer.step()
         self.logger.record("train/critic_loss", loss.item())
 

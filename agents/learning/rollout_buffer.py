@@ -272,13 +272,11 @@ class FrameRolloutBuffer(RolloutBuffer):
 
     def _chains(self) -> list[_Chain]:
         """Returns the frames of the rollout in groups whose actions are credited together."""
-        if self.credit != "episode":
-            return [_Chain([frame]) for frame in self.frames]
-
-        episodes: dict[int, list[TrainingFrame]] = {}
-        for frame in self.frames:
-            episodes.setdefault(frame.episode, []).append(frame)
-        return [_Chain(frames) for frames in episodes.values()]
+        chains: dict[int, list[TrainingFrame]] = {}
+        for index, frame in enumerate(self.frames):
+            key = frame.episode if self.credit == "episode" else index
+            chains.setdefault(key, []).append(frame)
+        return list(map(_Chain, chains.values()))
 
     def _compare(self, chains: list[_Chain], returns: list[Floats]) -> list[Floats]:
         """Returns the advantages of all actions without a critic: those of a chain are equal.
@@ -338,7 +336,7 @@ class FrameRolloutBuffer(RolloutBuffer):
             weight = self.process_group.weight(count, list(map(len, of_all)))
             centre, scale = self._normalisation(np.concatenate(of_all)) if normalize else (0.0, 1.0)
 
-            # A frame without advantages has no gradient, unless something besides the advantages pulls at the policy.
+            # A frame whose advantages are all 0 has no gradient. Where other terms of the loss have one, skip is False.
             if skip:
                 # One frame stays if there is no other: every minibatch needs a gradient.
                 frames = [frame for frame in frames if np.any(frame.advantages != centre)] or frames[:1]

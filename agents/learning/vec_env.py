@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvO
 
 from o1nano.envs.errors import ConfigurationError
 
-# What Gymnasium's vectors report of episodes that have ended, beside the infos of the episodes that follow them.
+# What Gymnasium's vectors report of ended episodes, in addition to the infos of the episodes that follow.
 _FINAL = ("final_obs", "_final_obs", "final_info", "_final_info")
 
 
@@ -57,7 +57,7 @@ class GymnasiumVecEnv(VecEnv):
         if any(options != self._options[0] for options in self._options):
             raise ConfigurationError(f"options={self._options}; expected the same for every environment")
         options = self._options[0] or None
-        seeded = any(seed is not None for seed in self._seeds)  # 0 is a seed
+        seeded = set(self._seeds) != {None}
 
         observations, infos = self.env.reset(
             seed=list(self._seeds) if seeded else None,  # type: ignore[arg-type]
@@ -67,7 +67,7 @@ class GymnasiumVecEnv(VecEnv):
         self._reset_options()
 
         self.reset_infos = split_infos(infos, self.num_envs)
-        self._reset_keys = {key for info in self.reset_infos for key in info}
+        self._reset_keys = set().union(*self.reset_infos)
         out: VecEnvObs = observations
         return out
 
@@ -203,7 +203,8 @@ class GymnasiumVecEnv(VecEnv):
         if isinstance(base, SyncVectorEnv):
             return [base.envs[index].get_wrapper_attr(method_name)(*args, **kwargs) for index in chosen]
         self._require_all(method_name, chosen)
-        return [base.call(method_name, *args, **kwargs)[index] for index in chosen]
+        results = base.call(method_name, *args, **kwargs)
+        return [results[index] for index in chosen]
 
     def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
         """Returns, for each index, whether the environment has a wrapper.

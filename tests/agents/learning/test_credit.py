@@ -114,7 +114,7 @@ def test_no_chains_no_advantages() -> None:
         ("<subtask> 4 2 * 2 1 =", "<subtask> 4 2 / 2 =", False),
         ("<subtask> 4 2 + 2 =", "<subtask> 4 + 2 =", False),  # a sum asks nothing
         ("<subtask> 4 2 + 2 - 1 =", "<subtask> 4 2 + 2 =", True),  # an expression may ask anything
-        ("<subtask> 4 2 =", "<subtask> 4 - - 2 =", True),  # who was asked nonsense is not at fault
+        ("<subtask> 4 2 =", "<subtask> 4 - - 2 =", True),  # a caller whose own problem has no answer is not at fault
     ],
 )
 def test_what_a_frame_has_a_use_for(asker: str, question: str, sensible: bool) -> None:

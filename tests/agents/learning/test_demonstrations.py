@@ -52,7 +52,7 @@ def test_targets_are_the_tokens_that_the_expert_emits() -> None:
         assert min(targets) == len(prompt_of(frame))
 
 
-def test_what_was_injected_behind_a_call_is_no_target() -> None:
+def test_answers_that_were_injected_are_not_targets() -> None:
     frames = [frame for frame in demonstrations(("division",)) if END_CALL in frame.tokens]
     assert frames
     for frame in frames:

@@ -138,7 +138,7 @@ def test_without_the_average_the_comparison_fails(tmp_path: Path, monkeypatch: p
     assert not all(th.equal(value, second[2][name]) for name, value in first[2].items())
 
 
-def test_minibatches_are_as_many_everywhere_and_none_is_empty(tmp_path: Path) -> None:
+def test_every_process_has_the_same_number_of_minibatches(tmp_path: Path) -> None:
     def sizes_of(process_group: ProcessGroup) -> list[tuple[int, float]]:
         model = ppo(process_group)
         model.begin()
@@ -282,7 +282,7 @@ def test_when_a_process_dies_the_others_say_so_and_a_checkpoint_is_there(tmp_pat
     assert all("after" in part["results"] for part in resumed)
 
 
-def test_a_team_of_one_is_the_identity() -> None:
+def test_a_group_of_one_is_the_identity() -> None:
     tensor = th.ones(3)
     ALONE.average([tensor])
     assert tensor.tolist() == [1.0] * 3
@@ -353,21 +353,21 @@ def test_an_interface_that_does_not_exist_is_one_line(tmp_path: Path) -> None:
         assert own.startswith("train_rl.py: cannot connect to the other processes (") and "GLOO_SOCKET_IFNAME" in own
 
 
-def test_what_has_no_equal_parts_is_refused() -> None:
+def test_a_number_that_cannot_be_divided_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"ppo.n_envs=7 on 2 processes; expected a multiple of 2"):
         ProcessGroup(0, 2).divide("ppo.n_envs", 7)
 
 
-def test_a_failing_leader_ends_the_others(tmp_path: Path) -> None:
+def test_an_error_of_rank_0_ends_the_others(tmp_path: Path) -> None:
     def fails() -> None:
-        raise ConfigurationError("x=3; accepted: 4")
+        raise ConfigurationError("x=3; expected 4")
 
-    def leads(process_group: ProcessGroup) -> str:
+    def broadcast(process_group: ProcessGroup) -> str:
         with pytest.raises((ConfigurationError, SystemExit)) as raised:
             process_group.broadcast_from_rank0(fails)
         return str(raised.value)
 
-    assert together(tmp_path, leads) == ["x=3; accepted: 4", "2"]
+    assert together(tmp_path, broadcast) == ["x=3; expected 4", "2"]
 
 
 def test_the_mean_of_all_processes_has_weights(tmp_path: Path) -> None:

@@ -52,9 +52,7 @@ def test_advantages_by_hand(estimator: Advantage, expected: dict[str, list[float
 
 @every
 @given(chains=CHAINS)
-def test_advantages_of_a_group_sum_to_zero_and_who_is_alone_has_none(
-    estimator: Advantage, chains: list[tuple[str, int]]
-) -> None:
+def test_advantages_of_a_group_sum_to_zero(estimator: Advantage, chains: list[tuple[str, int]]) -> None:
     returns, groups = split(chains)
     found = group_advantages(returns, groups, estimator)
     assert found.dtype == np.float32
@@ -68,7 +66,7 @@ def test_advantages_of_a_group_sum_to_zero_and_who_is_alone_has_none(
 
 @every
 @given(chains=CHAINS, shift=st.floats(-5, 5), scale=st.floats(0.5, 4))
-def test_what_everybody_is_paid_makes_no_difference(
+def test_a_constant_reward_makes_no_difference(
     estimator: Advantage, chains: list[tuple[str, int]], shift: float, scale: float
 ) -> None:
     returns, groups = split(chains)
@@ -208,7 +206,7 @@ def test_every_problem_is_posed_as_often_as_the_group_is_large() -> None:
     env.reset(seed=0)
     problems = problem_from_prompt(env)
     assert runs(problems) == [3, 3, 2]
-    for env_index in (4, 1, 4, 4):  # whoever begins next completes the group
+    for env_index in (4, 1, 4, 4):  # the environments that begin next complete the group
         env.episodes.start([env_index], [env.generators[env_index]])
         problems.append(problem_from_prompt(env)[env_index])
     assert runs(problems) == [3, 3, 3, 3]
@@ -232,13 +230,13 @@ def test_the_same_seed_gives_the_same_groups_and_a_reset_begins_a_new_one(mode: 
     assert runs(problem_from_prompt(env)) == [3, 3, 2] and not set(problem_from_prompt(env)) & set(first)
 
 
-def test_a_group_of_one_is_nobodys_group() -> None:
+def test_a_group_size_of_one_groups_nothing() -> None:
     env, plain = grouped_env(1), ArithmeticVectorEnv(8, **{**SMALL_ENV, "digits": 3, "autoreset_mode": "SameStep"})
     env.reset(seed=0), plain.reset(seed=0)
     assert problem_from_prompt(env) == problem_from_prompt(plain) and runs(problem_from_prompt(env)) == [1] * 8
 
 
-def test_a_group_goes_on_from_a_saved_state() -> None:
+def test_a_group_continues_from_a_saved_state() -> None:
     env, other = grouped_env(5), grouped_env(5)
     env.reset(seed=0), other.reset(seed=1)
     other.load_state_dict(through_a_file(env.state_dict()))

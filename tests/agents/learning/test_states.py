@@ -1,4 +1,4 @@
-"""Environments, buffers and streams go on from a saved state as if nothing had happened."""
+"""Environments, buffers and streams continue exactly from a saved state."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def play(env: TimedVecMonitor, seed: int, steps: int = 60) -> list[Any]:
     return seen
 
 
-def test_environments_go_on_from_a_saved_state() -> None:
+def test_environments_continue_from_a_saved_state() -> None:
     first = {"addition": 2, "multiplication": 2, "gcd": 1, "countdown": 2}
     curricula = [AdaptiveCurriculum(first, {family: 4 for family in first}) for _ in range(2)]
     env, other = map(rewarded, curricula)
@@ -68,7 +68,7 @@ def test_a_prompt_says_everything_about_its_problem(family: str, size: int) -> N
 
 
 @pytest.mark.parametrize("taken", [0, 1, 4, 5, 11])
-def test_demonstrations_go_on_in_the_middle_of_a_pool(taken: int) -> None:
+def test_demonstrations_continue_in_the_middle_of_a_pool(taken: int) -> None:
     def demonstrations() -> DemonstrationStream:
         levels = UniformLevels(sizes(("addition", "division"), (1, 2)))
         return DemonstrationStream(levels, stream("states", 0), batch_tokens=200, pool=4)
