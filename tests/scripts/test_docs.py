@@ -1,8 +1,11 @@
 """Every command and every snippet of the README and the pages is run; every link leads somewhere.
 
-A block marked ``bash`` holds commands, one marked ``python`` code: they are executed one after the other, the page on
-training first, in one folder for all pages. Output that is only shown is marked ``text``, data ``json``. Training has
-the flags that are written there, but a tiny network and one iteration. Tools that CI runs must be in its script.
+A block marked ``bash`` holds commands, one marked ``python`` code. They are executed one after the other, the page on
+training first, in one folder for all pages. Output that is only shown is marked ``text``, data ``json``.
+
+Commands are executed as they are written, with flags appended that make a training or a table small; of a flag that is
+given twice the last one counts. Tools that the gate runs (.ci/run) are only looked up there, benchmarks print their
+help, and a command for torchrun is executed by one process.
 """
 
 from __future__ import annotations
@@ -11,7 +14,9 @@ import io
 import re
 import runpy
 import shlex
+import signal
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,16 +26,10 @@ import torch as th
 
 import evaluate
 import train_rl
-from o1nano.agents.evaluation.held_out import held_out
-from o1nano.agents.learning.distributed import ProcessGroup
-from o1nano.agents.run.config import TrainConfig
-from o1nano.agents.run.prepare import prepare
 from tests.helpers.paths import ROOT
-from tests.helpers.runs import SMALL_RUN
+from tests.helpers.runs import SMALL_RUN, flags
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-# tests/scripts/test_agents_interop.py, tests/scripts/test_language_models.py, tests/envs/problems/test_new_task.py, and
-# tests/agents/learning/test_own_environment.py
 ELSEWHERE = {"agents.md", "language_models.md", "new_task.md", "own_environment.md"}
 HERE = ["training.md", *(page.name for page in PAGES if page.name not in {*ELSEWHERE, "training.md"})]
 KINDS = {"bash", "python", "text", "json", ""}
@@ -49,14 +48,32 @@ def commands(block: str) -> list[list[str]]:
     return [command for command in words if command]
 
 
-def shrunk(config: TrainConfig, process_group: ProcessGroup | None = None) -> TrainConfig:
-    """A configuration as it was given, but small."""
-    config.validate()
-    names = ("warm_start", "evaluation", *(() if config.init_from else ("transformer",)))
-    small: dict[str, Any] = {name: getattr(SMALL_RUN, name) for name in names}
-    ppo = replace(config.ppo, n_envs=6, n_steps=24, batch_size=64)
-    small |= {"iterations": 1, "sum_digits": 1, "product_digits": 1}
-    return prepare(replace(config, processes=None, threads=1, ppo=ppo, smoke=False, **small), process_group)
+SMALL_TABLE = ["--problems-per-level", "1", "--sum-digits", "1", "--product-digits", "1"]
+GATE_TOOLS = ("pip", "ruff", "mypy", "pytest")
+
+
+def small_flags(given: list[str]) -> list[str]:
+    """The flags that make a command of ``train_rl.py`` or ``evaluate.py`` small."""
+    if given[0] == "evaluate.py":
+        answers = {"--ask", "--interactive", "--problems"} & set(given)
+        return [] if answers else SMALL_TABLE
+    if {"--resume", "--help"} & set(given):
+        return []
+
+    small = replace(SMALL_RUN, name="", iterations=1)
+    extra = ["--processes", "1", *flags(small)]
+    # What the command is about stays: a model's architecture, a warm start without steps, the length of a frame.
+    kept = ["--frame-length", "--seed"]
+    if "--init-from" in given:
+        kept += [flag for flag in extra if flag.startswith("--transformer.")]
+    if given[-2:] == ["--warm-start.steps", "0"]:
+        kept.append("--warm-start.steps")
+    for flag in kept:
+        if flag in extra:
+            at = extra.index(flag)
+            after = next((i for i in range(at + 1, len(extra)) if extra[i].startswith("--")), len(extra))
+            del extra[at:after]
+    return extra
 
 
 @pytest.fixture(scope="module")
@@ -70,41 +87,32 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def small(folder: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Makes scripts do little, in that folder."""
+def at_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Puts commands into that folder, with something to read, and restores what they do with signals."""
+    stops = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers = {stop: signal.getsignal(stop) for stop in stops}
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(train_rl, "prepare", shrunk)
-    monkeypatch.setattr(
-        train_rl, "with_others", lambda processes, work: work(ProcessGroup())
-    )  # tests/agents/run/test_launch.py has others
-    monkeypatch.setattr(train_rl, "handle_stop_signals", lambda handler: None)
-    monkeypatch.setattr(evaluate, "held_out", lambda cells, n, seed: held_out(cells[:3], 1, seed))
     monkeypatch.setattr(sys, "stdin", io.StringIO("1+1\n\n"))
-    return monkeypatch
+    yield monkeypatch
+    for stop, handler in handlers.items():
+        signal.signal(stop, handler)
 
 
 def run(command: list[str], patch: pytest.MonkeyPatch) -> None:
     """Runs one command of a page."""
-    tool, given = command[0], command[1:]
-    if tool in ("pip", "ruff", "mypy", "pytest"):
-        ci = (ROOT / ".ci" / "run").read_text()
-        assert re.search(rf"^{tool}\b", ci, re.MULTILINE)
+    tool, *given = command
+    if tool in GATE_TOOLS:
+        gate = (ROOT / ".ci" / "run").read_text()
+        assert re.search(rf"^{tool}\b", gate, re.MULTILINE)
         assert all((ROOT / name).exists() for name in given if name.endswith((".txt", ".py")))
-        return
-    if tool == "torchrun":  # tests/agents/learning/test_distributed.py has several processes; here one reads the flags
-        command = ["python", *given[given.index("train_rl.py") :]]
-        tool, given = command[0], command[1:]
-    patch.setattr(sys, "argv", command[1:] if tool == "python" else command)
-    if tool == "tensorboard":
+    elif tool == "tensorboard":
         from tensorboard import default, program
 
         program.TensorBoard(default.get_plugins()).configure(command)
-    elif given[0] == "train_rl.py" or given[0] == "evaluate.py":
-        script = train_rl if given[0] == "train_rl.py" else evaluate
-        try:
-            assert script.main() == 0
-        except SystemExit as ended:  # --help
-            assert not ended.code
+    elif tool == "torchrun":
+        run_script(given[given.index("train_rl.py") :], patch)
+    elif given[0] in ("train_rl.py", "evaluate.py"):
+        run_script(given, patch)
     else:
         assert (tool, given[0]) == ("python", "-m") and given[1].startswith("benchmarks.")
         patch.setattr(sys, "argv", [given[1], "--help"])
@@ -113,9 +121,20 @@ def run(command: list[str], patch: pytest.MonkeyPatch) -> None:
         assert not helped.value.code
 
 
+def run_script(given: list[str], patch: pytest.MonkeyPatch) -> None:
+    """Runs ``train_rl.py`` or ``evaluate.py`` in this process."""
+    patch.setattr(sys, "argv", [*given, *small_flags(given)])
+    script = train_rl if given[0] == "train_rl.py" else evaluate
+    try:
+        assert script.main() == 0
+    except SystemExit as ended:  # --help
+        assert not ended.code
+
+
+@pytest.mark.integration
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("name", HERE)
-def test_the_page_does_what_it_says(name: str, folder: Path, small: pytest.MonkeyPatch) -> None:
+def test_the_page_does_what_it_says(name: str, at_home: pytest.MonkeyPatch) -> None:
     names: dict[str, Any] = {}
     with th.random.fork_rng():
         for kind, content in blocks(name):
@@ -123,20 +142,19 @@ def test_the_page_does_what_it_says(name: str, folder: Path, small: pytest.Monke
             if kind == "python":
                 exec(compile(content, name, "exec"), names)
             for command in commands(content) if kind == "bash" else ():
-                run(command, small)
+                run(command, at_home)
     if name == "README.md":
         assert names["terminated"] in (True, False)
 
 
-def test_there_are_no_pages_that_nobody_runs() -> None:
+def test_every_page_is_run_somewhere() -> None:
     assert {page.name for page in PAGES} == {*HERE, *ELSEWHERE}
-    assert sum(kind in ("bash", "python") for name in HERE for kind, _ in blocks(name)) >= 18
 
 
 @pytest.mark.parametrize("command", ["python train_rl.py --wings 2", "python evaluate.py --ask love", "pip2 install x"])
-def test_a_command_that_does_not_work_is_noticed(command: str, small: pytest.MonkeyPatch) -> None:
+def test_a_command_that_does_not_work_is_noticed(command: str, at_home: pytest.MonkeyPatch) -> None:
     with pytest.raises(AssertionError):
-        run(command.split(), small)
+        run(command.split(), at_home)
 
 
 def test_every_file_that_the_documents_link_to_is_there() -> None:
