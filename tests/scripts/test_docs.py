@@ -131,7 +131,7 @@ def run_script(given: list[str], patch: pytest.MonkeyPatch) -> None:
         assert not ended.code
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("name", HERE)
 def test_the_page_does_what_it_says(name: str, at_home: pytest.MonkeyPatch) -> None:
