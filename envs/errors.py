@@ -37,7 +37,7 @@ class StorageError(O1NanoError):
     """A file cannot be written."""
 
 
-class TeamError(O1NanoError):
+class ProcessGroupError(O1NanoError):
     """One of several processes that work together has ended."""
 
 

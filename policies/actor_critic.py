@@ -1,12 +1,12 @@
-"""The policy as Stable-Baselines3 knows it.
+"""The transformer as a Stable-Baselines3 policy.
 
-It works under stock ``PPO`` (one row a step) as well as with packed frames, where one causal pass over a frame gives
-every log-probability and value in it: the last observation of a frame contains all earlier ones.
+It works under stock ``PPO``, with one row for each step, and with packed frames. The last observation of a frame
+contains all earlier ones, so one causal pass over it gives every log-probability and value in the frame.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import torch as th
@@ -20,32 +20,23 @@ from o1nano.policies.decoding.decoder import Decoder
 from o1nano.policies.network.model import FrameBatch, ReasoningNetwork
 from o1nano.policies.network.transformer import TransformerConfig
 
-_IMPOSSIBLE = -1e4  # log-probability of an illegal token where an infinite one would make 0 * inf
-
-
-class PackedFrames(NamedTuple):
-    """What a rollout buffer gives instead of observations: whole frames in batches of similar length.
-
-    Attributes:
-        batches: The flat actions of a minibatch are those of the batches, one after the other.
-    """
-
-    batches: list[FrameBatch]
+# Stands for the log-probability -inf of illegal tokens, because 0 * -inf is nan.
+_IMPOSSIBLE = -1e4
 
 
 class ReasoningPolicy(ActorCriticPolicy):
-    """A transformer actor-critic with reasoning, completion and subtask decoders.
+    """A transformer actor-critic with output heads for reasoning, completion and subtask tokens.
 
     Args:
         observation_space: A flat ``Box`` of token ids.
         action_space: ``Discrete`` over the vocabulary.
-        lr_schedule: Learning rate of PPO.
-        transformer: The trunk, as a config or as its keyword arguments.
-        grammar: The environment's: ``env.config.grammar``. ``FramePPO`` asks the environment for it.
+        lr_schedule: Learning rate as a function of the remaining progress, from 1 to 0.
+        transformer: Configuration of the trunk, or its keyword arguments.
+        grammar: The environment's grammar, ``env.config.grammar``. ``FramePPO`` asks the environment for it.
         bf16: Whether rollouts and updates run in bfloat16 autocast. Their log-probabilities then differ by rounding.
-        use_sde: Accepted because Stable-Baselines3 passes it; must be False.
-        optimizer_class: Optimizer of PPO.
-        optimizer_kwargs: Its keyword arguments.
+        use_sde: Must be False; Stable-Baselines3 passes it to every policy.
+        optimizer_class: Class of the optimizer.
+        optimizer_kwargs: Keyword arguments of the optimizer.
     """
 
     network: ReasoningNetwork
@@ -80,7 +71,7 @@ class ReasoningPolicy(ActorCriticPolicy):
 
     def _build(self, lr_schedule: Schedule) -> None:
         self.network = ReasoningNetwork(self.transformer, self.grammar)
-        # Own randomness for sampling, itself drawn from the generator that the algorithm's seed has set.
+        # Sampling has its own generator. Its seed is drawn from PyTorch's, which the algorithm has seeded.
         self.generator = th.Generator().manual_seed(int(th.randint(2**31, ())))
         self.optimizer = self.optimizer_class(
             self.parameters(),
@@ -106,7 +97,11 @@ class ReasoningPolicy(ActorCriticPolicy):
         self._decoder = None
 
     def set_training_mode(self, mode: bool) -> None:
-        """Leaves dropout off while PPO trains: with it on, the ratio to the policy that acted would be noise."""
+        """Sets the mode, except that dropout stays off: with dropout PPO's first ratios would not be 1.
+
+        Args:
+            mode: True in an update, False in a rollout.
+        """
         super().set_training_mode(mode)
         self.network.eval()
 
@@ -115,7 +110,7 @@ class ReasoningPolicy(ActorCriticPolicy):
 
         Args:
             obs: ``[N, L]`` token ids.
-            deterministic: The most likely token instead of a sample.
+            deterministic: Whether to take the most likely token instead of a sample.
 
         Returns:
             ``[N]`` actions, ``[N, 1]`` values, ``[N]`` log-probabilities.
@@ -125,42 +120,53 @@ class ReasoningPolicy(ActorCriticPolicy):
         return actions, values[:, None], log_probs.gather(1, actions[:, None]).squeeze(1)
 
     def evaluate(
-        self, obs: PyTorchObs | PackedFrames, network: ReasoningNetwork | None = None
+        self, obs: PyTorchObs | list[FrameBatch], network: ReasoningNetwork | None = None
     ) -> tuple[th.Tensor, th.Tensor]:
-        """Computes what follows observations, in one pass over whole frames.
+        """Computes the distribution of the next token and the value, in one pass over whole frames.
 
         Args:
             obs: ``[M, L]`` rows, or packed frames with M actions in them.
-            network: Another network to ask, such as the policy of an earlier time; None: the policy's own.
+            network: The network to use, such as that of an earlier policy; None means the policy's own.
 
         Returns:
             ``[M, V]`` log-probabilities of the next token, -inf for illegal ones, and ``[M]`` values.
         """
-        batches = obs.batches if isinstance(obs, PackedFrames) else [self._as_batch(cast(th.Tensor, obs))]
+        batches = obs if isinstance(obs, list) else [self._as_batch(cast(th.Tensor, obs))]
         with th.autocast(self.device.type, th.bfloat16, enabled=self.bf16):
             out: tuple[th.Tensor, th.Tensor] = (network or self.network)(*batches)
         return out
 
     def evaluate_actions(
-        self, obs: PyTorchObs | PackedFrames, actions: th.Tensor
+        self, obs: PyTorchObs | list[FrameBatch], actions: th.Tensor
     ) -> tuple[th.Tensor, th.Tensor, th.Tensor | None]:
         """Computes values, log-probabilities and entropies of actions, with gradients.
 
         Args:
             obs: ``[M, L]`` rows, or packed frames with M actions in them.
-            actions: ``[M]``.
+            actions: ``[M]`` token ids.
+
+        Returns:
+            ``[M, 1]`` values, ``[M]`` log-probabilities and ``[M]`` entropies.
         """
         log_probs, values = self.evaluate(obs)
         return values[:, None], log_probs.gather(1, actions.long()[:, None]).squeeze(1), entropy(log_probs)
 
     def get_distribution(self, obs: PyTorchObs) -> Distribution:
-        """Returns the distribution over the next token of each row."""
+        """Returns the distribution over the next token of each row.
+
+        Args:
+            obs: ``[N, L]`` token ids.
+        """
         assert isinstance(obs, th.Tensor)
         log_probs, _ = self.network(self._as_batch(obs))
         return CategoricalDistribution(log_probs.shape[1]).proba_distribution(log_probs)
 
     def predict_values(self, obs: PyTorchObs) -> th.Tensor:
-        """Returns ``[N, 1]`` values, without gradients: stock code asks for them between steps only."""
+        """Returns ``[N, 1]`` values, without gradients: Stable-Baselines3 asks for them between steps only.
+
+        Args:
+            obs: ``[N, L]`` token ids.
+        """
         assert isinstance(obs, th.Tensor)
         return self._decode(obs)[1][:, None]
 
@@ -180,7 +186,7 @@ class ReasoningPolicy(ActorCriticPolicy):
         return self._decoder.step(obs.cpu().numpy().astype(np.uint8))
 
     def _as_batch(self, obs: th.Tensor) -> FrameBatch:
-        """Rows as a batch of frames with one action each, behind their last token."""
+        """Returns rows as a batch of frames with one action each, after the last token."""
         length = (obs != 0).sum(1).clamp(min=1)
         tokens = obs[:, : int(length.max())].long()
         states = th.from_numpy(self.grammar.states(tokens.cpu().numpy())).long().to(tokens.device)
@@ -188,7 +194,11 @@ class ReasoningPolicy(ActorCriticPolicy):
 
 
 def entropy(log_probs: th.Tensor) -> th.Tensor:
-    """Returns the entropies ``[M]``, in nats, of distributions ``[M, V]``; illegal tokens have -inf."""
+    """Returns the entropies ``[M]`` of distributions, in nats.
+
+    Args:
+        log_probs: ``[M, V]``; -inf for illegal tokens.
+    """
     return -(log_probs.exp() * log_probs.clamp(min=_IMPOSSIBLE)).sum(-1)
 
 
@@ -196,8 +206,8 @@ def kl_divergence(log_probs: th.Tensor, reference: th.Tensor) -> th.Tensor:
     """Returns the Kullback-Leibler divergences ``[M]``, in nats, of distributions from those of a reference.
 
     Args:
-        log_probs: ``[M, V]``; illegal tokens have -inf.
-        reference: The same of the reference.
+        log_probs: ``[M, V]``; -inf for illegal tokens.
+        reference: ``[M, V]`` log-probabilities of the reference.
     """
     difference = log_probs.clamp(min=_IMPOSSIBLE) - reference.clamp(min=_IMPOSSIBLE)
     return (log_probs.exp() * difference).sum(-1)

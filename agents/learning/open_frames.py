@@ -1,7 +1,8 @@
-"""Frames that are open: the rows of a rollout put together again, each frame judged when it ends.
+"""Open frames: the rows of a rollout put together again, each frame judged when it ends.
 
-Stable-Baselines3 collects one row a step, for every environment the frame on top of its call stack. What the call
-stacks have done in between follows from the actions, so nothing but the rows is needed.
+At every step Stable-Baselines3 collects one row for each environment, the frame on top of its call stack. What a step
+did to the stack follows from two successive rows and the action between them (``frame_changes``), so rows are all that
+is needed.
 
 Shapes: N environments, D frames deep, L tokens long.
 """
@@ -9,21 +10,22 @@ Shapes: N environments, D frames deep, L tokens long.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from o1nano.agents.learning.credit import Credit, judge
-from o1nano.agents.learning.packing import ClosedFrame, Floats
+from o1nano.agents.learning.credit import Credit, Verdict, frame_verdict
+from o1nano.agents.learning.packing import Floats, TrainingFrame
+from o1nano.envs.core.frame_changes import CONTINUED, OPENED, REPLACED, RETURNED, STARTED, frame_changes
 from o1nano.envs.errors import ConfigurationError
-from o1nano.envs.language.vocab import CALL, END_CALL, EOS, EQUALS, PAD, SUBTASK
+from o1nano.envs.language.vocab import CALL, END_CALL, EQUALS, PAD, SUBTASK
 from o1nano.envs.problems.verifier import is_useful_subtask
 
-# What is known of the frames of an environment, and of an environment.
-_OF_FRAMES = ("_tokens", "_value", "_log_prob", "_reward", "_time", "_acted", "_misled")
-_OF_ENVS = ("_depth", "_episode", "_last_action")
+# The arrays with an entry for each frame of each environment, and those with one for each environment.
+_FRAME_ARRAYS = ("_tokens", "_value", "_log_prob", "_reward", "_time", "_acted", "_misled")
+_ENV_ARRAYS = ("_depth", "_episode", "_last_action")
 
 
 class OpenFrames:
@@ -31,57 +33,65 @@ class OpenFrames:
 
     Args:
         shape: N, D and L.
-        credit: See ``FrameRolloutBuffer``.
-        calls: Whether calls open frames: see ``Grammar``.
+        credit: How a frame is rewarded, as in ``FrameRolloutBuffer``.
     """
 
-    def __init__(self, shape: tuple[int, int, int], credit: Credit, calls: bool = True) -> None:
-        n_envs = shape[0]
-        self.credit, self._moves = credit, [EOS, EQUALS, *([END_CALL] if calls else [])]
+    def __init__(self, shape: tuple[int, int, int], credit: Credit) -> None:
+        n_envs, depth, _ = shape
+        self.credit = credit
+
+        # Of each frame on each stack: its tokens, and at the position before each action what belongs to the action.
         self._tokens = np.zeros(shape, dtype=np.uint8)
-        self._value, self._log_prob, self._reward = np.zeros((3, *shape), dtype=np.float32)
+        self._value = np.zeros(shape, dtype=np.float32)
+        self._log_prob = np.zeros(shape, dtype=np.float32)
+        self._reward = np.zeros(shape, dtype=np.float32)
         self._time = np.zeros(shape, dtype=np.int64)
         self._acted = np.zeros(shape, dtype=bool)
-        self._misled = np.zeros(shape[:2], dtype=bool)
-        self._depth = np.full(n_envs, -1)  # -1: no episode has begun
+        self._misled = np.zeros((n_envs, depth), dtype=bool)
+
+        # Of each environment: the index of its top frame (-1 before the first episode), the number of its episode.
+        self._depth = np.full(n_envs, -1)
         self._episode = np.arange(n_envs)
         self._last_action = np.full(n_envs, PAD)
         self._rows = np.arange(n_envs)
+
         self._clock = 0
-        self._unfinished: list[ClosedFrame] = []  # credit="episode": ended frames of running episodes
-        self._ended: list[ClosedFrame] = []
+        self._waiting: list[TrainingFrame] = []  # credit="episode": ended frames of episodes that still run
+        self._ended: list[TrainingFrame] = []
 
     def state_dict(self) -> dict[str, Any]:
         """Returns everything that is known, as plain containers and arrays."""
-        is_open = np.arange(self._tokens.shape[1]) <= self._depth[:, None]  # [N, D]
-        return {
-            **{name: getattr(self, name)[is_open] for name in _OF_FRAMES},
-            **{name: getattr(self, name).copy() for name in _OF_ENVS},
-            "clock": self._clock,
-            "unfinished": [[getattr(frame, field.name) for field in fields(frame)] for frame in self._unfinished],
-        }
+        is_open = self._is_open()
+        state: dict[str, Any] = {name: getattr(self, name)[is_open] for name in _FRAME_ARRAYS}
+        for name in _ENV_ARRAYS:
+            state[name] = getattr(self, name).copy()
+        state["clock"] = self._clock
+        state["waiting"] = list(map(asdict, self._waiting))
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what ``state_dict`` of as many call stacks returned."""
-        for name in _OF_ENVS:
+        """Restores a state.
+
+        Args:
+            state: What ``state_dict`` of the same number of call stacks returned.
+        """
+        for name in _ENV_ARRAYS:
             getattr(self, name)[...] = state[name]
-        is_open = np.arange(self._tokens.shape[1]) <= self._depth[:, None]
-        for name in _OF_FRAMES:
+        is_open = self._is_open()
+        for name in _FRAME_ARRAYS:
             getattr(self, name)[is_open] = state[name]
         self._clock = state["clock"]
-        self._unfinished = []
-        for parts in state["unfinished"]:
-            restored: list[Any] = [part if isinstance(part, int) else np.asarray(part) for part in parts]
-            self._unfinished.append(ClosedFrame(*restored))
+        self._waiting = list(map(_restored_frame, state["waiting"]))
 
     def drop(self) -> None:
-        """Forgets every open frame: a reset from outside has cut their episodes off, so they never end.
+        """Drops every open frame: a reset from outside has cut their episodes off, so they never end.
 
-        Frames of these episodes that have ended, but wait for the end of the episode, are forgotten too.
+        Frames of these episodes that have ended, but wait for the end of the episode, are dropped too.
         """
-        self._episode[self._depth >= 0] += len(self._rows)  # the next ones have other serial numbers
+        has_begun = self._depth >= 0
+        self._episode[has_begun] += len(self._rows)  # the next episodes have other serial numbers
         self._depth[:] = -1
-        self._unfinished = []
+        self._waiting = []
 
     def add(
         self,
@@ -91,105 +101,158 @@ class OpenFrames:
         episode_start: npt.NDArray[np.bool_],
         values: Floats,
         log_probs: Floats,
-    ) -> list[ClosedFrame]:
-        """Adds one step of every environment: ``[N, L]`` frames, everything else ``[N]``.
+    ) -> list[TrainingFrame]:
+        """Adds one step of every environment.
+
+        Args:
+            frames: ``[N, L]`` observations: the top frames before the step.
+            actions: ``[N]`` tokens that were emitted.
+            rewards: ``[N]`` rewards of the step.
+            episode_start: ``[N]`` whether the observation is the first one of an episode.
+            values: ``[N]`` the critic's values of the observations.
+            log_probs: ``[N]`` log-probabilities of the actions.
 
         Returns:
-            The frames to learn from that have turned out to have ended with the step before.
+            The frames to learn from that the previous step has ended, which only shows now.
         """
         self._ended = []
-        self._follow(frames, episode_start)
-        rows, depth = self._rows, self._depth
-        at = (frames != PAD).sum(1) - 1
+        rows = self._rows
+        changes = frame_changes(self._tokens[rows, self._depth], self._last_action, frames)
+        changes[episode_start] = STARTED
+        for env in np.flatnonzero(changes != CONTINUED).tolist():
+            self._apply(env, int(changes[env]))
+
+        depth = self._depth
+        last = (frames != PAD).sum(1) - 1
         self._tokens[rows, depth] = frames
-        self._value[rows, depth, at] = values
-        self._log_prob[rows, depth, at] = log_probs
-        self._reward[rows, depth, at] = rewards
-        self._time[rows, depth, at] = self._clock
-        self._acted[rows, depth, at] = True
+        self._value[rows, depth, last] = values
+        self._log_prob[rows, depth, last] = log_probs
+        self._reward[rows, depth, last] = rewards
+        self._time[rows, depth, last] = self._clock
+        self._acted[rows, depth, last] = True
         self._last_action = actions
         self._clock += 1
         return self._ended
 
-    def _follow(self, frames: npt.NDArray[np.uint8], episode_start: npt.NDArray[np.bool_]) -> None:
-        """Works out from the last actions and the new frames what the call stacks have done."""
-        for env in np.flatnonzero(episode_start | np.isin(self._last_action, self._moves)):
-            action = self._last_action[env]
-            if episode_start[env]:
-                self._end_episode(int(env))
-                self._depth[env] = 0
-                self._open(int(env))
-            elif action == END_CALL:
-                self._depth[env] += 1
-                if self._depth[env] == self._tokens.shape[1]:
-                    raise ConfigurationError(
-                        f"more than depth={self._depth[env]} open frames; accepted: the depth of the environment"
-                    )
-                self._open(int(env))
-            else:
-                self._close(int(env))
-                if action == EOS:
-                    self._depth[env] -= 1
-                else:  # a tail call: another frame at the same depth, which the same caller waits for
-                    self._open(int(env))
+    def _is_open(self) -> npt.NDArray[np.bool_]:
+        """Returns ``[N, D]``: which places of the call stacks hold an open frame."""
+        return np.arange(self._tokens.shape[1]) <= self._depth[:, None]
+
+    def _apply(self, env: int, change: int) -> None:
+        """Applies what the last action did to a call stack.
+
+        Args:
+            env: Index of the environment.
+            change: The change, which is not ``CONTINUED``.
+        """
+        if change == STARTED:
+            self._end_episode(env)
+            self._depth[env] = 0
+        elif change == OPENED:
+            self._depth[env] += 1
+        elif change == REPLACED:
+            self._close(env)
+        elif change == RETURNED:
+            self._close(env)
+            self._depth[env] -= 1
+            return  # the caller continues
+
+        if self._depth[env] == self._tokens.shape[1]:
+            raise ConfigurationError(
+                f"a call stack of more than {self._depth[env]} frames; expected at most the environment's depth"
+            )
+        self._open(env)
 
     def _open(self, env: int) -> None:
+        """Clears the place on top of a stack for a new frame; what else it holds is overwritten."""
         self._acted[env, self._depth[env]] = False
         self._reward[env, self._depth[env]] = 0.0
         self._misled[env, self._depth[env]] = False
 
     def _end_episode(self, env: int) -> None:
+        """Closes the frame on top, and decides about the frames that still wait for an answer."""
         if self._depth[env] < 0:
             return
         self._close(env)
-        if self.credit == "blame":  # a limit has ended the episode: of those who wait, these are at fault
-            waiting = range(self._depth[env])
-            self._ended += [self._take(env, depth) for depth in waiting if not self._asked_sensibly(env, depth)]
-        if self.credit == "episode":
-            mine = [frame for frame in self._unfinished if frame.episode == self._episode[env]]
-            mine += [self._take(env, depth) for depth in range(self._depth[env])]
-            self._unfinished = [frame for frame in self._unfinished if frame.episode != self._episode[env]]
-            self._ended += mine
+
+        waiting = range(self._depth[env])
+        if self.credit == "blame":
+            # A limit has ended the episode. A frame that waits for a useless answer is to blame for its question.
+            self._ended += [self._take(env, depth) for depth in waiting if not self._asked_usefully(env, depth)]
+        elif self.credit == "episode":
+            episode = self._episode[env]
+            self._ended += [frame for frame in self._waiting if frame.episode == episode]
+            self._ended += [self._take(env, depth) for depth in waiting]
+            self._waiting = [frame for frame in self._waiting if frame.episode != episode]
         self._episode[env] += len(self._rows)
 
     def _close(self, env: int) -> None:
-        """Judges the frame on top, and hands it on if it is to be learned from."""
+        """Judges the frame on top of a stack, and adds it to the ended ones if it is to be learned from."""
         depth = int(self._depth[env])
         frame = self._take(env, depth)
         if self.credit == "episode":
-            self._unfinished.append(frame)
+            self._waiting.append(frame)
             return
-        verdict = "right"
+
+        # Roots are rewarded by the environment, children here.
+        verdict: Verdict = "right"
         if frame.tokens[0] == SUBTASK:
-            verdict = judge(frame.tokens.tobytes())
+            verdict = frame_verdict(frame.tokens.tobytes())
             frame.rewards[-1] += verdict == "right"
-            # A tail call that preserves the answer passes the caller's trust on; a wrong answer breaks it. It excuses
-            # nobody from having asked what it has no use for: strange questions would cost nothing.
-            if verdict == "wrong" and depth and self._asked_sensibly(env, depth - 1):
-                self._misled[env, depth - 1] = True
-        misled = self._misled[env, depth] and self.credit == "blame"
-        if verdict != "malformed" and not misled:
+
+        # A wrong answer, or a tail call that changes the answer, misleads the caller. It does not excuse a caller that
+        # had no use for the question: otherwise asking strange questions would cost nothing.
+        if verdict == "wrong" and depth and self._asked_usefully(env, depth - 1):
+            self._misled[env, depth - 1] = True
+
+        is_excused = self.credit == "blame" and self._misled[env, depth]
+        if verdict != "malformed" and not is_excused:
             self._ended.append(frame)
 
-    def _asked_sensibly(self, env: int, depth: int) -> bool:
-        """Whether the frame at a depth, which waits, has a use for what it asked."""
-        asker = self._tokens[env, depth].tobytes().rstrip(b"\0")
-        # Its own words: the frame above may have handed the question on by tail calls, and show another one.
-        question = bytes([SUBTASK, *asker[asker.rindex(CALL) + 1 :], EQUALS])
-        return is_useful_subtask(asker[: asker.index(EQUALS) + 1], question)
+    def _asked_usefully(self, env: int, depth: int) -> bool:
+        """Whether a frame has a use for the answer that it waits for.
 
-    def _take(self, env: int, depth: int) -> ClosedFrame:
+        Args:
+            env: Index of the environment.
+            depth: Place of the frame on its stack.
+        """
+        caller = self._tokens[env, depth].tobytes().rstrip(b"\0")
+        prompt = caller[: caller.index(EQUALS) + 1]
+
+        # The question in the caller's own words. The frame above cannot be asked: after tail calls it has another
+        # prompt. "<subtask> 4 2 / 2 = <think> <call> 2 / 2" asked "<subtask> 2 / 2 =".
+        question = bytes([SUBTASK, *caller[caller.rindex(CALL) + 1 :], EQUALS])
+        return is_useful_subtask(prompt, question)
+
+    def _take(self, env: int, depth: int) -> TrainingFrame:
+        """Copies a frame with everything that belongs to its actions.
+
+        Args:
+            env: Index of the environment.
+            depth: Place of the frame on its stack.
+        """
         positions = np.flatnonzero(self._acted[env, depth])
+        # The last action is in no observation. A frame below the top was left by the end of its call.
+        is_top = depth == self._depth[env]
+        last_action = self._last_action[env] if is_top else END_CALL
         length = positions[-1] + 1
-        tokens = np.append(self._tokens[env, depth, :length], np.uint8(0))
-        last = int(depth == self._depth[env])
-        tokens[-1] = self._last_action[env] if last else END_CALL  # a suspended frame was left by its call
-        return ClosedFrame(
+        tokens = np.empty(length + 1, dtype=np.uint8)
+        tokens[:length] = self._tokens[env, depth, :length]
+        tokens[length] = last_action
+        return TrainingFrame(
             tokens,
             positions,
-            self._value[env, depth, positions],
-            self._log_prob[env, depth, positions],
-            self._reward[env, depth, positions],
-            self._time[env, depth, positions],
-            int(self._episode[env]),
+            values=self._value[env, depth, positions],
+            log_probs=self._log_prob[env, depth, positions],
+            rewards=self._reward[env, depth, positions],
+            times=self._time[env, depth, positions],
+            episode=int(self._episode[env]),
         )
+
+
+def _restored_frame(state: Mapping[str, Any]) -> TrainingFrame:
+    """Returns a frame from its fields, whose arrays may have become tensors in a file."""
+    values: dict[str, Any] = {}
+    for name, value in state.items():
+        values[name] = value if isinstance(value, int) else np.asarray(value)
+    return TrainingFrame(**values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,6 @@ import torch as th
 
 from o1nano.envs.core.grammar import Grammar
 from o1nano.envs.language.vocab import EQUALS
-from o1nano.policies.actor_critic import PackedFrames
 from o1nano.policies.network.model import FrameBatch
 
 Floats = npt.NDArray[np.float32]
@@ -22,39 +22,64 @@ _PADDING = 0.15
 _SMALL = 256
 
 
+def _no_floats() -> Floats:
+    return np.empty(0, np.float32)
+
+
 @dataclass(slots=True)
-class ClosedFrame:
-    """A frame that has ended, ready to be learned from.
+class TrainingFrame:
+    """A frame to learn from: an expert's, or one that the agent has ended.
+
+    A is the number of actions in the frame, tokens that its author emitted. Prompts and injected answers are not.
 
     Attributes:
         tokens: The whole frame, its last action included.
         positions: ``[A]`` index of the token before each action.
-        actions, values, log_probs, rewards: ``[A]``.
-        times: ``[A]`` the step of each action, counted over all rollouts.
+        returns: ``[A]`` targets of the critic. In a demonstration 1 on the way to a right answer, 0 after a planted
+            wrong digit; in a rollout computed when it is complete.
+        imitate: ``[A]`` whether each action is to be imitated. Demonstrations only.
+        values, log_probs, rewards: ``[A]`` of each action when it was taken. Rollouts only, like the following.
+        times: ``[A]`` step of each action, counted over all rollouts.
         episode: Serial number of the episode.
-        advantages, returns: ``[A]``, when they have been computed.
+        advantages: ``[A]``, computed when the rollout is complete.
     """
 
     tokens: npt.NDArray[np.uint8]
     positions: npt.NDArray[np.intp]
-    values: Floats
-    log_probs: Floats
-    rewards: Floats
-    times: npt.NDArray[np.int64]
-    episode: int
-    advantages: Floats = field(default_factory=lambda: np.empty(0, np.float32))
-    returns: Floats = field(default_factory=lambda: np.empty(0, np.float32))
+    returns: Floats = field(default_factory=_no_floats, kw_only=True)
+    imitate: npt.NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_), kw_only=True)
+    values: Floats = field(default_factory=_no_floats, kw_only=True)
+    log_probs: Floats = field(default_factory=_no_floats, kw_only=True)
+    rewards: Floats = field(default_factory=_no_floats, kw_only=True)
+    times: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64), kw_only=True)
+    episode: int = field(default=0, kw_only=True)
+    advantages: Floats = field(default_factory=_no_floats, kw_only=True)
 
     @property
     def prompt(self) -> bytes:
-        """What the frame was asked."""
+        """What the frame was asked, up to and including ``=``."""
         tokens = self.tokens.tobytes()
         return tokens[: tokens.index(EQUALS) + 1]
 
     @property
     def actions(self) -> npt.NDArray[np.uint8]:
-        """The tokens that the agent emitted."""
+        """``[A]`` tokens that the author of the frame emitted."""
         return self.tokens[self.positions + 1]
+
+
+ActionField = Literal["actions", "imitate", "returns", "values", "log_probs", "rewards", "times", "advantages"]
+
+
+def joined(frames: Sequence[TrainingFrame], name: ActionField) -> npt.NDArray[Any]:
+    """Returns a field of all actions of some frames as one array, one frame after the other.
+
+    Args:
+        frames: The frames. Without any the array is empty.
+        name: Name of a field of ``TrainingFrame`` with an entry for each action.
+    """
+    if not frames:
+        return _no_floats()
+    return np.concatenate([getattr(frame, name) for frame in frames])
 
 
 def cut(lengths: Sequence[int]) -> list[slice]:
@@ -92,11 +117,17 @@ def pack(
     return FrameBatch(*(th.from_numpy(array).to(device) for array in arrays))
 
 
-def pack_closed(frames: list[ClosedFrame], grammar: Grammar, device: th.device | str) -> PackedFrames:
-    """Packs frames that are sorted by length; the last token of a frame is an action only, never an input."""
-    return PackedFrames(
-        [
-            pack([f.tokens[:-1] for f in frames[run]], [f.positions for f in frames[run]], grammar, device)
-            for run in cut([len(frame.tokens) - 1 for frame in frames])
-        ]
-    )
+def pack_closed(frames: list[TrainingFrame], grammar: Grammar, device: th.device | str) -> list[FrameBatch]:
+    """Packs frames that are sorted by length; the last token of a frame is an action only, never an input.
+
+    Args:
+        frames: The frames.
+        grammar: Gives the state after each token.
+        device: Where the batches go.
+    """
+    batches = []
+    for run in cut([len(frame.tokens) - 1 for frame in frames]):
+        tokens = [frame.tokens[:-1] for frame in frames[run]]
+        positions = [frame.positions for frame in frames[run]]
+        batches.append(pack(tokens, positions, grammar, device))
+    return batches

@@ -1,4 +1,4 @@
-"""PPO on whole frames: Stable-Baselines3's, with a loss, a buffer and a critic of its own."""
+"""PPO on whole frames: Stable-Baselines3's PPO with its own loss, rollout buffer and phase of the critic."""
 
 from __future__ import annotations
 
@@ -17,29 +17,30 @@ from stable_baselines3.common.utils import explained_variance
 
 from o1nano.agents.learning.compatibility import read_env_config
 from o1nano.agents.learning.credit import Advantage, Credit
-from o1nano.agents.learning.distributed import Team
+from o1nano.agents.learning.distributed import ProcessGroup
 from o1nano.agents.learning.rollout_buffer import FrameMinibatch, FrameRolloutBuffer
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.seeding import stream
 from o1nano.policies.actor_critic import ReasoningPolicy, entropy, kl_divergence
 from o1nano.policies.network.model import ReasoningNetwork
 
-_CRITIC_BATCH = 2048  # actions, of all processes together
+_CRITIC_BATCH = 2048  # actions of a minibatch of the critic, over all processes
 
-# Of the state, what is the same in every process.
+# The parts of the state that are the same in every process.
 SHARED = ("policy", "optimizer", "critic_optimizer", "reference", "counters")
+# Stable-Baselines3's counters, which belong to the state.
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_current_progress_remaining")
 
 
 class FramePPO(PPO):
-    """PPO whose minibatches are whole frames, with a pull towards a reference policy and a critic that is fitted apart.
+    """PPO for sequences: minibatches of whole frames, a KL penalty, and a critic or group advantages (GRPO, RLOO).
 
-    ``learn``, ``collect_rollouts``, callbacks, logger and schedules are Stable-Baselines3's own. The loss is all in
-    ``train``. Grammar and depth of the frames are the environment's: the model asks it (``env.get_attr("config")``).
+    ``learn``, ``collect_rollouts``, callbacks, logger and schedules are Stable-Baselines3's own. The whole loss is in
+    ``train``. The model asks the environment for the grammar and the depth of its frames (``env.get_attr("config")``).
 
-    The critic reads the trunk without a gradient into it (``Heads.values``), so it is fitted after the policy, at its
-    own learning rate and over as many passes as it needs: the auxiliary phase of Cobbe et al. (2021), "Phasic policy
-    gradient", without its distillation.
+    The critic reads the trunk without a gradient into it (``Heads.values``), so it is fitted after the policy, with its
+    own learning rate and number of passes. This is the auxiliary phase of Cobbe et al. (2021), "Phasic policy
+    gradient", without distillation.
 
     ``save`` and ``load`` keep weights, both optimizers, the reference and the settings, as Stable-Baselines3 does. To
     continue exactly where a model stopped, with its environments and random states, use ``state_dict``.
@@ -47,24 +48,25 @@ class FramePPO(PPO):
     Args:
         policy: ``ReasoningPolicy`` or a subclass.
         env: A vector of o1nano environments, ``GymnasiumVecEnv(ArithmeticVectorEnv(...))``.
-        credit: How a frame is rewarded: ``"blame"``, ``"frame"`` or ``"episode"``, see ``FrameRolloutBuffer``.
-        advantage: What the reward is compared with: ``"critic"``, ``"group"`` or ``"leave_one_out"``, see
-            ``FrameRolloutBuffer``. Without a critic the value head stays as it is, and advantages are scaled
-            (``normalize_advantage``) but not shifted.
+        credit: How a frame is rewarded. ``"frame"``: every frame for its own answer. ``"blame"``: the same, but a frame
+            that received a wrong answer to a useful question is left out (``o1nano.agents.learning.credit`` defines
+            both words). ``"episode"``: every action of an episode for the root's answer.
+        advantage: What the reward is compared with. ``"critic"``: the critic's values. ``"group"`` (GRPO) and
+            ``"leave_one_out"`` (RLOO): other frames with the same prompt, as ``FrameRolloutBuffer`` describes. Then the
+            critic is not trained, and ``normalize_advantage`` divides advantages without subtracting their mean.
         critic_epochs: Passes of the critic over a rollout.
-        critic_learning_rate: Of the critic (Adam).
-        kl_coef: Weight of the Kullback-Leibler divergence from the reference, see ``set_reference``.
+        critic_learning_rate: Learning rate of the critic (Adam).
+        kl_coef: Weight of the Kullback-Leibler divergence from the reference, which ``set_reference`` freezes.
         max_grad_norm: Largest norm of the gradient; None never clips.
-        target_kl: Ends an update's passes where the approximate divergence from the policy that acted is 1.5 times
-            this; None never does.
-        team: The processes that learn together. Each has its own environments; an update is the one that a single
-            process would make on the frames of all of them, but that groups are compared within a process.
-        **kwargs: Everything else that ``PPO`` takes, apart from ``vf_coef`` and ``clip_range_vf``: the critic is fitted
-            apart.
+        target_kl: An update ends early when the approximate divergence from the policy that acted exceeds 1.5 times
+            this; None never ends it.
+        process_group: The processes that train together, each on its own environments. An update is the one that a
+            single process would make on the frames of all of them, except that groups are compared within a process.
+        **kwargs: All other arguments of ``PPO`` except ``vf_coef`` and ``clip_range_vf``, which have no use here.
 
     Raises:
-        ConfigurationError: If a value makes no sense, if the policy is no ``ReasoningPolicy``, or if the environment's
-            observations are not the token ids of an o1nano environment, as they are.
+        ConfigurationError: If a value is out of range, if the policy is not a ``ReasoningPolicy``, or if the
+            observations are not the unchanged token ids of an o1nano environment.
     """
 
     policy: ReasoningPolicy
@@ -81,7 +83,7 @@ class FramePPO(PPO):
         kl_coef: float = 0.0,
         max_grad_norm: float | None = 0.5,
         target_kl: float | None = None,
-        team: Team | None = None,
+        process_group: ProcessGroup | None = None,
         **kwargs: Any,
     ) -> None:
         if not (isinstance(policy, type) and issubclass(policy, ReasoningPolicy)):
@@ -94,7 +96,8 @@ class FramePPO(PPO):
         for name in {"vf_coef", "clip_range_vf"} & set(kwargs):
             raise ConfigurationError(f"{name}={kwargs[name]}; expected critic_epochs and critic_learning_rate instead")
 
-        self.team = team or Team()
+        # Set before super().__init__(), which calls _setup_model.
+        self.process_group = process_group or ProcessGroup()
         self.credit = credit
         self.advantage = advantage
         self.critic_epochs = critic_epochs
@@ -102,8 +105,9 @@ class FramePPO(PPO):
         self.kl_coef = kl_coef
         self.reference: ReasoningNetwork | None = None
         self.has_reference = False
-        self.depth = 0  # of the environment
-        with warnings.catch_warnings():  # a minibatch is made of whole frames: its size divides nothing anyway
+        self.depth = 0  # the environment's limit on open frames
+        with warnings.catch_warnings():
+            # A minibatch consists of whole frames, so batch_size need not divide the rollout.
             warnings.filterwarnings("ignore", "You have specified a mini-batch size")
             super().__init__(
                 policy,
@@ -115,26 +119,31 @@ class FramePPO(PPO):
             )
 
     def _setup_model(self) -> None:
-        if self.env is not None:  # a model may be loaded without one, to predict
+        # A model may be loaded without an environment, to predict.
+        if self.env is not None:
             config = read_env_config(self.env)
             given = self.policy_kwargs.get("grammar", config.grammar)
             if given != config.grammar:
                 raise ConfigurationError(f"{given} of the policy; expected the environment's, {config.grammar}")
             self.policy_kwargs = {**self.policy_kwargs, "grammar": config.grammar}
             self.depth = config.depth
+
         self.rollout_buffer_kwargs = {
             "grammar": self.policy_kwargs["grammar"],
             "depth": self.depth,
             "credit": self.credit,
             "advantage": self.advantage,
             "seed": self.seed,
-            "team": self.team,
+            "process_group": self.process_group,
         }
-        with th.random.fork_rng():  # the initial weights are drawn from PyTorch's global generator
+        # The initial weights are drawn from PyTorch's global generator, which is left as it was.
+        with th.random.fork_rng():
             super()._setup_model()
-        self.team.follow(self.policy)
+        self.process_group.broadcast_weights(self.policy)
+
         self.critic_optimizer = th.optim.Adam(self.policy.network.heads.value.parameters(), self.critic_learning_rate)
-        if self.has_reference:  # a loaded model: its weights come after this
+        # A model that is being loaded: the weights of its reference are filled in after this.
+        if self.has_reference:
             self.set_reference()
 
     def set_env(self, env: Any, force_reset: bool = True) -> None:
@@ -145,7 +154,8 @@ class FramePPO(PPO):
             force_reset: Whether ``learn`` resets it first.
 
         Raises:
-            ConfigurationError: If it is none that the model can learn from: see the class.
+            ConfigurationError: If it is not an o1nano environment with unchanged token ids, if its grammar differs from
+                the policy's, or if its depth is larger than before.
         """
         env = self._wrap_env(env, self.verbose)
         config = read_env_config(env)
@@ -160,13 +170,17 @@ class FramePPO(PPO):
         super().set_env(env, force_reset)
 
     def set_random_seed(self, seed: int | None = None) -> None:
-        """Seeds the weights to come and the environment, and leaves the generators of Python and NumPy alone."""
+        """Seeds PyTorch, the action space and the environment; the global generators of Python and NumPy are not used.
+
+        Args:
+            seed: The seed; None seeds nothing.
+        """
         if seed is None:
             return
         th.manual_seed(seed)
         self.action_space.seed(seed)
         if self.env is not None:
-            # Hashed: environment i has the seed s + i, so runs with seeds s and s + 1 would share their problems.
+            # Hashed, because environment i gets the seed s + i: runs with seeds s and s + 1 would share problems.
             self.env.seed(int(stream("environments", seed).integers(2**31)))
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
@@ -176,12 +190,16 @@ class FramePPO(PPO):
             )
         before = self._last_obs
         out = super()._setup_learn(*args, **kwargs)
-        if self._last_obs is not before:  # it has reset the environment, which has cut running episodes off
+        # If the environment was reset, episodes that were running will never end.
+        if self._last_obs is not before:
             self.rollout_buffer.drop_open_frames()
         return out
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> bool:
-        """Begins every rollout with an empty cache, so that a resumed one, which has no other, is the same."""
+        """Collects a rollout, as Stable-Baselines3 does, starting with an empty cache.
+
+        A resumed model has no cache, so without this its rollout would differ by rounding.
+        """
         self.policy.forget()
         return super().collect_rollouts(*args, **kwargs)
 
@@ -205,42 +223,52 @@ class FramePPO(PPO):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what ``state_dict`` of a model with the same arguments returned."""
+        """Restores a state.
+
+        Args:
+            state: What ``state_dict`` of a model with the same arguments returned.
+        """
         assert self.env is not None
         self.policy.load_state_dict(state["policy"])
         self.policy.optimizer.load_state_dict(state["optimizer"])
         self.critic_optimizer.load_state_dict(state["critic_optimizer"])
         self.policy.generator.set_state(state["generator"])
+
         if state["reference"] is not None:
             self.set_reference()
             assert self.reference is not None
             self.reference.load_state_dict(state["reference"])
+
         self.rollout_buffer.load_state_dict(state["buffer"])
         self.env.load_state_dict(state["env"])  # type: ignore[attr-defined]
         for name, value in state["counters"].items():
             setattr(self, name, value)
         if state["observations"] is not None:
-            self._last_obs, self._last_episode_starts = np.asarray(state["observations"]), np.asarray(state["starts"])
-        # The types that VecMonitor gives: means of them are rounded like means of the originals.
+            self._last_obs = np.asarray(state["observations"])
+            self._last_episode_starts = np.asarray(state["starts"])
+
+        # VecMonitor's types, so that means are rounded as before.
         infos = [{"r": np.float32(r), "l": np.int32(length), "t": t} for r, length, t in state["episodes"]]
         self.ep_info_buffer = deque(infos, maxlen=self._stats_window_size)
         self.ep_success_buffer = deque(state["successes"], maxlen=self._stats_window_size)
 
     def set_reference(self) -> None:
-        """Freezes a copy of the present policy as the reference, from which ``kl_coef`` holds the policy back."""
-        self.reference = copy.deepcopy(self.policy.network).requires_grad_(False).eval()  # without dropout
+        """Freezes a copy of the current policy as the reference, towards which ``kl_coef`` pulls the policy."""
+        self.reference = copy.deepcopy(self.policy.network).requires_grad_(False)
+        self.reference.eval()  # without dropout
         self.has_reference = True
 
     def train(self) -> None:
         """Updates the policy on the frames that have ended in the rollout, then the critic.
 
-        The loss is the one of Schulman et al. (2017), "Proximal policy optimization algorithms", and a penalty on the
-        divergence from a reference. Every mean is taken over the actions of a minibatch, in all processes. Where the
-        advantages alone pull at the policy, frames without any are left out: their gradient is 0. A penalty or a bonus
-        pulls at all frames.
+        The loss is that of Schulman et al. (2017), "Proximal policy optimization algorithms", plus a penalty on the
+        divergence from a reference. Every mean is taken over the actions of a minibatch in all processes.
+
+        Frames with advantage 0 have no gradient and are left out, except if there is a KL penalty or an entropy bonus,
+        which act on all frames.
         """
-        if not min(self.team.gather(len(self.rollout_buffer.frames))):
-            return  # nothing to learn from
+        if not min(self.process_group.gather(len(self.rollout_buffer.frames))):
+            return  # in some process no frame has ended
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         clip_range = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
@@ -249,7 +277,7 @@ class FramePPO(PPO):
         is_too_far = False
 
         for _ in range(self.n_epochs):
-            log["approx_kl"] = []  # Stable-Baselines3 logs the last pass's
+            log["approx_kl"] = []  # like Stable-Baselines3, log that of the last pass
             for batch in self.rollout_buffer.get(self.batch_size, self.normalize_advantage, skip):
                 log_probs, _ = self.policy.evaluate(batch.observations)  # [M, V]
                 log_prob = log_probs.gather(1, batch.actions[:, None]).squeeze(1)  # [M]
@@ -258,7 +286,7 @@ class FramePPO(PPO):
                 log_ratio = log_prob - batch.old_log_prob
                 ratio = log_ratio.exp()
 
-                # The clipped surrogate objective (equation 7), a penalty, and a bonus.
+                # The clipped surrogate objective (equation 7), the KL penalty and the entropy bonus.
                 unclipped = batch.advantages * ratio
                 clipped = batch.advantages * ratio.clamp(1 - clip_range, 1 + clip_range)
                 policy_loss = -batch.mean(th.min(unclipped, clipped))
@@ -266,9 +294,9 @@ class FramePPO(PPO):
                 bonus = batch.mean(entropy(log_probs))
                 loss = policy_loss + self.kl_coef * reference_kl - self.ent_coef * bonus
 
-                # How far this is from the policy that acted (http://joschu.net/blog/kl-approx.html, k3): all processes
-                # stop together.
-                approx_kl = self.team.mean(batch.mean(ratio - 1 - log_ratio).item(), batch.weight)
+                # Divergence from the policy that acted, estimated as k3 in http://joschu.net/blog/kl-approx.html, over
+                # all processes, so that they stop together.
+                approx_kl = self.process_group.mean(batch.mean(ratio - 1 - log_ratio).item(), batch.weight)
                 is_too_far = self.target_kl is not None and approx_kl > 1.5 * self.target_kl
                 log["policy_gradient_loss"].append(policy_loss.item())
                 log["reference_kl"].append(reference_kl.item())
@@ -283,8 +311,7 @@ class FramePPO(PPO):
                 # One step on the average gradient of all processes.
                 self.policy.optimizer.zero_grad()
                 th.autograd.backward(loss)
-                gradients = [parameter.grad for parameter in self.policy.parameters() if parameter.grad is not None]
-                self.team.average(gradients, batch.weight)
+                self.process_group.average_gradients(self.policy.parameters(), batch.weight)
                 if self.max_grad_norm is not None:
                     th.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
                 self.policy.optimizer.step()
@@ -298,11 +325,11 @@ class FramePPO(PPO):
         self._record(log, clip_range)
 
     def _reference_kl(self, batch: FrameMinibatch, log_probs: th.Tensor) -> th.Tensor:
-        """Returns the mean divergence from the reference, exact over the vocabulary; 0 where it weighs nothing.
+        """Returns the mean divergence from the reference, exact over the vocabulary, or 0 if ``kl_coef`` is 0.
 
         Args:
             batch: The minibatch.
-            log_probs: ``[M, V]`` of the policy.
+            log_probs: ``[M, V]`` log-probabilities of the policy.
         """
         if not self.kl_coef:
             return th.zeros((), device=self.device)
@@ -311,12 +338,15 @@ class FramePPO(PPO):
         return batch.mean(kl_divergence(log_probs, reference))
 
     def _fit_critic(self) -> None:
-        """Fits the value head to the returns by least squares, on hidden states that are computed once."""
+        """Fits the value head to the returns by least squares."""
+        # The trunk does not change in this phase, so its hidden states are computed once.
         batch = next(iter(self.rollout_buffer.get()))
         value = self.policy.network.heads.value
         with th.no_grad(), th.autocast(self.device.type, th.bfloat16, enabled=self.policy.bf16):
-            hidden, _ = self.policy.network.acted(*batch.observations.batches)
-        counts = self.team.gather(len(hidden))
+            hidden, _ = self.policy.network.acted(*batch.observations)
+
+        # The same number of steps in every process, and at least one action for each of them.
+        counts = self.process_group.gather(len(hidden))
         steps = min(ceil(sum(counts) / _CRITIC_BATCH), *counts)
 
         for _ in range(self.critic_epochs):
@@ -325,18 +355,22 @@ class FramePPO(PPO):
                 loss = error.square().mean()
                 self.critic_optimizer.zero_grad()
                 th.autograd.backward(loss)
-                gradients = [parameter.grad for parameter in value.parameters() if parameter.grad is not None]
-                self.team.average(gradients, batch.weight)
+                self.process_group.average_gradients(value.parameters(), batch.weight)
                 self.critic_optimizer.step()
         self.logger.record("train/critic_loss", loss.item())
 
     def _record(self, log: Mapping[str, Sequence[float]], clip_range: float) -> None:
-        """Logs an update under Stable-Baselines3's names, where it has one."""
+        """Logs an update, under Stable-Baselines3's names where it has them.
+
+        Args:
+            log: Values of each minibatch.
+            clip_range: The clip range of this update.
+        """
         for name in ("policy_gradient_loss", "entropy_loss", "approx_kl", "clip_fraction"):
             self.logger.record(f"train/{name}", float(np.mean(log[name])))
         if self.kl_coef:
             self.logger.record("train/reference_kl", float(np.mean(log["reference_kl"])))
-        # 1 before the first step, but for frames that were begun before the last update.
+        # 1 before the first step, except for frames that were begun before the last update.
         self.logger.record("train/first_ratio", log["ratio"][0])
         self.logger.record("train/loss", log["loss"][-1])
 
@@ -347,10 +381,11 @@ class FramePPO(PPO):
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/clip_range", clip_range)
 
+    # Stable-Baselines3 saves modules and optimizers by their state_dicts, and pickles all other attributes.
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         modules, variables = super()._get_torch_save_params()
         reference = ["reference"] if self.has_reference else []
         return [*modules, "critic_optimizer", *reference], variables
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "critic_optimizer", "reference", "team"]
+        return [*super()._excluded_save_params(), "critic_optimizer", "reference", "process_group"]

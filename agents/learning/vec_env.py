@@ -16,25 +16,26 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvO
 
 from o1nano.envs.errors import ConfigurationError
 
+# What Gymnasium's vectors report of ended episodes, in addition to the infos of the episodes that follow.
 _FINAL = ("final_obs", "_final_obs", "final_info", "_final_info")
 
 
 class GymnasiumVecEnv(VecEnv):
-    """Adapts a vector environment in SAME_STEP autoreset mode.
+    """Adapts a Gymnasium vector environment in SAME_STEP autoreset mode.
 
-    To an agent it looks like Stable-Baselines3's own vectors: infos, ``reset_infos``, attributes and pictures are those
-    of single environments. Where an attribute or a method is looked up depends on the vector:
+    An agent sees the same as with Stable-Baselines3's own vectors: infos, ``reset_infos``, attributes and pictures are
+    those of single environments. An attribute or a method is looked up in two places:
 
-    * First in the vector wrappers and in the vector itself, from the outermost on. What is found there belongs to all
-      environments: a value is repeated for each of them, and a method is called once, for all of them.
-    * Then, around ``SyncVectorEnv`` and ``AsyncVectorEnv``, in the single environments. There each has its own, and
-      what every vector has too (``render``, ``np_random``, ...) is taken from them.
+    * First in the vector wrappers and the vector, from the outermost to the innermost. What is found there belongs to
+      all environments: a value is repeated for each of them, and a method is called once for all of them.
+    * Then, if the vector is a ``SyncVectorEnv`` or an ``AsyncVectorEnv``, in its single environments, each of which
+      has its own. What every vector has as well (``render``, ``np_random``, ...) is taken from them directly.
 
     Args:
         env: The vector environment.
 
     Raises:
-        ConfigurationError: If the environment resets in another mode.
+        ConfigurationError: If the environment has another autoreset mode.
     """
 
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
@@ -48,7 +49,7 @@ class GymnasiumVecEnv(VecEnv):
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
 
     def reset(self) -> VecEnvObs:
-        """Resets every environment, with the seeds and options set before.
+        """Resets every environment, with the seeds and options that were set before.
 
         Raises:
             ConfigurationError: If environments have different options: a vector environment takes one set for all.
@@ -56,37 +57,53 @@ class GymnasiumVecEnv(VecEnv):
         if any(options != self._options[0] for options in self._options):
             raise ConfigurationError(f"options={self._options}; expected the same for every environment")
         options = self._options[0] or None
-        seeded = any(seed is not None for seed in self._seeds)  # 0 is a seed
+        seeded = set(self._seeds) != {None}
+
         observations, infos = self.env.reset(
             seed=list(self._seeds) if seeded else None,  # type: ignore[arg-type]
             options=options,
         )
         self._reset_seeds()
         self._reset_options()
+
         self.reset_infos = split_infos(infos, self.num_envs)
-        self._reset_keys = {key for info in self.reset_infos for key in info}
+        self._reset_keys = set().union(*self.reset_infos)
         out: VecEnvObs = observations
         return out
 
     def step_async(self, actions: npt.NDArray[Any]) -> None:
-        """Keeps the actions for ``step_wait``."""
+        """Keeps the actions for ``step_wait``.
+
+        Args:
+            actions: One action for each environment.
+        """
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Steps every environment."""
+        """Steps every environment with the actions of ``step_async``.
+
+        Returns:
+            Observations, rewards, dones and infos. Of an environment whose episode has ended, the observation is the
+            first one of the next episode; its info is that of the ended one, with the last observation in it.
+        """
         assert self._actions is not None
         observations, rewards, terminated, truncated, batched = self.env.step(self._actions)
         dones = terminated | truncated
 
-        infos = split_infos({key: value for key, value in batched.items() if key not in _FINAL}, self.num_envs)
+        running = {key: value for key, value in batched.items() if key not in _FINAL}
+        infos = split_infos(running, self.num_envs)
         finals = split_infos(batched.get("final_info", {}), self.num_envs)
         for index in np.flatnonzero(dones).tolist():
-            # What an ended environment reports is the reset of its next episode, and what wrappers have added.
-            reset_info = {key: value for key, value in infos[index].items() if key in self._reset_keys}
-            added = {key: value for key, value in infos[index].items() if key not in self._reset_keys}
+            # An ended environment reports the reset of its next episode, and what wrappers have added of the ended one.
+            reset_info: dict[str, Any] = {}
+            added: dict[str, Any] = {}
+            for key, value in infos[index].items():
+                receiver = reset_info if key in self._reset_keys else added
+                receiver[key] = value
             self.reset_infos[index] = reset_info
             infos[index] = {**added, **finals[index], "terminal_observation": batched["final_obs"][index]}
 
+        # Stable-Baselines3 bootstraps the value of an episode that only a time limit has cut.
         cut = truncated & ~terminated
         for info, was_cut in zip(infos, cut.tolist(), strict=True):
             info["TimeLimit.truncated"] = was_cut
@@ -106,15 +123,19 @@ class GymnasiumVecEnv(VecEnv):
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what ``state_dict`` returned."""
+        """Restores a state.
+
+        Args:
+            state: What ``state_dict`` returned.
+        """
         self._stateful().load_state_dict(state)
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """Returns an attribute, once for each index.
 
         Args:
-            attr_name: Its name.
-            indices: Of which environments; None: of all.
+            attr_name: Name of the attribute.
+            indices: Indices of environments; None means all.
 
         Raises:
             AttributeError: If there is no such attribute.
@@ -129,16 +150,18 @@ class GymnasiumVecEnv(VecEnv):
         return [values[index] for index in chosen]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Sets an attribute where it is.
+        """Sets an attribute in the place where it is found.
 
         Args:
-            attr_name: Its name. If there is none yet, the vector or its single environments get it.
+            attr_name: Name of the attribute. A new one is created in the single environments, or else in the vector.
             value: The new value.
-            indices: Of which environments; None: of all.
+            indices: Indices of environments; None means all.
 
         Raises:
-            ConfigurationError: If the environments share the attribute, or are other processes, and not all are given.
+            ConfigurationError: If the environments share the attribute or run in other processes, and ``indices`` does
+                not name all of them.
         """
+        # Three places: single environments in this process, in other processes, or a layer that all of them share.
         chosen = list(self._get_indices(indices))
         base: Any = self.env.unwrapped
         if self._owner(attr_name) is None and isinstance(base, SyncVectorEnv):
@@ -155,15 +178,18 @@ class GymnasiumVecEnv(VecEnv):
         """Calls a method.
 
         Args:
-            method_name: Its name. A method of the vector is called once, whatever the indices are; if it returns one
-                row for each environment, these are split up.
-            *args: Its arguments.
-            indices: Of which environments the results are returned; None: of all.
-            **kwargs: Its keyword arguments.
+            method_name: Name of the method. A method of the vector is called once, whatever the indices are. If it
+                returns one row for each environment, the rows are split.
+            *args: Arguments of the method.
+            indices: Indices of the environments whose results are returned; None means all.
+            **kwargs: Keyword arguments of the method.
+
+        Returns:
+            One result for each index.
 
         Raises:
             AttributeError: If there is no such method.
-            ConfigurationError: If the environments are other processes and not all are given.
+            ConfigurationError: If the environments run in other processes, and ``indices`` does not name all of them.
         """
         chosen = list(self._get_indices(indices))
         owner = self._owner(method_name)
@@ -171,16 +197,23 @@ class GymnasiumVecEnv(VecEnv):
             result = getattr(owner, method_name)(*args, **kwargs)
             is_batched = isinstance(result, (np.ndarray, list, tuple)) and len(result) == self.num_envs
             return [result[index] if is_batched else result for index in chosen]
+
+        # Processes are called all together, so a call for some of them would also change the others.
         base = self._single_envs(method_name)
         if isinstance(base, SyncVectorEnv):
             return [base.envs[index].get_wrapper_attr(method_name)(*args, **kwargs) for index in chosen]
         self._require_all(method_name, chosen)
-        return [base.call(method_name, *args, **kwargs)[index] for index in chosen]
+        results = base.call(method_name, *args, **kwargs)
+        return [results[index] for index in chosen]
 
     def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
-        """Returns whether environments have a wrapper.
+        """Returns, for each index, whether the environment has a wrapper.
 
-        Of environments in other processes the wrappers of their vector are seen, not their own.
+        The wrappers of single environments in other processes cannot be seen, only those of their vector.
+
+        Args:
+            wrapper_class: Class of the wrapper.
+            indices: Indices of environments; None means all.
         """
         chosen = list(self._get_indices(indices))
         base: Any = self.env.unwrapped
@@ -191,7 +224,7 @@ class GymnasiumVecEnv(VecEnv):
         return [False] * len(chosen)
 
     def get_images(self) -> Sequence[npt.NDArray[Any] | None]:
-        """Returns a picture of each environment; None where they were not made with ``render_mode="rgb_array"``."""
+        """Returns a picture of each environment, or Nones if they were not made with ``render_mode="rgb_array"``."""
         if self.render_mode != "rgb_array":
             warnings.warn(f"render_mode={self.render_mode}; expected 'rgb_array'", stacklevel=2)
             return [None] * self.num_envs
@@ -199,11 +232,15 @@ class GymnasiumVecEnv(VecEnv):
         return list(pictures)
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
-        """Seeds the next reset."""
+        """Seeds the next reset.
+
+        Args:
+            seed: Environment i gets ``seed`` + i; None draws one.
+        """
         return super().seed(seed)
 
     def _layers(self) -> Iterator[Any]:
-        """Yields the vector wrappers, from the outermost on, and the vector inside them."""
+        """Yields the vector wrappers, from the outermost to the innermost, and then the vector inside them."""
         layer: Any = self.env
         yield layer
         while hasattr(layer, "env"):
@@ -211,12 +248,18 @@ class GymnasiumVecEnv(VecEnv):
             yield layer
 
     def _owner(self, name: str) -> Any:
-        """Returns the outermost layer that has an attribute; None if there is none or single environments have it."""
+        """Returns the outermost layer that has an attribute; None if there is none, or single environments have it.
+
+        Args:
+            name: Name of the attribute.
+        """
+        # Every vector has a render method and the like; those of the single environments are meant.
         if self._has_single_envs and hasattr(VectorEnv, name):
             return None
         return next((layer for layer in self._layers() if hasattr(layer, name)), None)
 
     def _stateful(self) -> Any:
+        """Returns the layer that has a state."""
         owner = self._owner("state_dict")
         if owner is None:
             raise AttributeError(f"{self.env} has no attribute 'state_dict'")
@@ -225,7 +268,13 @@ class GymnasiumVecEnv(VecEnv):
     def _single_envs(self, name: str) -> Any:
         """Returns the vector whose single environments have an attribute.
 
-        They are asked first: an error inside would end the processes of an ``AsyncVectorEnv``.
+        They are asked before the attribute is used: an error inside would end the processes of an ``AsyncVectorEnv``.
+
+        Args:
+            name: Name of the attribute.
+
+        Raises:
+            AttributeError: If a single environment does not have it.
         """
         base: Any = self.env.unwrapped
         if not self._has_single_envs or not all(base.call("has_wrapper_attr", name)):
@@ -233,21 +282,22 @@ class GymnasiumVecEnv(VecEnv):
         return base
 
     def _require_all(self, name: str, chosen: Sequence[int]) -> None:
+        """Raises a ``ConfigurationError`` that names an attribute, if not all environments are chosen."""
         if set(chosen) != set(range(self.num_envs)):
             raise ConfigurationError(f"indices={chosen} for {name!r}; expected all of {self.num_envs} environments")
 
 
-class Monitor(VecMonitor):
-    """``VecMonitor`` around a ``GymnasiumVecEnv``, with a state that can be saved.
+class TimedVecMonitor(VecMonitor):
+    """Stable-Baselines3's ``VecMonitor`` that measures the time of steps and has a state that can be saved.
 
     Attributes:
-        seconds: How long steps have taken; whoever reads it sets it back.
+        seconds: Time that steps have taken since the reader has last set it to 0.
     """
 
     seconds = 0.0
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Steps every environment."""
+        """Steps every environment, and adds the time that it takes to ``seconds``."""
         start = time.perf_counter()
         out = super().step_wait()
         self.seconds += time.perf_counter() - start
@@ -256,13 +306,22 @@ class Monitor(VecMonitor):
     def state_dict(self) -> dict[str, Any]:
         """Returns the statistics of the running episodes and the state of the environment inside."""
         inside: Any = self.venv
-        arrays = {"returns": self.episode_returns.copy(), "lengths": self.episode_lengths.copy()}
-        return {**arrays, "count": self.episode_count, "env": inside.state_dict()}
+        return {
+            "returns": self.episode_returns.copy(),
+            "lengths": self.episode_lengths.copy(),
+            "count": self.episode_count,
+            "env": inside.state_dict(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what ``state_dict`` returned."""
+        """Restores a state.
+
+        Args:
+            state: What ``state_dict`` returned.
+        """
         inside: Any = self.venv
-        self.episode_returns[...], self.episode_lengths[...] = state["returns"], state["lengths"]
+        self.episode_returns[...] = state["returns"]
+        self.episode_lengths[...] = state["lengths"]
         self.episode_count = state["count"]
         inside.load_state_dict(state["env"])
 
@@ -270,9 +329,11 @@ class Monitor(VecMonitor):
 def split_infos(infos: Mapping[str, Any], num_envs: int) -> list[dict[str, Any]]:
     """Splits the infos of a vector into one dict for each environment, with plain Python values.
 
+    ``{"answer": ["143", ""], "_answer": [True, False]}`` becomes ``[{"answer": "143"}, {}]``.
+
     Args:
-        infos: For each key a column of N values, or infos again, and under ``_key`` a mask ``[N]``: which environments
-            have a value. Without a mask all have one.
+        infos: For each key a column of N values, or nested infos. A mask ``[N]`` under ``_key`` marks the environments
+            that have a value; without a mask all have one.
         num_envs: N.
     """
     complete: dict[str, Sequence[Any]] = {}
@@ -286,7 +347,7 @@ def split_infos(infos: Mapping[str, Any], num_envs: int) -> list[dict[str, Any]]
         else:
             partial.append((key, _column(column, num_envs), mask))
 
-    # Most steps have most keys in every environment, so all of a row at once.
+    # Most keys have a value in every environment. Those are split a row at a time, which is faster.
     rows = [dict(zip(complete, row, strict=True)) for row in zip(*complete.values(), strict=True)]
     rows = rows or [{} for _ in range(num_envs)]
     for key, values, mask in partial:
@@ -296,7 +357,12 @@ def split_infos(infos: Mapping[str, Any], num_envs: int) -> list[dict[str, Any]]
 
 
 def _column(column: Any, num_envs: int) -> Sequence[Any]:
-    """Returns one value for each environment."""
+    """Returns one value for each environment.
+
+    Args:
+        column: Nested infos, a column of values, or one value that a wrapper reports for all environments.
+        num_envs: N.
+    """
     if isinstance(column, Mapping):
         return split_infos(column, num_envs)
     if isinstance(column, np.ndarray) and column.shape == (num_envs,):
@@ -304,4 +370,4 @@ def _column(column: Any, num_envs: int) -> Sequence[Any]:
         return values
     if isinstance(column, (np.ndarray, list, tuple)) and len(column) == num_envs:
         return list(column)
-    return [column] * num_envs  # a wrapper's, for all of them
+    return [column] * num_envs

@@ -9,9 +9,9 @@ from gymnasium.vector import AutoresetMode
 
 from o1nano.agents.evaluation.held_out import standard_levels
 from o1nano.agents.learning.demonstrations import DemonstrationStream
-from o1nano.agents.learning.distributed import Team
+from o1nano.agents.learning.distributed import ProcessGroup
 from o1nano.agents.learning.ppo import FramePPO
-from o1nano.agents.learning.vec_env import GymnasiumVecEnv, Monitor
+from o1nano.agents.learning.vec_env import GymnasiumVecEnv, TimedVecMonitor
 from o1nano.agents.run.config import TrainConfig
 from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.core.curriculum import AdaptiveCurriculum, Curriculum, LevelSampler, UniformCurriculum, UniformLevels
@@ -113,37 +113,39 @@ def build_env_config(config: TrainConfig) -> EnvConfig:
     )
 
 
-def build_demonstrations(config: TrainConfig, team: Team) -> DemonstrationStream:
+def build_demonstrations(config: TrainConfig, process_group: ProcessGroup) -> DemonstrationStream:
     """Returns this process's share of the expert's frames that the warm start imitates.
 
     Args:
         config: The run's.
-        team: The processes that train together. Each draws its own problems.
+        process_group: The processes that train together. Each draws its own problems.
     """
     given = config.warm_start
     return DemonstrationStream(
         UniformLevels(demonstrated(config)),
-        stream("demonstrations", team.seed(config.seed)),
-        max(1, given.batch_tokens // team.size),
+        stream("demonstrations", process_group.seed(config.seed)),
+        max(1, given.batch_tokens // process_group.size),
         given.mistake_rate,
         given.corruption_rate,
         call_stack=config.call_stack,
     )
 
 
-def build_model(config: TrainConfig, env_config: EnvConfig, level_sampler: LevelSampler, team: Team) -> FramePPO:
+def build_model(
+    config: TrainConfig, env_config: EnvConfig, level_sampler: LevelSampler, process_group: ProcessGroup
+) -> FramePPO:
     """Returns PPO with its policy and this process's share of the environments.
 
     Args:
         config: The run's.
         env_config: Limits and grammar of the environments.
         level_sampler: Draws the levels of their problems.
-        team: The processes that train together.
+        process_group: The processes that train together.
     """
     settings = asdict(config.ppo)
     n_envs = settings.pop("n_envs")
     env = ArithmeticVectorEnv(
-        team.part("ppo.n_envs", n_envs),
+        process_group.divide("ppo.n_envs", n_envs),
         autoreset_mode=AutoresetMode.SAME_STEP,
         obs_dtype="uint8",
         group_size=settings.pop("group_size"),
@@ -155,7 +157,7 @@ def build_model(config: TrainConfig, env_config: EnvConfig, level_sampler: Level
     settings["learning_rate"] = warm_up_and_decay(config.ppo.learning_rate, config.iterations)
     return FramePPO(
         ReasoningPolicy,
-        Monitor(GymnasiumVecEnv(env)),
+        TimedVecMonitor(GymnasiumVecEnv(env)),
         **settings,
         gamma=1.0,
         policy_kwargs={
@@ -163,8 +165,8 @@ def build_model(config: TrainConfig, env_config: EnvConfig, level_sampler: Level
             "bf16": config.bf16,
             "optimizer_kwargs": {"betas": (0.9, 0.99), "eps": 1e-5, "weight_decay": 0.0},
         },
-        seed=team.seed(config.seed),
-        team=team,
+        seed=process_group.seed(config.seed),
+        process_group=process_group,
         device=config.device,
     )
 

@@ -12,9 +12,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import explained_variance
 
 from o1nano.agents.evaluation.transcripts import transcript
-from o1nano.agents.learning.distributed import Team
+from o1nano.agents.learning.distributed import ProcessGroup
 from o1nano.agents.learning.ppo import FramePPO
-from o1nano.agents.learning.vec_env import Monitor
+from o1nano.agents.learning.vec_env import TimedVecMonitor
 from o1nano.agents.run.tensorboard import NOT_TEXT
 from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.core.curriculum import Curriculum
@@ -48,16 +48,16 @@ class EpisodeStatisticsCallback(RolloutCallback):
 
     Args:
         curriculum: The curriculum in use.
-        team: The processes whose episodes are counted.
+        process_group: The processes whose episodes are counted.
 
     Attributes:
         history: Tokens of all processes so far and success, of each rollout.
     """
 
-    def __init__(self, curriculum: Curriculum, team: Team | None = None) -> None:
+    def __init__(self, curriculum: Curriculum, process_group: ProcessGroup | None = None) -> None:
         super().__init__()
         self.curriculum = curriculum
-        self.team = team or Team()
+        self.process_group = process_group or ProcessGroup()
         self.success: defaultdict[str, list[bool]] = defaultdict(list)
         self.usage: defaultdict[str, list[float]] = defaultdict(list)
         self.rewards: defaultdict[str, list[float]] = defaultdict(list)
@@ -87,9 +87,9 @@ class EpisodeStatisticsCallback(RolloutCallback):
                 self.rewards[name].append(info[name])
 
     def _on_rollout_end(self) -> None:
-        success = _joined(self.team.gather(self.success))
-        usage = _joined(self.team.gather(self.usage))
-        rewards = _joined(self.team.gather(self.rewards))
+        success = _joined(self.process_group.gather(self.success))
+        usage = _joined(self.process_group.gather(self.usage))
+        rewards = _joined(self.process_group.gather(self.rewards))
 
         self._record_means({f"accuracy/{level}": results for level, results in success.items()})
         self._record_means({f"usage/{name}": values for name, values in usage.items()})
@@ -113,7 +113,7 @@ class EpisodeStatisticsCallback(RolloutCallback):
         if not groups:
             return
         success = float(np.mean(np.concatenate(groups)))
-        self.history.append([self.model.num_timesteps * self.team.size, success])
+        self.history.append([self.model.num_timesteps * self.process_group.size, success])
         self.logger.record("reward/true", success)
 
         # A level that was always or never solved has no variance to learn from.
@@ -147,7 +147,7 @@ class FrameStatisticsCallback(RolloutCallback):
         if not len(buffer.values):
             return
         self.logger.record("reward/frame", buffer.mean_reward())
-        for name, value in buffer.groups.items():
+        for name, value in buffer.group_statistics.items():
             self.logger.record(f"group/{name}", value)
 
         # The critic of each channel by itself: the average would hide that one of them is worse than a constant.
@@ -173,7 +173,7 @@ class TimingCallback(RolloutCallback):
     def _on_rollout_end(self) -> None:
         self.rollout_ended = time.perf_counter()
         self.logger.record("time/rollout_seconds", self.rollout_ended - self.rollout_began)
-        if isinstance(self.training_env, Monitor):
+        if isinstance(self.training_env, TimedVecMonitor):
             self.logger.record("time/environment_seconds", self.training_env.seconds)
             self.training_env.seconds = 0.0
 

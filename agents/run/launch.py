@@ -20,8 +20,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from o1nano.agents.learning.distributed import Team, end
-from o1nano.envs.errors import TeamError
+from o1nano.agents.learning.distributed import ProcessGroup, end
+from o1nano.envs.errors import ProcessGroupError
 
 # Gloo would otherwise look for the address of the host's name, which a laptop may not resolve.
 _LOOPBACK = {"linux": "lo", "darwin": "lo0"}
@@ -33,7 +33,7 @@ def is_started() -> bool:
     return "WORLD_SIZE" in os.environ
 
 
-def with_others(processes: int, work: Callable[[Team], int]) -> int:
+def with_others(processes: int, work: Callable[[ProcessGroup], int]) -> int:
     """Calls a function in several processes of this machine and returns the exit status of this one, rank 0.
 
     No process outlives this one, however it ends. Only this one writes files, so it kills the others if it fails.
@@ -43,7 +43,7 @@ def with_others(processes: int, work: Callable[[Team], int]) -> int:
         work: Receives the process group and returns an exit status. Must be picklable if there are others.
     """
     if processes < 2:
-        return work(Team())
+        return work(ProcessGroup())
     if sys.platform in _LOOPBACK:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK[sys.platform])
 
@@ -55,9 +55,9 @@ def with_others(processes: int, work: Callable[[Team], int]) -> int:
                 others.append(_start(rank, processes, folder, work))
             connected = threading.Event()
             _when_one_ends([other.sentinel for other in others], lambda: _give_up(connected, folder))
-            team = Team.connect(0, processes, meeting=_meeting(folder))
+            process_group = ProcessGroup.connect(0, processes, meeting=_meeting(folder))
             connected.set()
-            status = work(team)
+            status = work(process_group)
         finally:
             for other in others:
                 if status:
@@ -71,7 +71,7 @@ def _meeting(folder: str) -> str:
     return Path(folder, "meeting").as_uri() if sys.platform == "win32" else f"file://{folder}/meeting"
 
 
-def _start(rank: int, processes: int, folder: str, work: Callable[[Team], int]) -> SpawnProcess:
+def _start(rank: int, processes: int, folder: str, work: Callable[[ProcessGroup], int]) -> SpawnProcess:
     """Starts one process. It ignores Ctrl-C until it can handle it."""
     process = multiprocessing.get_context("spawn").Process(target=_follow, args=(rank, processes, folder, work))
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -82,16 +82,16 @@ def _start(rank: int, processes: int, folder: str, work: Callable[[Team], int]) 
     return process
 
 
-def _follow(rank: int, processes: int, folder: str, work: Callable[[Team], int]) -> None:
+def _follow(rank: int, processes: int, folder: str, work: Callable[[ProcessGroup], int]) -> None:
     """Does the work of a process that ``with_others`` has started."""
     first = multiprocessing.parent_process()
     assert first is not None
     _when_one_ends([first.sentinel], _end_soon)
     try:
-        team = Team.connect(rank, processes, meeting=_meeting(folder))
-    except TeamError:  # the first process reports it, unless it was killed
+        process_group = ProcessGroup.connect(rank, processes, meeting=_meeting(folder))
+    except ProcessGroupError:  # the first process reports it, unless it was killed
         end(2)
-    end(work(team))
+    end(work(process_group))
 
 
 def _when_one_ends(sentinels: Sequence[Any], act: Callable[[], None]) -> None:

@@ -68,13 +68,13 @@ def reinforce(run: Run) -> dict[str, Any]:
     model, iterations = run.model, run.config.iterations
     tokens_per_iteration = model.n_envs * model.n_steps
     total = iterations * tokens_per_iteration
-    run.logger.scale = run.team.size
+    run.logger.scale = run.process_group.size
     run.display.begin("PPO", iterations, model.num_timesteps // tokens_per_iteration)
 
     is_new = model.num_timesteps == 0
     model.learn(total - model.num_timesteps, _callbacks(run), reset_num_timesteps=is_new)
     run.display.update(iterations)
-    return {"tokens": model.num_timesteps * run.team.size, "curriculum": dict(run.curriculum.frontier)}
+    return {"tokens": model.num_timesteps * run.process_group.size, "curriculum": dict(run.curriculum.frontier)}
 
 
 def _callbacks(run: Run) -> CallbackList:
@@ -91,7 +91,7 @@ def _callbacks(run: Run) -> CallbackList:
         run.statistics,
         FrameStatisticsCallback(),
     ]
-    if run.team.leads:
+    if run.process_group.is_rank0:
         every = run.config.iterations // 20
         callbacks.append(TranscriptCallback(run.curriculum, run.env_config, every, run.display.sample))
     callbacks.append(CheckpointCallback(pause))
@@ -104,12 +104,12 @@ def evaluate(run: Run) -> list[dict[str, Any]]:
         # Without PPO nothing has changed.
         return list(run.results["before"])
     problems = held_out(evaluated(run.config), run.config.evaluation.problems_per_level)
-    own_problems = problems[run.team.rank :: run.team.size]
+    own_problems = problems[run.process_group.rank :: run.process_group.size]
     run.display.begin(f"{run.current_phase} PPO", len(own_problems))
 
     def progress(done: int) -> None:
         run.display.update(done)
-        if run.team.size == 1:
+        if run.process_group.size == 1:
             run.pause(0)
         elif run.stopping:
             # Processes are at different problems, so they cannot save together. The last checkpoint still holds.
@@ -128,7 +128,7 @@ def evaluate(run: Run) -> list[dict[str, Any]]:
 
 def report(run: Run) -> None:
     """Writes ``results.json``, ``times.json``, ``o1_model.zip`` and the final figures, and shows the table."""
-    if not run.team.leads:
+    if not run.process_group.is_rank0:
         return
     run.model.save(run.folder / "o1_model.zip")
     before = [Cell.restore(cell) for cell in run.results["before"]]
@@ -145,11 +145,11 @@ def report(run: Run) -> None:
 
 def _solve(run: Run, problems: Sequence[Problem], progress: Callable[[int], None] = no_progress) -> list[Answer]:
     """Answers each problem in one of the processes; returns all answers in every process, in order."""
-    rank, size = run.team.rank, run.team.size
+    rank, size = run.process_group.rank, run.process_group.size
     own = solve(run.network, problems[rank::size], run.env_config, progress=progress)
 
     # Problem 5 of three processes is the second one (5 // 3 = 1) of process 2 (5 % 3).
-    gathered = run.team.gather(own)
+    gathered = run.process_group.gather(own)
     return [gathered[index % size][index // size] for index in range(len(problems))]
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from o1nano.agents.learning.distributed import Team
+from o1nano.agents.learning.distributed import ProcessGroup
 from o1nano.agents.run.build import build_curriculum
 from o1nano.agents.run.config import TrainConfig
 from o1nano.agents.run.hardware import cores
@@ -18,12 +18,12 @@ from o1nano.policies.network.transformer import TransformerConfig
 _MAX_PROCESSES = 4  # more only if they are asked for
 
 
-def prepare(config: TrainConfig, team: Team | None = None) -> TrainConfig:
+def prepare(config: TrainConfig, process_group: ProcessGroup | None = None) -> TrainConfig:
     """Checks a configuration and fills in what it leaves to the machine.
 
     Args:
         config: What was asked for.
-        team: The processes, if they have been started already.
+        process_group: The processes, if they have been started already.
 
     Returns:
         A configuration without None for name, processes, threads and bf16.
@@ -37,10 +37,10 @@ def prepare(config: TrainConfig, team: Team | None = None) -> TrainConfig:
     if config.smoke:
         config = config.small()
 
-    processes = team.size if team else choose_processes(config)
+    processes = process_group.size if process_group else choose_processes(config)
     if config.processes not in (None, processes):
         raise ConfigurationError(f"processes={config.processes}, but {processes} are running; expected {processes}")
-    on_this_machine = team.on_machine if team else processes
+    on_this_machine = process_group.on_machine if process_group else processes
     transformer = initial_architecture(config) if config.init_from else config.transformer
     if config.frame_length > transformer.max_context:
         raise ConfigurationError(

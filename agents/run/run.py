@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import torch as th
 
-from o1nano.agents.learning.distributed import SharedLevels, Team
+from o1nano.agents.learning.distributed import ProcessGroup, SharedCurriculum
 from o1nano.agents.learning.imitation import WarmStart
 from o1nano.agents.learning.ppo import SHARED
 from o1nano.agents.run.build import build_curriculum, build_demonstrations, build_env_config, build_model
@@ -41,7 +41,7 @@ class Run:
         folder: Where the run writes its files.
         display: Shows the progress.
         state: What ``state_dict`` returned when the run was cut; None for a new run.
-        team: The processes that train together. The first one shows, logs and writes.
+        process_group: The processes that train together. The first one shows, logs and writes.
 
     Attributes:
         results: What each finished phase has found. They depend on the configuration and the machine only.
@@ -57,14 +57,14 @@ class Run:
         folder: Path,
         display: Display,
         state: Mapping[str, Any] | None = None,
-        team: Team | None = None,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         if config.threads is not None:
             th.set_num_threads(config.threads)
         self.config = config
         self.folder = folder
         self.display = display
-        self.team = team or Team()
+        self.process_group = process_group or ProcessGroup()
         self.checkpoints = Checkpoints(folder)
         self._build(config)
 
@@ -75,7 +75,7 @@ class Run:
         self.current_phase = "start"
         self._phase_began = time.monotonic()
 
-        self.logger = RunLogger(folder, state and state["logger"]) if self.team.leads else SilentLogger()
+        self.logger = RunLogger(folder, state and state["logger"]) if self.process_group.is_rank0 else SilentLogger()
         self.model.set_logger(self.logger)
         if state is not None:
             self.load_state_dict(state)
@@ -88,41 +88,41 @@ class Run:
         """Builds environments, network, PPO, warm start and curriculum."""
         self.env_config = build_env_config(config)
         self.curriculum = build_curriculum(config)
-        self.level_sampler = SharedLevels(self.curriculum, self.team)
-        self.model = build_model(config, self.env_config, self.level_sampler, self.team)
+        self.level_sampler = SharedCurriculum(self.curriculum, self.process_group)
+        self.model = build_model(config, self.env_config, self.level_sampler, self.process_group)
         self.network = self.model.policy.network
 
-        seed = self.team.seed(config.seed)
-        self.trainer = WarmStart(self.network, config.warm_start, bool(config.bf16), seed, self.team)
-        self.demonstrations = build_demonstrations(config, self.team)
-        self.statistics = EpisodeStatisticsCallback(self.curriculum, self.team)
+        seed = self.process_group.seed(config.seed)
+        self.trainer = WarmStart(self.network, config.warm_start, bool(config.bf16), seed, self.process_group)
+        self.demonstrations = build_demonstrations(config, self.process_group)
+        self.statistics = EpisodeStatisticsCallback(self.curriculum, self.process_group)
 
     def _record_session(self, is_new: bool) -> None:
         """Writes what this start of the run depends on; a new run gets its first checkpoint."""
         self.sessions.append(versions())
-        if self.team.leads:
+        if self.process_group.is_rank0:
             write_json(self.folder / "config.json", {"config": asdict(self.config), "sessions": self.sessions})
         if is_new:
             self.logger.describe(asdict(self.config))
             self.checkpoint()
 
     @classmethod
-    def resume(cls, folder: Path, display: Display, team: Team | None = None) -> Self:
+    def resume(cls, folder: Path, display: Display, process_group: ProcessGroup | None = None) -> Self:
         """Continues a run from its newest whole checkpoint.
 
         Args:
             folder: The run's.
             display: Shows the progress.
-            team: The processes that train together.
+            process_group: The processes that train together.
 
         Raises:
             CheckpointError: If there is none, or it belongs to another number of processes.
         """
-        team = team or Team()
+        process_group = process_group or ProcessGroup()
         checkpoints = Checkpoints(folder)
         try:
-            config, state = team.lead(lambda: _newest(checkpoints, team))
-            run = cls(config, folder, display, state, team)
+            config, state = process_group.broadcast_from_rank0(lambda: _newest(checkpoints, process_group))
+            run = cls(config, folder, display, state, process_group)
         except (LookupError, TypeError, AttributeError, RuntimeError) as error:
             raise CheckpointError(
                 f"the state of a checkpoint in {folder} does not fit its configuration ({short_reason(error)}); "
@@ -167,7 +167,7 @@ class Run:
             "demonstrations": self.demonstrations.state_dict(),
         }
         own_model = {name: value for name, value in state["model"].items() if name not in SHARED}
-        gathered = self.team.gather({"model": own_model, "demonstrations": state["demonstrations"]})
+        gathered = self.process_group.gather({"model": own_model, "demonstrations": state["demonstrations"]})
         return {**state, "others": gathered[1:]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -176,7 +176,7 @@ class Run:
         self.seconds = state["seconds"]
         self.sessions = state["sessions"]
 
-        own = state if self.team.leads else state["others"][self.team.rank - 1]
+        own = state if self.process_group.is_rank0 else state["others"][self.process_group.rank - 1]
         self.model.load_state_dict({**state["model"], **own["model"]})
         self.demonstrations.load_state_dict(own["demonstrations"])
         self.curriculum.load_state_dict(state["curriculum"])
@@ -191,13 +191,13 @@ class Run:
         self._phase_began = now
 
         state = self.state_dict()
-        if self.team.leads:
+        if self.process_group.is_rank0:
             self.checkpoints.save(self.config, state)
         return_memory()
 
     def save(self) -> None:
         """Writes ``o1_model.pth``."""
-        if not self.team.leads:
+        if not self.process_group.is_rank0:
             return
         training = {"config": asdict(self.config), "sessions": self.sessions, "results": self.results}
         model_file.save(self.folder / MODEL_FILE, self.network, self.env_config, training)
@@ -211,7 +211,7 @@ class Run:
         Raises:
             KeyboardInterrupt: If the run was told to stop; everything is saved.
         """
-        self.stopping = any(self.team.gather(self.stopping))
+        self.stopping = any(self.process_group.gather(self.stopping))
         is_due = done > 0 and done % self.config.checkpoint_every == 0
         if self.stopping or is_due:
             self.checkpoint()
@@ -251,10 +251,10 @@ def handle_stop_signals(handler: Callable[[int, FrameType | None], None]) -> Non
         signal.signal(signal.SIGHUP, handler)
 
 
-def _newest(checkpoints: Checkpoints, team: Team) -> tuple[TrainConfig, dict[str, Any]]:
+def _newest(checkpoints: Checkpoints, process_group: ProcessGroup) -> tuple[TrainConfig, dict[str, Any]]:
     """Reads the newest checkpoint in the first process and checks the number of processes."""
     config, state = checkpoints.newest()
     size = len(state["others"]) + 1
-    if size != team.size:
-        raise CheckpointError(f"a run of {size} processes cannot continue in {team.size}; expected {size}")
+    if size != process_group.size:
+        raise CheckpointError(f"a run of {size} processes cannot continue in {process_group.size}; expected {size}")
     return config, state

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import tyro
 
-from o1nano.agents.learning.distributed import Team
+from o1nano.agents.learning.distributed import ProcessGroup
 from o1nano.agents.run.checkpoints import Checkpoints
 from o1nano.agents.run.cli import guarded, parse
 from o1nano.agents.run.config import TrainConfig
@@ -19,7 +19,7 @@ from o1nano.agents.run.launch import is_started, with_others
 from o1nano.agents.run.prepare import prepare
 from o1nano.agents.run.progress import Display
 from o1nano.agents.run.run import Run, handle_stop_signals
-from o1nano.envs.errors import ConfigurationError, O1NanoError, TeamError
+from o1nano.envs.errors import ConfigurationError, O1NanoError, ProcessGroupError
 from o1nano.policies.serialization import lock_run
 
 _PROGRAM = "train_rl.py"
@@ -54,9 +54,9 @@ def run_session(recipe: Recipe, description: str | None) -> int:
 def _launch(recipe: Recipe, description: str | None) -> int:
     """Starts the other processes, unless torchrun has done so."""
     if is_started():
-        team = Team.join()
-        options = team.lead(partial(parse, Options, description))
-        return _train(recipe, options, team)
+        process_group = ProcessGroup.join()
+        options = process_group.broadcast_from_rank0(partial(parse, Options, description))
+        return _train(recipe, options, process_group)
     options = parse(Options, description)
     return with_others(_process_count(options), partial(_train_guarded, recipe, options))
 
@@ -72,50 +72,50 @@ def _process_count(options: Options) -> int:
     return config.processes or 1
 
 
-def _train_guarded(recipe: Recipe, options: Options, team: Team) -> int:
-    return guarded(_PROGRAM, partial(_train, recipe, options, team), needs_output=False)
+def _train_guarded(recipe: Recipe, options: Options, process_group: ProcessGroup) -> int:
+    return guarded(_PROGRAM, partial(_train, recipe, options, process_group), needs_output=False)
 
 
-def _train(recipe: Recipe, options: Options, team: Team) -> int:
+def _train(recipe: Recipe, options: Options, process_group: ProcessGroup) -> int:
     """Does one process's part of the training; returns the exit status."""
-    display = Display(options.quiet or not team.leads)
-    run = open_run(options, display, team)
+    display = Display(options.quiet or not process_group.is_rank0)
+    run = open_run(options, display, process_group)
     if run is None:
         return 0
     handle_stop_signals(run.interrupt)
-    resume_command = f"{team.command} {_PROGRAM} --resume {run.folder}"
+    resume_command = f"{process_group.command} {_PROGRAM} --resume {run.folder}"
     try:
         recipe(run)
     except KeyboardInterrupt:
         display.end()
-        if team.leads:
+        if process_group.is_rank0:
             print(f"\nstopped; to continue: {resume_command}", file=sys.stderr)
         return 130
     except O1NanoError as error:
         display.end()
         # When one process fails, the others lose their connection. One report is enough.
-        if not team.is_first_to_tell():
+        if not process_group.report_once():
             return 2
-        if not isinstance(error, TeamError):
+        if not isinstance(error, ProcessGroupError):
             raise
-        raise TeamError(f"{error}; to continue from the last checkpoint: {resume_command}") from error
-    team.leave()
+        raise ProcessGroupError(f"{error}; to continue from the last checkpoint: {resume_command}") from error
+    process_group.leave()
     display.print(f"\nwrote {run.folder}/: o1_model.pth, results.json, config.json, TensorBoard events, and more")
     return 0
 
 
-def prepare_new_run(config: TrainConfig, team: Team | None = None) -> TrainConfig:
+def prepare_new_run(config: TrainConfig, process_group: ProcessGroup | None = None) -> TrainConfig:
     """Checks the configuration of a new run and fills in what it leaves to the machine.
 
     Args:
         config: What the flags say.
-        team: The processes, if they have been started already.
+        process_group: The processes, if they have been started already.
 
     Raises:
         ConfigurationError: If a value makes no sense, or a run of that name exists.
     """
-    config = prepare(config, team)
-    own_envs = Team(size=config.processes or 1).part("ppo.n_envs", config.ppo.n_envs)
+    config = prepare(config, process_group)
+    own_envs = ProcessGroup(size=config.processes or 1).divide("ppo.n_envs", config.ppo.n_envs)
     if own_envs * config.ppo.n_steps < 2:
         raise ConfigurationError(
             f"ppo.n_envs={config.ppo.n_envs} on {config.processes} processes with ppo.n_steps=1; "
@@ -141,25 +141,25 @@ def is_finished(options: Options) -> bool:
     return (options.resume / "results.json").is_file()
 
 
-def open_run(options: Options, display: Display, team: Team) -> Run | None:
+def open_run(options: Options, display: Display, process_group: ProcessGroup) -> Run | None:
     """Creates or resumes the run that the flags ask for, and locks its folder.
 
     Args:
         options: The flags.
         display: Shows the progress.
-        team: The processes that train together.
+        process_group: The processes that train together.
 
     Returns:
         The run; None if it is finished.
     """
     if options.resume is None:
-        config = team.lead(partial(prepare_new_run, options.config, team))
-        run = Run(config, Path("runs") / config.name, display, team=team)
-        team.lead(partial(lock_run, run.folder))
+        config = process_group.broadcast_from_rank0(partial(prepare_new_run, options.config, process_group))
+        run = Run(config, Path("runs") / config.name, display, process_group=process_group)
+        process_group.broadcast_from_rank0(partial(lock_run, run.folder))
         return run
 
-    if team.lead(partial(is_finished, options)):
+    if process_group.broadcast_from_rank0(partial(is_finished, options)):
         display.print(f"{options.resume} is finished: see {options.resume / 'results.json'}")
         return None
-    team.lead(partial(lock_run, options.resume))
-    return Run.resume(options.resume, display, team)
+    process_group.broadcast_from_rank0(partial(lock_run, options.resume))
+    return Run.resume(options.resume, display, process_group)

@@ -1,4 +1,4 @@
-"""Runs the lines of docs/agents.md, each group of libraries in a virtual environment of its own.
+"""Runs the lines of docs/agents.md and docs/language_models.md, each group of libraries in its own virtual environment.
 
 python -m benchmarks.agents.run --workdir /tmp/agents
 python -m benchmarks.agents.run --workdir /tmp/agents --only tianshou rllib
@@ -19,6 +19,7 @@ from typing import NamedTuple
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 PAGE = ROOT / "docs" / "agents.md"
+PAGES = (PAGE, ROOT / "docs" / "language_models.md")
 VERSIONS = "import importlib.metadata as m, sys; print(', '.join(f'{n} {m.version(n)}' for n in sys.argv[1:]))"
 
 
@@ -100,8 +101,8 @@ def attempt(name: str, job: object, *arguments: object) -> bool:
 
 def main() -> int:
     """Returns 0 if every block of every group ran, otherwise 1."""
-    page = blocks(PAGE.read_text())
-    groups = list(dict.fromkeys(block.group for block in page))
+    found = [block for page in PAGES for block in blocks(page.read_text())]
+    groups = list(dict.fromkeys(block.group for block in found))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workdir", type=Path, required=True, help="where the virtual environments go")
     parser.add_argument("--only", nargs="+", choices=groups, default=groups, help="the groups to run")
@@ -110,7 +111,7 @@ def main() -> int:
     for group in options.only:
         print(group, flush=True)
         laboratory = Laboratory(group, options.workdir.resolve())
-        own = [block for block in page if block.group == group]
+        own = [block for block in found if block.group == group]
         jobs = [("install", laboratory.install), *((block.title, laboratory.run, block) for block in own)]
         if not all(attempt(*job) for job in jobs):  # stops at the first that fails: the log ends with it
             print(f"         {laboratory.log}")

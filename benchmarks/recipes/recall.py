@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import torch as th
 
-from o1nano.agents.learning.demonstrations import Demonstration
 from o1nano.agents.learning.imitation import WarmStart, WarmStartConfig
+from o1nano.agents.learning.packing import TrainingFrame
 from o1nano.agents.run.cli import check_least, guarded, parse
 from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.language.templates import say
@@ -117,7 +117,7 @@ class Train:
         print(f"wrote {self.out / 'o1_model.pth'}")
 
 
-def batches(rng: np.random.Generator, tokens: int, steps: int, first: int = 0) -> Iterator[list[Demonstration]]:
+def batches(rng: np.random.Generator, tokens: int, steps: int, first: int = 0) -> Iterator[list[TrainingFrame]]:
     """Draws what each step from the first one on learns from, sorted by length; behind ``steps`` nothing changes.
 
     Sums come first: most of the tokens at the beginning, a tenth from a fifth of the steps on. Of what they leave, two
@@ -134,34 +134,34 @@ def batches(rng: np.random.Generator, tokens: int, steps: int, first: int = 0) -
         yield sorted(batch, key=lambda frame: len(frame.tokens))
 
 
-def sums(rng: np.random.Generator, tokens: int) -> list[Demonstration]:
+def sums(rng: np.random.Generator, tokens: int) -> list[TrainingFrame]:
     """Draws subtasks of sums and differences, at least so many tokens of them."""
-    batch = list[Demonstration]()
+    batch = list[TrainingFrame]()
     while sum(len(frame.tokens) for frame in batch) < tokens:
         level = Level(("addition", "subtraction")[int(rng.integers(2))], SIZE, SIZE)
         batch += [demonstration(f.tokens, np.flatnonzero(f.emitted) - 1) for f in demonstrate(draw(level, rng))[1:]]
     return batch
 
 
-def wholes(rng: np.random.Generator, tokens: int, most: int) -> list[Demonstration]:
+def wholes(rng: np.random.Generator, tokens: int, most: int) -> list[TrainingFrame]:
     """Draws the root frames of problems of up to ``most`` lines, mostly few, at least so many tokens of them."""
-    batch = list[Demonstration]()
+    batch = list[TrainingFrame]()
     while sum(len(frame.tokens) for frame in batch) < tokens:
         frame = demonstrate(ask(rng, table(rng, 2 + int((most - 1) * rng.random() ** 4))))[0]
         batch.append(demonstration(frame.tokens, np.flatnonzero(frame.emitted) - 1))
     return batch
 
 
-def drills(rng: np.random.Generator, tokens: int, most: int, short: float) -> list[Demonstration]:
+def drills(rng: np.random.Generator, tokens: int, most: int, short: float) -> list[TrainingFrame]:
     """Draws drills of up to ``most`` lines, a share of them with shorter keys, at least so many tokens of them."""
-    batch = list[Demonstration]()
+    batch = list[TrainingFrame]()
     while sum(len(frame.tokens) for frame in batch) < tokens:
         digits = int(rng.integers(1, KEY_DIGITS + 1)) if rng.random() < short else KEY_DIGITS
         batch.append(drill(rng, min(2 + int((most - 1) * rng.random() ** 2), 6 * 10 ** (digits - 1)), digits))
     return batch
 
 
-def drill(rng: np.random.Generator, lines: int, key_digits: int) -> Demonstration:
+def drill(rng: np.random.Generator, lines: int, key_digits: int) -> TrainingFrame:
     """Draws a frame that looks up all keys of its list in random order: a real one looks up two.
 
     Which keys is no action of the model's; the values are. Keys of one digit come first to a model that has learned
@@ -179,10 +179,12 @@ def drill(rng: np.random.Generator, lines: int, key_digits: int) -> Demonstratio
     return demonstration(tokens, positions)
 
 
-def demonstration(tokens: Sequence[int], positions: Sequence[int] | npt.NDArray[np.intp]) -> Demonstration:
+def demonstration(tokens: Sequence[int], positions: Sequence[int] | npt.NDArray[np.intp]) -> TrainingFrame:
     """Returns a frame to imitate at some positions, with nothing wrong in it."""
     ones = np.ones(len(positions), dtype=bool)
-    return Demonstration(np.array(tokens, np.uint8), np.asarray(positions), ones, ones.astype(np.float32))
+    return TrainingFrame(
+        np.array(tokens, np.uint8), np.asarray(positions), imitate=ones, returns=ones.astype(np.float32)
+    )
 
 
 def table(rng: np.random.Generator, lines: int, key_digits: int = KEY_DIGITS) -> list[int]:

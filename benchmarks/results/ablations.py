@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.results.ablation_report import draw, outcome, summarise, table
-from o1nano.agents.learning.distributed import Team
+from o1nano.agents.learning.distributed import ProcessGroup
 from o1nano.agents.run.build import build_demonstrations
 from o1nano.agents.run.cli import check_least, guarded, parse
 from o1nano.agents.run.config import TrainConfig
@@ -107,7 +107,7 @@ def start(seed: int, options: Options) -> Path:
 
 def emitted_share(config: TrainConfig) -> float:
     """Returns the share of the tokens of demonstrations that are imitated."""
-    batches = iter(build_demonstrations(config, Team()))
+    batches = iter(build_demonstrations(config, ProcessGroup()))
     frames = [frame for _ in range(16) for frame in next(batches)]
     return sum(int(frame.imitate.sum()) for frame in frames) / sum(len(frame.tokens) for frame in frames)
 

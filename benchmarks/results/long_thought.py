@@ -20,7 +20,7 @@ import torch as th
 import tyro
 
 from o1nano.agents.evaluation.held_out import wilson
-from o1nano.agents.learning.credit import judge
+from o1nano.agents.learning.credit import frame_verdict
 from o1nano.agents.run.cli import check_least, guarded, parse
 from o1nano.envs.core.call_stack import Outcome
 from o1nano.envs.core.config import EnvConfig
@@ -149,7 +149,7 @@ def measure(network: ReasoningNetwork, asked: list[Problem], config: EnvConfig) 
 
 def reach(answer: Answer) -> float:
     """Returns how many frames a model has ended rightly before the first wrong one, as a share of the expert's."""
-    right = [judge(frame.tokens) == "right" for frame in answer.frames]
+    right = [frame_verdict(frame.tokens) == "right" for frame in answer.frames]
     return (right.index(False) if False in right else len(right)) / len(demonstrate(answer.problem))
 
 

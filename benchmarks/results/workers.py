@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 import torch as th
 
 from o1nano.agents.run.hardware import cores
-from o1nano.envs.errors import TeamError
+from o1nano.envs.errors import ProcessGroupError
 from o1nano.envs.problems.problem import Problem
 from o1nano.policies.search.solver import Solver
 
@@ -78,7 +78,7 @@ class Workers:
             What was found, in the order of the problems.
 
         Raises:
-            TeamError: If a process has ended before its work.
+            ProcessGroupError: If a process has ended before its work.
         """
         count = len(self.pipes)
         if not count:
@@ -102,7 +102,7 @@ def _receive(pipe: Connection) -> Any:
     try:
         return pipe.recv()
     except EOFError:
-        raise TeamError("a process has ended, perhaps for lack of memory; accepted: --processes 1") from None
+        raise ProcessGroupError("a process has ended, perhaps for lack of memory; accepted: --processes 1") from None
 
 
 def _serve(pipe: Connection, solver: Solver, done: Array[c_longlong], part: int) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import torch as th
 
-from o1nano.agents.learning.rollout_buffer import ClosedFrame
+from o1nano.agents.learning.packing import TrainingFrame
 from o1nano.envs.language.vocab import EQUALS, NINE, PLUS, SUBTASK, THINK, ZERO
 from o1nano.policies.actor_critic import ReasoningPolicy
 
 
-def thoughts(count: int, length: int, seed: int = 0) -> list[ClosedFrame]:
+def thoughts(count: int, length: int, seed: int = 0) -> list[TrainingFrame]:
     """Frames of so many tokens that think of nothing but digits, as a policy might emit them."""
     rng = np.random.default_rng(seed)
     frames = []
@@ -22,13 +22,17 @@ def thoughts(count: int, length: int, seed: int = 0) -> list[ClosedFrame]:
         tokens = np.array([SUBTASK, a, PLUS, b, EQUALS, THINK, *rng.integers(ZERO, NINE + 1, length - 5)], np.uint8)
         positions = np.arange(4, length)
         values, log_probs, rewards = rng.random((3, len(positions)), np.float32) - np.float32([[0], [3], [0]])
-        frames.append(ClosedFrame(tokens, positions, values, log_probs, rewards, positions, 0, np.empty(0, np.float32)))
+        frames.append(
+            TrainingFrame(
+                tokens, positions, values=values, log_probs=log_probs, rewards=rewards, times=positions.astype(np.int64)
+            )
+        )
     return frames
 
 
-def mixed_thoughts(actions: int) -> list[ClosedFrame]:
+def mixed_thoughts(actions: int) -> list[TrainingFrame]:
     """Frames of 12 to 95 tokens with so many actions together."""
-    frames: list[ClosedFrame] = []
+    frames: list[TrainingFrame] = []
     rng = np.random.default_rng(1)
     while sum(len(frame.positions) for frame in frames) < actions:
         frames += thoughts(1, int(rng.integers(12, 96)), len(frames))

@@ -11,7 +11,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger
 
 from benchmarks.speed.measuring import clock
-from o1nano.agents.learning.rollout_buffer import ClosedFrame
+from o1nano.agents.learning.packing import TrainingFrame
 from o1nano.envs.language.vocab import PAD, TOKENS
 from o1nano.policies.actor_critic import ReasoningPolicy
 from o1nano.policies.network.transformer import TransformerConfig
@@ -44,7 +44,7 @@ def stock_ppo(env: Any, policy_kwargs: dict[str, Any], n_steps: int, batch_size:
     return model
 
 
-def fill_rows(model: PPO, frames: list[ClosedFrame]) -> None:
+def fill_rows(model: PPO, frames: list[TrainingFrame]) -> None:
     """Puts frames with equally many actions into a stock buffer: every frame is an environment, every action a row."""
     buffer = model.rollout_buffer
     buffer.reset()

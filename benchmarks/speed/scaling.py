@@ -19,7 +19,7 @@ import torch as th
 from stable_baselines3.common.logger import Logger
 
 from benchmarks.speed.measuring import positive, spread
-from o1nano.agents.learning.distributed import SharedLevels, Team, end
+from o1nano.agents.learning.distributed import ProcessGroup, SharedCurriculum, end
 from o1nano.agents.learning.imitation import WarmStart, WarmStartConfig
 from o1nano.agents.run.build import build_curriculum, build_demonstrations, build_model
 from o1nano.agents.run.cli import guarded
@@ -32,8 +32,8 @@ from o1nano.policies.device import has_bf16
 def work(growing: bool, steps: int, iterations: int) -> dict[str, float]:
     """One process: a short warm start and some iterations of PPO; returns tokens per second of all processes."""
     th.set_num_threads(1)
-    team = Team.join()
-    factor = team.size if growing else 1
+    process_group = ProcessGroup.join()
+    factor = process_group.size if growing else 1
     config = TrainConfig(
         bf16=has_bf16("cpu"),
         device="cpu",
@@ -42,10 +42,10 @@ def work(growing: bool, steps: int, iterations: int) -> dict[str, float]:
         ppo=PPOConfig(n_envs=PPOConfig.n_envs * factor, batch_size=PPOConfig.batch_size * factor),
     )
     env_config = EnvConfig(digits=(1, config.sum_digits), frame_length=config.frame_length, max_tokens=2048)
-    levels = SharedLevels(build_curriculum(config), team)
-    model = build_model(config, env_config, levels, team)
-    trainer = WarmStart(model.policy.network, config.warm_start, bool(config.bf16), team.rank, team)
-    batches = iter(build_demonstrations(config, team))
+    levels = SharedCurriculum(build_curriculum(config), process_group)
+    model = build_model(config, env_config, levels, process_group)
+    trainer = WarmStart(model.policy.network, config.warm_start, bool(config.bf16), process_group.rank, process_group)
+    batches = iter(build_demonstrations(config, process_group))
     for _ in range(5):
         trainer.step(next(batches))
     before, start = trainer.tokens, time.perf_counter()
@@ -62,7 +62,7 @@ def work(growing: bool, steps: int, iterations: int) -> dict[str, float]:
         model.train()
     tokens = iterations * config.ppo.n_envs * config.ppo.n_steps
     found["PPO"] = tokens / (time.perf_counter() - start)
-    team.leave()
+    process_group.leave()
     return found
 
 

@@ -23,7 +23,7 @@ from benchmarks.speed.digits import collecting, like_digits, mixed_thoughts, tho
 from benchmarks.speed.measuring import Stopwatch, alternate, clock, positive, spread, versus
 from benchmarks.speed.rivals import Reencoding, fill_rows, grpo_rates, stock_ppo
 from benchmarks.speed.roofline import products
-from o1nano.agents.learning.distributed import SharedLevels, Team
+from o1nano.agents.learning.distributed import ProcessGroup, SharedCurriculum
 from o1nano.agents.learning.imitation import WarmStart
 from o1nano.agents.learning.packing import cut
 from o1nano.agents.learning.ppo import FramePPO
@@ -149,7 +149,7 @@ class Benchmark:
         frames = model.rollout_buffer.frames = sorted(mixed_thoughts(9216), key=lambda frame: len(frame.tokens))
         model.rollout_buffer.compute_returns_and_advantage(th.zeros(1), np.zeros(1))
         tokens = sum(len(frame.tokens) - 1 for frame in frames)
-        groups = [tuple(batch.tokens.shape) for batch in pack_closed(frames, Grammar(), "cpu").batches]
+        groups = [tuple(batch.tokens.shape) for batch in pack_closed(frames, Grammar(), "cpu")]
         actions = sum(len(frame.positions) for frame in frames)
         work = products(CONFIG.transformer, [(b, t, t) for b, t in groups], actions, self.bf16, True)
         model.advantage = "leave_one_out"  # without the critic's phase; the advantages stay as they are
@@ -158,7 +158,7 @@ class Benchmark:
     def _warm_start(self) -> dict[str, Any]:
         model = self.ours(1, 96)
         trainer = WarmStart(model.policy.network, CONFIG.warm_start, self.bf16)
-        stream = iter(build_demonstrations(CONFIG, Team()))
+        stream = iter(build_demonstrations(CONFIG, ProcessGroup()))
         batch = next(stream)
         lengths = [len(frame.tokens) - 1 for frame in batch]
         groups = [(run.stop - run.start, lengths[run.stop - 1], lengths[run.stop - 1]) for run in cut(lengths)]
@@ -176,13 +176,13 @@ class Benchmark:
 
     def phases(self) -> dict[str, Any]:
         """Seconds of each phase of an iteration of the reference run, behind a short warm start."""
-        watch, team = Stopwatch(), Team()
+        watch, process_group = Stopwatch(), ProcessGroup()
         env_config = EnvConfig(digits=(1, CONFIG.sum_digits), frame_length=CONFIG.frame_length, max_tokens=2048)
         config = TrainConfig(threads=th.get_num_threads(), bf16=self.bf16, device="cpu")
         curriculum = build_curriculum(config)
-        model = build_model(config, env_config, SharedLevels(curriculum, team), team)
+        model = build_model(config, env_config, SharedCurriculum(curriculum, process_group), process_group)
         trainer = WarmStart(model.policy.network, config.warm_start, self.bf16)
-        batches = iter(build_demonstrations(config, team))
+        batches = iter(build_demonstrations(config, process_group))
         for _ in range(100):
             trainer.step(next(batches))
         model.set_reference()

@@ -18,6 +18,7 @@ from o1nano.envs.problems.problem import Problem
 Ask = Callable[[list[Binary]], list[int | None]]
 """Has the model compute ``left op right`` for each expression; None if it gave no whole number."""
 
+_MAX_DIGIT_SUM = 18  # of two digits
 _RESULT = re.compile(r"(?P<result>-?\d+)( R (?P<rest>\d+))?", re.ASCII)
 
 
@@ -147,27 +148,44 @@ def _nine_minus(root: int | None) -> Binary | None:
 
 
 def digital_roots(numbers: Sequence[int | None], ask: Ask) -> list[int | None]:
-    """Returns the repeated digit sums of numbers; None for None, and where the model gave no number.
+    """Returns the repeated digit sums of numbers; None for None, and where the model does not give one.
 
-    In every round the model adds neighbouring digits in pairs, for all numbers at once.
+    In every round the model adds neighbouring digits in pairs, for all numbers at once: 987 becomes 17 and 7, these
+    become 8 and 7, 15, and 6. A model that adds wrongly would never end some numbers: they have no root after twice as
+    many rounds as they have digits, which is more than right sums take.
     """
     rows = [_digits(number) for number in numbers]
-    while any(len(row) > 1 for row in rows):
-        owners: list[int] = []
-        pairs: list[Binary] = []
-        for index, row in enumerate(rows):
-            for at in range(0, len(row) - 1, 2):
-                owners.append(index)
-                pairs.append(Binary(PLUS, row[at], row[at + 1]))
+    rounds = 2 * max(map(len, rows), default=0)
+    for _ in range(rounds):
+        if all(len(row) < 2 for row in rows):
+            break
+        rows = _add_pairs(rows, ask)
+    return [row[0] if len(row) == 1 else None for row in rows]
 
-        summed = [row[len(row) - len(row) % 2 :] for row in rows]  # a last digit without a partner
-        failed: set[int] = set()
-        for index, total in reversed(list(zip(owners, ask(pairs), strict=True))):
-            if total is None:
-                failed.add(index)
-            summed[index] = _digits(total) + summed[index]
-        rows = [[] if index in failed else row for index, row in enumerate(summed)]
-    return [row[0] if row else None for row in rows]
+
+def _add_pairs(rows: list[list[int]], ask: Ask) -> list[list[int]]:
+    """Replaces pairs of digits by the digits of their sums; a row with a sum that is impossible becomes empty."""
+    owners: list[int] = []
+    pairs: list[Binary] = []
+    for index, row in enumerate(rows):
+        for at in range(0, len(row) - 1, 2):
+            owners.append(index)
+            pairs.append(Binary(PLUS, row[at], row[at + 1]))
+
+    summed: list[list[int]] = [[] for _ in rows]
+    failed: set[int] = set()
+    for index, total in zip(owners, ask(pairs), strict=True):
+        if total is None or not 0 <= total <= _MAX_DIGIT_SUM:
+            failed.add(index)
+        summed[index] += _digits(total)
+
+    for index, row in enumerate(rows):
+        if index in failed:
+            summed[index] = []
+        elif len(row) % 2:
+            # The last digit has no partner.
+            summed[index].append(row[-1])
+    return summed
 
 
 def _digits(number: int | None) -> list[int]:

@@ -78,7 +78,7 @@ def test_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert countdown.main() == 0
     assert "| paths | solved [95%] | random legal steps |" in capsys.readouterr().out
     assert [row["paths"] for row in json.loads(out.read_text())["rows"]] == [1, 2, 3]
-    for mistake in (["--paths", "0"], ["--split", "left"], ["nowhere.pth"], ["--temperature", "nan"]):
+    for mistake in (["--paths", "0"], ["nowhere.pth"], ["--temperature", "nan"]):
         monkeypatch.setattr(sys, "argv", ["countdown.py", *mistake])
         assert countdown.main() == 2
         assert capsys.readouterr().err.count("\n") == 1

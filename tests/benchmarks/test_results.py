@@ -19,7 +19,7 @@ from benchmarks.results import shipped_model as results
 from benchmarks.results.questions import Question, arithmetic_tasks, products, quotients
 from benchmarks.results.workers import Progress, Workers
 from o1nano.envs.core.config import EnvConfig
-from o1nano.envs.errors import TeamError
+from o1nano.envs.errors import ProcessGroupError
 from o1nano.envs.problems.problem import Problem, read, split_of
 from o1nano.policies import model_file as checkpoint
 from o1nano.policies.network.model import ReasoningNetwork
@@ -152,7 +152,9 @@ def killed(solver: Solver, problems: list[Problem], *, progress: Progress) -> li
 
 def test_a_process_that_is_killed_ends_the_work(model: Path) -> None:
     with (
-        pytest.raises(TeamError, match="a process has ended, perhaps for lack of memory; accepted: --processes 1"),
+        pytest.raises(
+            ProcessGroupError, match="a process has ended, perhaps for lack of memory; accepted: --processes 1"
+        ),
         Workers(Solver.load(model), 2) as workers,
     ):
         workers.run(killed, [read("1+1"), read("1+2")], lambda done: None)
@@ -160,7 +162,7 @@ def test_a_process_that_is_killed_ends_the_work(model: Path) -> None:
 
 
 def test_a_mistake_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    for flags in (("--n", "0"), ("--out", "nowhere/x.png"), ("nowhere.pth",), ("--votes", "x")):
+    for flags in (("--n", "0"), ("--out", "nowhere/x.png"), ("nowhere.pth",)):
         monkeypatch.setattr(sys, "argv", ["results.py", *flags])
         assert results.main() == 2
         assert capsys.readouterr().err.count("\n") == 1

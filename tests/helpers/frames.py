@@ -8,7 +8,7 @@ import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 
-from o1nano.agents.learning.packing import ClosedFrame
+from o1nano.agents.learning.packing import TrainingFrame
 from o1nano.agents.learning.ppo import FramePPO
 from o1nano.policies.actor_critic import ReasoningPolicy
 from tests.helpers.tiny import TINY, ids, padded, shake, vec_env
@@ -33,12 +33,31 @@ class Recorder(BaseCallback):
         return True
 
 
-def frame_ppo(n_envs: int = 8, n_steps: int = 48, **kwargs: Any) -> FramePPO:
+class CollectingPPO(FramePPO):
+    """A model whose rollouts can be collected without learning from them."""
+
+    callback: BaseCallback
+
+    def begin(self, callback: BaseCallback | None = None) -> None:
+        """Resets the environment, as ``learn`` does."""
+        _, self.callback = self._setup_learn(10**9, callback)
+
+    def collect(self) -> list[TrainingFrame]:
+        """Collects a rollout; returns its frames."""
+        assert self.env is not None
+        assert self.collect_rollouts(self.env, self.callback, self.rollout_buffer, self.n_steps)
+        return list(self.rollout_buffer.frames)
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "callback"]
+
+
+def frame_ppo(n_envs: int = 8, n_steps: int = 48, **kwargs: Any) -> CollectingPPO:
     """A tiny model on small environments; ``env`` has their arguments, ``wrap`` wraps their vector."""
     env_kwargs = kwargs.pop("env", {})
     settings = {"batch_size": 2 * n_steps, "n_epochs": 2, "gamma": 1.0, "credit": "frame", **kwargs}
     wrap = settings.pop("wrap", lambda envs: envs)
-    model = FramePPO(
+    model = CollectingPPO(
         settings.pop("policy", ReasoningPolicy),
         wrap(vec_env(n_envs, **env_kwargs)),
         n_steps=n_steps,
@@ -61,16 +80,14 @@ def like_structure(policy: ReasoningPolicy) -> None:
     policy.network.heads.subtask.bias[ids("</call>")] += 3
 
 
-def rollouts(model: FramePPO, count: int = 1) -> tuple[Recorder, list[list[ClosedFrame]]]:
+def rollouts(model: CollectingPPO, count: int = 1) -> tuple[Recorder, list[list[TrainingFrame]]]:
     """Collects rollouts without learning; returns what was recorded and the frames of each."""
-    recorder, frames = Recorder(), []
-    _, callback = model._setup_learn(10**9, recorder)
-    for _ in range(count):
-        assert model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
-        frames.append(list(model.rollout_buffer.frames))
+    recorder = Recorder()
+    model.begin(recorder)
+    frames = [model.collect() for _ in range(count)]
     return recorder, frames
 
 
-def rows_of(frames: list[ClosedFrame]) -> th.Tensor:
+def rows_of(frames: list[TrainingFrame]) -> th.Tensor:
     """The observation before every action of some frames."""
     return th.from_numpy(padded([frame.tokens[: at + 1].tolist() for frame in frames for at in frame.positions], 48))

@@ -12,12 +12,12 @@ from typing import Any
 
 import torch.distributed as dist
 
-from o1nano.agents.learning.distributed import Team
+from o1nano.agents.learning.distributed import ProcessGroup
 
 DIED = 9
 
 
-def together(folder: Path, function: Callable[[Team], Any], size: int = 2) -> list[Any]:
+def together(folder: Path, function: Callable[[ProcessGroup], Any], size: int = 2) -> list[Any]:
     """Calls a function in several processes, forked from this one; returns what each has returned.
 
     One that has ended itself with status ``DIED`` has returned None.
@@ -36,11 +36,11 @@ def together(folder: Path, function: Callable[[Team], Any], size: int = 2) -> li
     return [pickle.loads(path.read_bytes()) if path.exists() else None for path in files]
 
 
-def _work(folder: Path, function: Callable[[Team], Any], rank: int, size: int) -> None:
+def _work(folder: Path, function: Callable[[ProcessGroup], Any], rank: int, size: int) -> None:
     status = 1
     try:
         dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=size)
-        (folder / f"returned-{rank}").write_bytes(pickle.dumps(function(Team(rank, size, size))))
+        (folder / f"returned-{rank}").write_bytes(pickle.dumps(function(ProcessGroup(rank, size, size))))
         status = 0
     except BaseException:  # whatever it was, the parent shows it and fails
         with (folder / "errors").open("a") as file:

@@ -11,12 +11,11 @@ import pytest
 import torch as th
 from stable_baselines3.common.logger import Logger
 
-from o1nano.agents.learning.ppo import FramePPO
 from o1nano.agents.run.prepare import prepare
 from o1nano.agents.run.progress import Display
 from o1nano.agents.run.run import Run
 from o1nano.policies.actor_critic import ReasoningPolicy
-from tests.helpers.frames import like_structure
+from tests.helpers.frames import CollectingPPO, like_structure
 from tests.helpers.runs import SMALL_RUN
 from tests.helpers.tiny import TINY, shake, vec_env
 from train_rl import train
@@ -25,9 +24,9 @@ from train_rl import train
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not th.cuda.is_available(), reason="no GPU here"))]
 
 
-def ppo(device: str, bf16: bool = False) -> FramePPO:
+def ppo(device: str, bf16: bool = False) -> CollectingPPO:
     """The same model on any device: its actions are drawn on the CPU."""
-    model = FramePPO(
+    model = CollectingPPO(
         ReasoningPolicy,
         vec_env(6),
         n_steps=48,
@@ -60,10 +59,9 @@ def twin() -> dict[str, th.Tensor]:
     return policy.state_dict()
 
 
-def collect(model: FramePPO) -> list[Any]:
-    _, callback = model._setup_learn(10**9, None)
-    model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
-    return list(model.rollout_buffer.frames)
+def collect(model: CollectingPPO) -> list[Any]:
+    model.begin()
+    return model.collect()
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -86,7 +84,7 @@ def test_the_first_minibatch_has_ratio_one(device: str, bf16: bool, tolerance: f
     model = ppo(device, bf16)
     collect(model)
     batch = next(model.rollout_buffer.get())
-    for tensor in (*batch.observations.batches[0], batch.actions, batch.old_log_prob, batch.advantages):
+    for tensor in (*batch.observations[0], batch.actions, batch.old_log_prob, batch.advantages):
         assert tensor.device.type == device
     with th.no_grad():
         _, log_probs, _ = model.policy.evaluate_actions(batch.observations, batch.actions)

@@ -30,7 +30,7 @@ from tests.helpers.paths import ROOT
 from tests.helpers.runs import SMALL_RUN, flags
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-ELSEWHERE = {"agents.md", "new_task.md"}  # tests/scripts/test_agents_interop.py, tests/envs/problems/test_new_task.py
+ELSEWHERE = {"agents.md", "language_models.md", "new_task.md", "own_environment.md"}
 HERE = ["training.md", *(page.name for page in PAGES if page.name not in {*ELSEWHERE, "training.md"})]
 KINDS = {"bash", "python", "text", "json", ""}
 

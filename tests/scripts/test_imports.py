@@ -117,6 +117,7 @@ def test_a_violation_is_noticed(tmp_path: Path, module: str, line: str) -> None:
 def test_the_environment_imports_neither_torch_nor_stable_baselines3() -> None:
     code = (
         "import sys, o1nano, o1nano.envs.vector, o1nano.envs.problems.expert, o1nano.envs.wrappers\n"
+        "import o1nano.envs.text, o1nano.envs.text_env, o1nano.envs.action_mask_wrappers, o1nano.envs.adapters.trl\n"
         f"print(sorted({NUMPY_ONLY | WHEN_DRAWN} & set(sys.modules)))"
     )
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

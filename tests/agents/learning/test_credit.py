@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from o1nano.agents.learning.credit import advantages, judge
+from o1nano.agents.learning.credit import frame_verdict, generalized_advantages
 from o1nano.envs.language.vocab import EOS, NINE, SUBTASK, ZERO
 from o1nano.envs.problems import FAMILIES
 from o1nano.envs.problems.expert import demonstrate
@@ -53,7 +53,7 @@ CHAIN = "<subtask> 1 + 2 + 3 = <think> <call> 1 + 2 </call> 3 ; "
     ],
 )
 def test_verdicts(frame: str, verdict: str) -> None:
-    assert judge(bytes(ids(frame))) == verdict
+    assert frame_verdict(bytes(ids(frame))) == verdict
 
 
 @given(st.sampled_from(sorted(FAMILIES)), st.integers(1, 3), st.integers(0, 10**6))
@@ -61,10 +61,10 @@ def test_every_frame_of_the_expert_is_right_and_a_flipped_answer_wrong(family: s
     problem = draw(Level(family, size), np.random.default_rng(seed), "all")
     for frame in demonstrate(problem)[1:]:
         assert frame.tokens[0] == SUBTASK
-        assert judge(bytes(frame.tokens)) == "right"
+        assert frame_verdict(bytes(frame.tokens)) == "right"
         if frame.tokens[-1] == EOS and ZERO <= frame.tokens[-2] <= NINE:
             flipped = [*frame.tokens[:-2], ZERO + (frame.tokens[-2] - ZERO + 1) % 10, EOS]
-            assert judge(bytes(flipped)) == "wrong"
+            assert frame_verdict(bytes(flipped)) == "wrong"
 
 
 def floats(*values: float) -> np.ndarray:
@@ -73,31 +73,31 @@ def floats(*values: float) -> np.ndarray:
 
 def test_advantages_by_hand() -> None:
     # Deltas: 0 + 0.5 * 4 - 2 = 0; 1 + 0.5 * 6 - 4 = 0; 3 - 6 = -3. Trace: gamma * lambda = 0.25.
-    (out,) = advantages([floats(0, 1, 3)], [floats(2, 4, 6)], gamma=0.5, lam=0.5)
+    (out,) = generalized_advantages([floats(0, 1, 3)], [floats(2, 4, 6)], gamma=0.5, lam=0.5)
     assert out == pytest.approx([-3 * 0.25**2, -3 * 0.25, -3])
 
 
 def test_chains_of_different_length_do_not_mix() -> None:
     rewards, values = [floats(0, 0, 1), floats(1), floats(0, 0)], [floats(0.5, 0.25, 0.75), floats(0.2), floats(1, 2)]
-    together = advantages(rewards, values, 0.9, 0.8)
+    together = generalized_advantages(rewards, values, 0.9, 0.8)
     for chain in range(3):
-        (alone,) = advantages(rewards[chain : chain + 1], values[chain : chain + 1], 0.9, 0.8)
+        (alone,) = generalized_advantages(rewards[chain : chain + 1], values[chain : chain + 1], 0.9, 0.8)
         assert together[chain] == pytest.approx(alone)
         assert len(together[chain]) == len(values[chain])
 
 
-def test_without_discount_and_decay_an_advantage_is_the_return_minus_the_value() -> None:
-    (out,) = advantages([floats(0, 0, 1)], [floats(0.5, 0.25, 0.75)], 1.0, 1.0)
+def test_without_decay_an_advantage_is_the_return_minus_the_value() -> None:
+    (out,) = generalized_advantages([floats(0, 0, 1)], [floats(0.5, 0.25, 0.75)], 1.0, 1.0)
     assert out == pytest.approx([0.5, 0.75, 0.25])
 
 
 def test_with_full_decay_an_advantage_is_the_next_value_minus_this_one() -> None:
-    (out,) = advantages([floats(0, 0, 1)], [floats(0.5, 0.25, 0.75)], 1.0, 0.0)
+    (out,) = generalized_advantages([floats(0, 0, 1)], [floats(0.5, 0.25, 0.75)], 1.0, 0.0)
     assert out == pytest.approx([-0.25, 0.5, 0.25])
 
 
 def test_no_chains_no_advantages() -> None:
-    assert advantages([], [], 1.0, 0.95) == []
+    assert generalized_advantages([], [], 1.0, 0.95) == []
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_no_chains_no_advantages() -> None:
         ("<subtask> 4 2 * 2 1 =", "<subtask> 4 2 / 2 =", False),
         ("<subtask> 4 2 + 2 =", "<subtask> 4 + 2 =", False),  # a sum asks nothing
         ("<subtask> 4 2 + 2 - 1 =", "<subtask> 4 2 + 2 =", True),  # an expression may ask anything
-        ("<subtask> 4 2 =", "<subtask> 4 - - 2 =", True),  # who was asked nonsense is not at fault
+        ("<subtask> 4 2 =", "<subtask> 4 - - 2 =", True),  # a caller whose own problem has no answer is not at fault
     ],
 )
 def test_what_a_frame_has_a_use_for(asker: str, question: str, sensible: bool) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from o1nano.agents.evaluation.held_out import standard_levels
-from o1nano.agents.learning.demonstrations import Demonstration, DemonstrationStream
+from o1nano.agents.learning.demonstrations import DemonstrationStream, corrupted
+from o1nano.agents.learning.packing import TrainingFrame
 from o1nano.envs.core.curriculum import UniformLevels
 from o1nano.envs.language.vocab import END_CALL, END_THINK, EOS, EQUALS, NINE, REVISE, THINK, WRONG, ZERO, spell
 from o1nano.envs.problems.problem import sizes
@@ -21,16 +22,16 @@ from tests.helpers.tiny import ids
 def demonstrations(
     families: tuple[str, ...] = ("addition", "subtraction"),
     mistakes: float = 0.0,
-    corrupted: float = 0.0,
+    corruption: float = 0.0,
     batches: int = 4,
-) -> list[Demonstration]:
+) -> list[TrainingFrame]:
     """Some batches of frames in one list."""
     shown, rng = UniformLevels(sizes(families, (1, 3))), np.random.default_rng(0)
-    stream = DemonstrationStream(shown, rng, 512, mistakes, corrupted, pool=2)
+    stream = DemonstrationStream(shown, rng, 512, mistakes, corruption, pool=2)
     return [frame for batch in islice(stream, batches) for frame in batch]
 
 
-def prompt_of(frame: Demonstration) -> list[int]:
+def prompt_of(frame: TrainingFrame) -> list[int]:
     tokens = frame.tokens.tolist()
     return tokens[: tokens.index(EQUALS) + 1]
 
@@ -42,7 +43,7 @@ def test_whole_frames_are_imitated_and_valued_as_right() -> None:
         assert len(frame.positions) == len(frame.imitate) == len(frame.returns)
 
 
-def test_targets_are_the_experts_tokens_without_prompts_and_injected_answers() -> None:
+def test_targets_are_the_tokens_that_the_expert_emits() -> None:
     for frame in demonstrations(("multiplication", "division")):
         script = expert_script(prompt_of(frame))
         assert script.tokens == frame.tokens.tolist()
@@ -51,7 +52,7 @@ def test_targets_are_the_experts_tokens_without_prompts_and_injected_answers() -
         assert min(targets) == len(prompt_of(frame))
 
 
-def test_what_was_injected_behind_a_call_is_no_target() -> None:
+def test_answers_that_were_injected_are_not_targets() -> None:
     frames = [frame for frame in demonstrations(("division",)) if END_CALL in frame.tokens]
     assert frames
     for frame in frames:
@@ -67,16 +68,16 @@ def test_every_answer_is_right() -> None:
 
 
 def test_corrupted_frames_end_after_one_wrong_digit() -> None:
-    corrupted = [frame for frame in demonstrations(corrupted=1.0) if not frame.imitate.all()]
-    assert len(corrupted) > 20
-    for frame in corrupted:
+    cut_off = [frame for frame in demonstrations(corruption=1.0) if not frame.imitate.all()]
+    assert len(cut_off) > 20
+    for frame in cut_off:
         script = expert_script(prompt_of(frame))
         length = len(frame.tokens)
         differing = np.flatnonzero(frame.tokens != script.tokens[:length])
         at = length - 2
         assert differing.tolist() == [at] and script.emitted[at]
         assert ZERO <= frame.tokens[at] <= NINE
-        # Before it all is well; behind it stands one position, whose value is 0 and whose token is not imitated.
+        # All is right before it. After it there is one position, whose value is 0 and whose token is not imitated.
         assert frame.positions[-1] == at
         assert frame.returns.tolist() == [1.0] * (len(frame.returns) - 1) + [0.0]
         assert frame.imitate.tolist() == [True] * (len(frame.imitate) - 2) + [False, False]
@@ -84,7 +85,7 @@ def test_corrupted_frames_end_after_one_wrong_digit() -> None:
 
 @pytest.mark.parametrize("rate", [0.0, 0.3])
 def test_the_share_of_corrupted_frames(rate: float) -> None:
-    frames = demonstrations(corrupted=rate, batches=12)
+    frames = demonstrations(corruption=rate, batches=12)
     share = sum(not frame.imitate.all() for frame in frames) / len(frames)
     assert share == pytest.approx(rate, abs=0.08)
 
@@ -131,12 +132,9 @@ def test_the_same_generator_gives_the_same_demonstrations() -> None:
 
 
 def test_a_frame_without_digits_to_corrupt_stays_whole() -> None:
-    stream = DemonstrationStream(
-        UniformLevels(sizes(("addition",), (1, 1))), np.random.default_rng(0), 64, corruption_rate=1.0
-    )
     tokens = np.array(ids("<subtask> 1 + 1 = <think> <ok>"), dtype=np.uint8)
-    frame = Demonstration(tokens, np.array([4, 5]), np.ones(2, bool), np.ones(2, np.float32))
-    assert stream._corrupt(frame) is frame
+    frame = TrainingFrame(tokens, np.array([4, 5]), imitate=np.ones(2, bool), returns=np.ones(2, np.float32))
+    assert corrupted(frame, np.random.default_rng(0)) is frame
 
 
 @pytest.mark.parametrize(("product_digits", "longest"), [(2, 3), (3, 5)])

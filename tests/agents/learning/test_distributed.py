@@ -19,7 +19,7 @@ from stable_baselines3.common.logger import Logger
 
 import train_rl
 from o1nano.agents.learning.demonstrations import DemonstrationStream
-from o1nano.agents.learning.distributed import Team
+from o1nano.agents.learning.distributed import ProcessGroup
 from o1nano.agents.learning.imitation import WarmStart, WarmStartConfig
 from o1nano.agents.learning.ppo import FramePPO
 from o1nano.agents.run.callbacks import EpisodeStatisticsCallback
@@ -28,30 +28,31 @@ from o1nano.agents.run.progress import Display
 from o1nano.agents.run.run import Run
 from o1nano.envs.core.curriculum import AdaptiveCurriculum, UniformLevels
 from o1nano.envs.core.usage import EPISODE_USAGE
-from o1nano.envs.errors import CheckpointError, ConfigurationError, TeamError
+from o1nano.envs.errors import CheckpointError, ConfigurationError, ProcessGroupError
 from o1nano.envs.problems.problem import sizes
 from o1nano.envs.seeding import stream
 from o1nano.policies.actor_critic import ReasoningPolicy
-from tests.agents.run.test_resume import scalars
-from tests.helpers.frames import like_structure
+from tests.helpers.events import scalars
+from tests.helpers.frames import CollectingPPO, like_structure
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import DIED, together
 from tests.helpers.runs import SMALL_RUN, flags
+from tests.helpers.states import same
 from tests.helpers.tiny import TINY, shake, tiny_network, vec_env
 
-ALONE = Team()
+ALONE = ProcessGroup()
 
 
-def ppo(team: Team = ALONE, **kwargs: Any) -> FramePPO:
+def ppo(process_group: ProcessGroup = ALONE, **kwargs: Any) -> CollectingPPO:
     """Learns by plain gradient descent, so that rounding stays rounding, on clipped gradients."""
-    model = FramePPO(
+    model = CollectingPPO(
         ReasoningPolicy,
-        vec_env(4 + 2 * team.rank),
+        vec_env(4 + 2 * process_group.rank),
         n_steps=48,
-        seed=team.rank,
+        seed=process_group.rank,
         device="cpu",
         policy_kwargs={"transformer": TINY, "optimizer_class": th.optim.SGD},
-        team=team,
+        process_group=process_group,
         **{"learning_rate": 0.3, "batch_size": 10**6, "n_epochs": 3, "gamma": 1.0, "max_grad_norm": 0.3, **kwargs},
     )
     model.set_logger(Logger(None, []))
@@ -64,20 +65,25 @@ def weights(model: FramePPO) -> dict[str, th.Tensor]:
     return {name: value.clone() for name, value in model.policy.state_dict().items()}
 
 
-def collect_and_train(team: Team, **kwargs: Any) -> tuple[Any, ...]:
-    model = ppo(team, **kwargs)
-    before, (_, callback) = weights(model), model._setup_learn(10**9, None)
-    model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
-    frames = list(model.rollout_buffer.frames)
+def collect_and_train(process_group: ProcessGroup, **kwargs: Any) -> tuple[Any, ...]:
+    model = ppo(process_group, **kwargs)
+    before = weights(model)
+    model.begin()
+    frames = model.collect()
     model.train()
-    return before, frames, weights(model), model._n_updates
+    return before, frames, weights(model), updates(model)
 
 
-@pytest.mark.parametrize("target_kl, updates", [(None, 3), (1e-4, 2)])
-def test_an_update_of_two_processes_is_the_update_of_one_on_the_union_of_the_data(
-    tmp_path: Path, target_kl: float | None, updates: int
+def updates(model: FramePPO) -> int:
+    """How many passes over rollouts a model has made."""
+    return int(model.logger.name_to_value["train/n_updates"])
+
+
+@pytest.mark.parametrize("target_kl, passes", [(None, 3), (1e-4, 2)])
+def test_two_processes_make_the_update_of_one_on_all_their_data(
+    tmp_path: Path, target_kl: float | None, passes: int
 ) -> None:
-    found = together(tmp_path, lambda team: collect_and_train(team, target_kl=target_kl))
+    found = together(tmp_path, lambda process_group: collect_and_train(process_group, target_kl=target_kl))
     (before, frames, after, count), (_, other_frames, other_after, other_count) = found
     assert len(frames) != len(other_frames)  # the average has weights
     model = ppo(target_kl=target_kl)
@@ -86,7 +92,7 @@ def test_an_update_of_two_processes_is_the_update_of_one_on_the_union_of_the_dat
     buffer.frames = frames + other_frames
     buffer.compute_returns_and_advantage(th.zeros(1), np.zeros(1))
     model.train()
-    assert model._n_updates == count == other_count == updates
+    assert updates(model) == count == other_count == passes
     moved = 0.0
     for name, expected in weights(model).items():
         assert th.equal(after[name], other_after[name]), name
@@ -103,10 +109,11 @@ def some_have_no_advantage(frames: list[Any]) -> None:
 
 
 def test_frames_without_advantage_count_in_the_average_of_two_processes(tmp_path: Path) -> None:
-    def trained(team: Team) -> tuple[Any, ...]:
-        model = ppo(team, advantage="group")
-        before, (_, callback) = weights(model), model._setup_learn(10**9, None)
-        model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
+    def trained(process_group: ProcessGroup) -> tuple[Any, ...]:
+        model = ppo(process_group, advantage="group")
+        before = weights(model)
+        model.begin()
+        model.collect()
         some_have_no_advantage(model.rollout_buffer.frames)
         model.train()
         return before, list(model.rollout_buffer.frames), weights(model)
@@ -126,16 +133,16 @@ def test_frames_without_advantage_count_in_the_average_of_two_processes(tmp_path
 
 
 def test_without_the_average_the_comparison_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Team, "average", lambda *_: None)
+    monkeypatch.setattr(ProcessGroup, "average", lambda *_: None)
     first, second = together(tmp_path, collect_and_train)
     assert not all(th.equal(value, second[2][name]) for name, value in first[2].items())
 
 
-def test_minibatches_are_as_many_everywhere_and_none_is_empty(tmp_path: Path) -> None:
-    def sizes_of(team: Team) -> list[tuple[int, float]]:
-        model = ppo(team)
-        _, callback = model._setup_learn(10**9, None)
-        model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
+def test_every_process_has_the_same_number_of_minibatches(tmp_path: Path) -> None:
+    def sizes_of(process_group: ProcessGroup) -> list[tuple[int, float]]:
+        model = ppo(process_group)
+        model.begin()
+        model.collect()
         return [(batch.count, batch.weight) for batch in model.rollout_buffer.get(60)]
 
     first, second = together(tmp_path, sizes_of)
@@ -151,14 +158,17 @@ def test_a_step_of_the_warm_start_is_the_one_on_all_demonstrations(tmp_path: Pat
     config = WarmStartConfig(steps=100)
 
     def demonstrations(rank: int) -> list[Any]:
-        return next(iter(DemonstrationStream(levels, stream("team", rank), 200 + 100 * rank, pool=2)))
+        return next(iter(DemonstrationStream(levels, stream("processes", rank), 200 + 100 * rank, pool=2)))
 
     def gradients(trainer: WarmStart, batch: list[Any]) -> list[th.Tensor]:
         trainer.step(batch)
         return [parameter.grad for parameter in trainer.network.parameters()]
 
     found = together(
-        tmp_path, lambda team: gradients(WarmStart(tiny_network(), config, False, 0, team), demonstrations(team.rank))
+        tmp_path,
+        lambda process_group: gradients(
+            WarmStart(tiny_network(), config, False, 0, process_group), demonstrations(process_group.rank)
+        ),
     )
     batch = sorted(demonstrations(0) + demonstrations(1), key=lambda frame: len(frame.tokens))
     for expected, *given in zip(gradients(WarmStart(tiny_network(), config, False), batch), *found, strict=True):
@@ -166,17 +176,19 @@ def test_a_step_of_the_warm_start_is_the_one_on_all_demonstrations(tmp_path: Pat
         assert (given[0] - expected).abs().max() < 1e-6
 
 
-def whole_run(team: Team, folder: Path, stop: tuple[str, int] | None = None, resume: bool = False) -> dict[str, Any]:
+def whole_run(
+    process_group: ProcessGroup, folder: Path, stop: tuple[str, int] | None = None, resume: bool = False
+) -> dict[str, Any]:
     """A run, or what it is when the second process was told to stop at some place."""
     if resume:
-        run = Run.resume(folder, Display(quiet=True), team)
+        run = Run.resume(folder, Display(quiet=True), process_group)
     else:
         config = prepare(replace(SMALL_RUN, name=folder.name))
-        run = Run(config, folder, Display(quiet=True), team=team)
+        run = Run(config, folder, Display(quiet=True), process_group=process_group)
     original = run.pause
 
     def pause(done: int) -> None:
-        run.stopping = (run.current_phase, done) == stop and not team.leads
+        run.stopping = (run.current_phase, done) == stop and not process_group.is_rank0
         original(done)
 
     run.pause = pause  # type: ignore[method-assign]
@@ -189,25 +201,17 @@ def whole_run(team: Team, folder: Path, stop: tuple[str, int] | None = None, res
         "optimizer": run.model.policy.optimizer.state_dict(),
         "curriculum": run.curriculum.state_dict(),
         "results": run.results,
-        "observations": run.model._last_obs,
+        "observations": run.model.state_dict()["observations"],
         "demonstrations": run.demonstrations.state_dict(),
         "history": run.statistics.history,
         "steps": run.logger.start,
     }
 
 
-def same(one: Any, other: Any) -> bool:
-    """Bit for bit, in any containers."""
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(same, one, other))
-    return bool(np.array_equal(np.asarray(one), np.asarray(other)))
-
-
+@pytest.mark.integration
 def test_a_run_of_two_processes_agrees_with_itself_and_resumes_exactly(tmp_path: Path) -> None:
     folder = tmp_path / "whole" / "run"
-    first, second = together(tmp_path / "a", lambda team: whole_run(team, folder))
+    first, second = together(tmp_path / "a", lambda process_group: whole_run(process_group, folder))
     for name in ("policy", "optimizer", "curriculum", "results"):
         assert same(first[name], second[name]), name
     each = 6 * 24
@@ -217,12 +221,12 @@ def test_a_run_of_two_processes_agrees_with_itself_and_resumes_exactly(tmp_path:
     for name in ("observations", "demonstrations"):
         assert not same(first[name], second[name]), name
     cut = tmp_path / "cut" / "run"
-    together(tmp_path / "b", lambda team: whole_run(team, cut, ("warm_start", 2)))
-    together(tmp_path / "c", lambda team: whole_run(team, cut, ("ppo", 1), resume=True))
-    together(tmp_path / "d", lambda team: whole_run(team, cut, ("after", 1), resume=True))
+    together(tmp_path / "b", lambda process_group: whole_run(process_group, cut, ("warm_start", 2)))
+    together(tmp_path / "c", lambda process_group: whole_run(process_group, cut, ("ppo", 1), resume=True))
+    together(tmp_path / "d", lambda process_group: whole_run(process_group, cut, ("after", 1), resume=True))
     with pytest.raises(CheckpointError, match="2 processes cannot continue in 1; expected 2"):
         Run.resume(cut, Display(quiet=True))
-    again = together(tmp_path / "e", lambda team: whole_run(team, cut, resume=True))
+    again = together(tmp_path / "e", lambda process_group: whole_run(process_group, cut, resume=True))
     for expected, given in zip((first, second), again, strict=True):
         for name in set(expected) - {"steps"}:
             assert same(expected[name], given[name]), name
@@ -239,15 +243,15 @@ def test_statistics_are_of_the_episodes_of_all_processes(tmp_path: Path) -> None
         for level, outcome, solved, paid in ended
     ]
 
-    def recorded(team: Team) -> dict[str, float]:
-        statistics = EpisodeStatisticsCallback(AdaptiveCurriculum({"addition": 1}, {"addition": 2}), team)
-        model = ppo(team)
+    def recorded(process_group: ProcessGroup) -> dict[str, float]:
+        statistics = EpisodeStatisticsCallback(AdaptiveCurriculum({"addition": 1}, {"addition": 2}), process_group)
+        model = ppo(process_group)
         statistics.init_callback(model)
-        own = [{**dict.fromkeys(EPISODE_USAGE, 0), **info} for info in infos[team.rank :: 2]]
+        own = [{**dict.fromkeys(EPISODE_USAGE, 0), **info} for info in infos[process_group.rank :: 2]]
         running = {**own[0], "is_success": False}  # every step has the same keys
         statistics.locals = {"infos": [*own, running], "dones": [*[True] * len(own), False]}
-        statistics._on_step()
-        statistics._on_rollout_end()
+        statistics.on_step()
+        statistics.on_rollout_end()
         return dict(model.logger.name_to_value)
 
     for found in together(tmp_path, recorded):
@@ -255,37 +259,38 @@ def test_statistics_are_of_the_episodes_of_all_processes(tmp_path: Path) -> None
         assert found["reward/true"] == found["usage/illegal_token"] == found["reward/hack_rate"] == pytest.approx(1 / 3)
 
 
+@pytest.mark.integration
 def test_when_a_process_dies_the_others_say_so_and_a_checkpoint_is_there(tmp_path: Path) -> None:
     folder = tmp_path / "run"
 
-    def dies(team: Team) -> list[Any]:
-        run = Run(prepare(replace(SMALL_RUN, name="run")), folder, Display(quiet=True), team=team)
+    def dies(process_group: ProcessGroup) -> list[Any]:
+        run = Run(prepare(replace(SMALL_RUN, name="run")), folder, Display(quiet=True), process_group=process_group)
         original = run.pause
 
         def pause(done: int) -> None:
-            if run.current_phase == "ppo" and done == 1 and team.rank == 1:
+            if run.current_phase == "ppo" and done == 1 and process_group.rank == 1:
                 os._exit(DIED)
             original(done)
 
         run.pause = pause  # type: ignore[method-assign]
-        with pytest.raises(TeamError, match="another process of the run has ended"):
+        with pytest.raises(ProcessGroupError, match="another process of the run has ended"):
             train_rl.train(run)
-        return [team.is_first_to_tell(), team.is_first_to_tell()]
+        return [process_group.report_once(), process_group.report_once()]
 
     assert together(tmp_path / "a", dies) == [[True, False], None]
-    resumed = together(tmp_path / "b", lambda team: whole_run(team, folder, resume=True))
+    resumed = together(tmp_path / "b", lambda process_group: whole_run(process_group, folder, resume=True))
     assert all("after" in part["results"] for part in resumed)
 
 
-def test_a_team_of_one_is_the_identity() -> None:
+def test_a_group_of_one_is_the_identity() -> None:
     tensor = th.ones(3)
     ALONE.average([tensor])
     assert tensor.tolist() == [1.0] * 3
     assert ALONE.gather("x") == ["x"]
-    assert ALONE.lead(lambda: 5) == 5
-    assert ALONE.seed(7) == 7 and Team(1, 2).seed(7) != Team(2, 3).seed(7) != 7
-    assert ALONE.share(5, [5]) == 1.0
-    assert ALONE.part("ppo.n_envs", 7) == 7
+    assert ALONE.broadcast_from_rank0(lambda: 5) == 5
+    assert ALONE.seed(7) == 7 and ProcessGroup(1, 2).seed(7) != ProcessGroup(2, 3).seed(7) != 7
+    assert ALONE.weight(5, [5]) == 1.0
+    assert ALONE.divide("ppo.n_envs", 7) == 7
 
 
 TORCHRUN = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
@@ -322,7 +327,7 @@ def test_a_wrong_variable_of_torchrun_is_named(
 
 def test_one_process_of_torchrun_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "1")
-    assert Team.join() == Team()
+    assert ProcessGroup.join() == ProcessGroup()
 
 
 @pytest.mark.slow
@@ -348,26 +353,26 @@ def test_an_interface_that_does_not_exist_is_one_line(tmp_path: Path) -> None:
         assert own.startswith("train_rl.py: cannot connect to the other processes (") and "GLOO_SOCKET_IFNAME" in own
 
 
-def test_what_has_no_equal_parts_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"ppo.n_envs=7 on 2 processes; accepted: a multiple of 2"):
-        Team(0, 2).part("ppo.n_envs", 7)
+def test_a_number_that_cannot_be_divided_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"ppo.n_envs=7 on 2 processes; expected a multiple of 2"):
+        ProcessGroup(0, 2).divide("ppo.n_envs", 7)
 
 
-def test_a_failing_leader_ends_the_others(tmp_path: Path) -> None:
+def test_an_error_of_rank_0_ends_the_others(tmp_path: Path) -> None:
     def fails() -> None:
-        raise ConfigurationError("x=3; accepted: 4")
+        raise ConfigurationError("x=3; expected 4")
 
-    def leads(team: Team) -> str:
+    def broadcast(process_group: ProcessGroup) -> str:
         with pytest.raises((ConfigurationError, SystemExit)) as raised:
-            team.lead(fails)
+            process_group.broadcast_from_rank0(fails)
         return str(raised.value)
 
-    assert together(tmp_path, leads) == ["x=3; accepted: 4", "2"]
+    assert together(tmp_path, broadcast) == ["x=3; expected 4", "2"]
 
 
 def test_the_mean_of_all_processes_has_weights(tmp_path: Path) -> None:
-    def mean(team: Team) -> float:
-        return team.mean(0.0 if team.leads else 1.0, 1.5 if team.leads else 0.5)
+    def mean(process_group: ProcessGroup) -> float:
+        return process_group.mean(0.0 if process_group.is_rank0 else 1.0, 1.5 if process_group.is_rank0 else 0.5)
 
     assert together(tmp_path, mean) == [0.25, 0.25]
     assert ALONE.mean(3.0, 1.0) == 3.0

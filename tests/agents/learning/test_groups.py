@@ -11,7 +11,7 @@ import torch as th
 from hypothesis import given
 from hypothesis import strategies as st
 
-from o1nano.agents.learning.credit import Advantage, compare_groups, group_advantages
+from o1nano.agents.learning.credit import Advantage, group_advantages, group_statistics
 from o1nano.agents.learning.ppo import FramePPO
 from o1nano.agents.learning.rollout_buffer import FrameRolloutBuffer
 from o1nano.agents.run.config import PPOConfig, TrainConfig
@@ -19,9 +19,9 @@ from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import spell
 from o1nano.envs.problems.problem import Level
 from o1nano.envs.vector import ArithmeticVectorEnv
-from tests.agents.learning.test_rollout_buffer import CALL, RIGHT_CHILD, WRONG_CHILD
-from tests.agents.learning.test_states import through_a_file
-from tests.helpers.frames import frame_ppo, rollouts
+from tests.helpers.frames import CollectingPPO, frame_ppo, rollouts
+from tests.helpers.scripted import CALL, RIGHT_CHILD, WRONG_CHILD
+from tests.helpers.states import through_a_file
 from tests.helpers.tiny import SMALL_ENV, ids, random_legal
 
 ESTIMATORS: tuple[Advantage, ...] = ("group", "leave_one_out")
@@ -52,9 +52,7 @@ def test_advantages_by_hand(estimator: Advantage, expected: dict[str, list[float
 
 @every
 @given(chains=CHAINS)
-def test_advantages_of_a_group_sum_to_zero_and_who_is_alone_has_none(
-    estimator: Advantage, chains: list[tuple[str, int]]
-) -> None:
+def test_advantages_of_a_group_sum_to_zero(estimator: Advantage, chains: list[tuple[str, int]]) -> None:
     returns, groups = split(chains)
     found = group_advantages(returns, groups, estimator)
     assert found.dtype == np.float32
@@ -68,7 +66,7 @@ def test_advantages_of_a_group_sum_to_zero_and_who_is_alone_has_none(
 
 @every
 @given(chains=CHAINS, shift=st.floats(-5, 5), scale=st.floats(0.5, 4))
-def test_what_everybody_is_paid_makes_no_difference(
+def test_a_constant_reward_makes_no_difference(
     estimator: Advantage, chains: list[tuple[str, int]], shift: float, scale: float
 ) -> None:
     returns, groups = split(chains)
@@ -94,9 +92,9 @@ def test_leaving_the_own_reward_out_keeps_the_policy_gradient_unbiased(size: int
 
 
 def test_groups_compared_by_hand() -> None:
-    found = compare_groups(np.array([1, 0, 1, 0.9, 1, 0.9, 0.9]), "aabcdcc")
+    found = group_statistics(np.array([1, 0, 1, 0.9, 1, 0.9, 0.9]), "aabcdcc")
     assert found == pytest.approx({"alone": 2 / 7, "size": 2.5, "without_variance": 0.5})
-    assert compare_groups(np.array([1.0]), "a") == {"alone": 1.0}
+    assert group_statistics(np.array([1.0]), "a") == {"alone": 1.0}
 
 
 def test_rewards_that_differ_by_rounding_are_equal() -> None:
@@ -152,7 +150,7 @@ def test_with_credit_by_episodes_whole_episodes_are_compared() -> None:
     assert found == {"8 9 + 5 4": [(1, 1), (0, -1)], "9 8 + 4 5": [(1, 1), (0, -1)]}
 
 
-def grouped(estimator: Advantage, **kwargs: Any) -> FramePPO:
+def grouped(estimator: Advantage, **kwargs: Any) -> CollectingPPO:
     return frame_ppo(12, 48, advantage=estimator, env={"digits": 1, "group_size": 4}, **kwargs)
 
 
@@ -161,7 +159,7 @@ def test_a_minibatch_scales_advantages_and_shifts_none(estimator: Advantage) -> 
     model = grouped(estimator)
     rollouts(model, 4)  # an untrained policy is seldom right: in this one, some groups differ
     buffer = model.rollout_buffer
-    assert 0 < buffer.groups["alone"] < 1 and buffer.groups["without_variance"] < 1
+    assert 0 < buffer.group_statistics["alone"] < 1 and buffer.group_statistics["without_variance"] < 1
     (samples,) = buffer.get(normalize=True)
     advantages = samples.advantages
     assert advantages.std() == pytest.approx(1, rel=1e-3)
@@ -208,7 +206,7 @@ def test_every_problem_is_posed_as_often_as_the_group_is_large() -> None:
     env.reset(seed=0)
     problems = problem_from_prompt(env)
     assert runs(problems) == [3, 3, 2]
-    for env_index in (4, 1, 4, 4):  # whoever begins next completes the group
+    for env_index in (4, 1, 4, 4):  # the environments that begin next complete the group
         env.episodes.start([env_index], [env.generators[env_index]])
         problems.append(problem_from_prompt(env)[env_index])
     assert runs(problems) == [3, 3, 3, 3]
@@ -232,13 +230,13 @@ def test_the_same_seed_gives_the_same_groups_and_a_reset_begins_a_new_one(mode: 
     assert runs(problem_from_prompt(env)) == [3, 3, 2] and not set(problem_from_prompt(env)) & set(first)
 
 
-def test_a_group_of_one_is_nobodys_group() -> None:
+def test_a_group_size_of_one_groups_nothing() -> None:
     env, plain = grouped_env(1), ArithmeticVectorEnv(8, **{**SMALL_ENV, "digits": 3, "autoreset_mode": "SameStep"})
     env.reset(seed=0), plain.reset(seed=0)
     assert problem_from_prompt(env) == problem_from_prompt(plain) and runs(problem_from_prompt(env)) == [1] * 8
 
 
-def test_a_group_goes_on_from_a_saved_state() -> None:
+def test_a_group_continues_from_a_saved_state() -> None:
     env, other = grouped_env(5), grouped_env(5)
     env.reset(seed=0), other.reset(seed=1)
     other.load_state_dict(through_a_file(env.state_dict()))
@@ -252,7 +250,7 @@ def test_a_group_goes_on_from_a_saved_state() -> None:
 def test_groups_without_partners_are_refused_by_name() -> None:
     with pytest.raises(ConfigurationError, match="group_size=0; expected"):
         grouped_env(0)
-    with pytest.raises(ConfigurationError, match=r"ppo.group_size=1 with ppo.advantage=group; accepted: at least 2"):
+    with pytest.raises(ConfigurationError, match=r"ppo.group_size=1 with ppo.advantage=group; expected at least 2"):
         TrainConfig(ppo=PPOConfig(advantage="group")).validate()
     TrainConfig(ppo=PPOConfig(advantage="group", group_size=2)).validate()
     with pytest.raises(ConfigurationError, match="advantage='gae'; expected 'critic'"):

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch as th
 
-from o1nano.agents.learning.demonstrations import Demonstration, DemonstrationStream
+from o1nano.agents.learning.demonstrations import DemonstrationStream
 from o1nano.agents.learning.imitation import WarmStart, WarmStartConfig
+from o1nano.agents.learning.packing import TrainingFrame
 from o1nano.envs.core.curriculum import UniformLevels
 from o1nano.envs.language.vocab import END_THINK, EQUALS, VOCAB_SIZE
 from o1nano.envs.problems.expert import demonstrate
@@ -23,7 +24,7 @@ from tests.helpers.tiny import tiny_network
 CONFIG = WarmStartConfig(steps=120, learning_rate=1e-2)
 
 
-def expert_frames(*texts: str) -> list[Demonstration]:
+def expert_frames(*texts: str) -> list[TrainingFrame]:
     """The expert's frames of some problems, sorted by length."""
     out = []
     for text in texts:
@@ -31,7 +32,7 @@ def expert_frames(*texts: str) -> list[Demonstration]:
             positions = np.flatnonzero(frame.emitted) - 1
             ones = np.ones(len(positions))
             tokens = np.array(frame.tokens, dtype=np.uint8)
-            out.append(Demonstration(tokens, positions, ones.astype(bool), ones.astype(np.float32)))
+            out.append(TrainingFrame(tokens, positions, imitate=ones.astype(bool), returns=ones.astype(np.float32)))
     return sorted(out, key=lambda frame: len(frame.tokens))
 
 
@@ -40,7 +41,7 @@ def trainer(network: ReasoningNetwork, config: WarmStartConfig = CONFIG) -> Warm
 
 
 def all_log_probs(network: ReasoningNetwork, frame: list[int]) -> th.Tensor:
-    """Log-probabilities ``[T - 1, V]`` of the next token at every position of a frame, whoever wrote it."""
+    """Log-probabilities ``[T - 1, V]`` of the next token at every position of a frame, emitted or not."""
     tokens = th.tensor([frame[:-1]])
     states = th.from_numpy(network.grammar.states(tokens.numpy())).long()
     columns = th.arange(tokens.shape[1])
@@ -58,7 +59,7 @@ def test_the_loss_is_the_mean_over_the_experts_tokens_alone() -> None:
     assert losses["loss"] == pytest.approx(float(np.mean(terms)), rel=1e-4)
 
 
-def gradients(network: ReasoningNetwork, frames: list[Demonstration]) -> th.Tensor:
+def gradients(network: ReasoningNetwork, frames: list[TrainingFrame]) -> th.Tensor:
     """The gradient of one step, flat; the weights are put back."""
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     trainer(network).step(frames)
@@ -80,11 +81,11 @@ def test_what_is_not_imitated_has_no_influence_on_the_policys_loss() -> None:
     assert th.equal(gradients(network, [frame]), gradients(network, [other]))
 
 
-def replace_last(frame: Demonstration) -> Demonstration:
+def replace_last(frame: TrainingFrame) -> TrainingFrame:
     """The same demonstration with another last token, which is a target only and never an input."""
     tokens = frame.tokens.copy()
     tokens[-1] = tokens[-1] % (VOCAB_SIZE - 1) + 1
-    return Demonstration(tokens, frame.positions, frame.imitate, frame.returns)
+    return TrainingFrame(tokens, frame.positions, imitate=frame.imitate, returns=frame.returns)
 
 
 def test_an_imitated_last_token_has_influence() -> None:
@@ -100,11 +101,11 @@ def test_the_loss_on_a_fixed_batch_falls() -> None:
     first = start.step(frames)
     history: list[float] = []
 
-    def check(done: int, losses: dict[str, float]) -> bool:
+    def should_stop(done: int, losses: dict[str, float]) -> bool:
         history.append(losses["loss"])
         return False
 
-    start.run(repeat(frames), check)
+    start.run(repeat(frames), should_stop)
     assert start.done == CONFIG.steps
     assert history[-1] < 0.2 * first["loss"]
     assert start.tokens == CONFIG.steps * sum(len(frame.tokens) for frame in frames)
@@ -119,19 +120,18 @@ def test_the_critic_learns_the_returns() -> None:
     assert losses[-1] < 0.1 * losses[0]
 
 
-def test_it_stops_when_the_check_says_so() -> None:
+def test_it_stops_when_it_should() -> None:
     start = trainer(tiny_network())
     start.run(repeat(expert_frames("3+4")), lambda done, losses: done == 3)
     assert start.done == 3
 
 
-def test_groups_of_similar_length_give_the_loss_of_all_frames_together() -> None:
+def test_padding_changes_no_loss() -> None:
     """Frames that are padded together must not change each other's loss."""
     frames = sorted(expert_frames("98+45", "74*68", "914/64") * 4, key=lambda frame: len(frame.tokens))
     actions = [len(frame.positions) for frame in frames]
-    network = tiny_network()
-    alone = [trainer(network)._losses([frame])[0].item() for frame in frames]
-    together = trainer(network)._losses(frames)[0].item()
+    alone = [trainer(tiny_network()).step([frame])["loss"] for frame in frames]
+    together = trainer(tiny_network()).step(frames)["loss"]
     assert together == pytest.approx(float(np.average(alone, weights=actions)), rel=1e-4)
 
 
@@ -147,7 +147,8 @@ def test_the_learning_rate_rises_and_falls() -> None:
     rates = []
     for done in (0, 49, 99, 500, 999):
         start.done = done
-        rates.append(start._schedule())
+        start.step(expert_frames("1+2"))
+        rates.append(start.optimizers[1].param_groups[0]["lr"])
     assert rates == pytest.approx([0.01, 0.5 * 0.951, 0.901, 0.5, 0.001])
 
 

@@ -30,6 +30,8 @@ from o1nano.policies.network.transformer import TransformerConfig
 from o1nano.policies.search.answers import solve
 from tests.helpers.tiny import TINY, vec_env
 
+pytestmark = pytest.mark.integration  # whole trainings, about half a minute each
+
 FAMILIES = ("addition", "subtraction")
 SMALL = TransformerConfig(embedding=64, heads=4, layers=2, feed_forward=128, dropout=0.0)
 CONFIG = EnvConfig(operations=FAMILIES, digits=1, frame_length=48, depth=4, max_tokens=120)
@@ -53,7 +55,7 @@ class Stages:
         self.half: ReasoningNetwork | None = None
         both = [problem for family in FAMILIES for problem in problems(family)]
 
-        def check(step: int, _: dict[str, float]) -> bool:
+        def should_stop(step: int, _: dict[str, float]) -> bool:
             if step % 50:
                 return False
             sampled = success(self.done, both, 1.0)
@@ -63,7 +65,7 @@ class Stages:
 
         demonstrations = DemonstrationStream(UniformLevels(sizes(FAMILIES, (1, 1))), stream("demonstrations"), 512)
         config = WarmStartConfig(steps=1200, learning_rate=4e-3)
-        WarmStart(self.done, config, False).run(iter(demonstrations), check)
+        WarmStart(self.done, config, False).run(iter(demonstrations), should_stop)
 
 
 @pytest.fixture(scope="module")
@@ -117,9 +119,7 @@ class SaySeven(VecEnvWrapper):
         return observations, np.array([info.get("answer") == "7" for info in infos], np.float32), dones, infos
 
 
-@pytest.mark.parametrize(
-    ("advantage", "group_size"), [("critic", 1), ("leave_one_out", 8), pytest.param("group", 8, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("advantage", "group_size"), [("critic", 1), ("leave_one_out", 8), ("group", 8)])
 def test_ppo_finds_the_only_answer_that_is_rewarded(advantage: Advantage, group_size: int) -> None:
     env = SaySeven(vec_env(32, digits=1, thinking=False, call_stack=False, frame_length=16, group_size=group_size))
     policy_kwargs = {"transformer": replace(TINY, layers=1)}

@@ -1,4 +1,4 @@
-"""The packed rollout buffer: exact, complete, and fair to callers and called."""
+"""The rollout buffer of whole frames: exact, complete, and fair to callers and children."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 import torch as th
 
-from o1nano.agents.learning.packing import ClosedFrame
-from o1nano.agents.learning.ppo import FramePPO
+from o1nano.agents.learning.packing import TrainingFrame
 from o1nano.agents.learning.rollout_buffer import FrameRolloutBuffer
 from o1nano.agents.run.build import warm_up_and_decay
 from o1nano.envs.language.vocab import EQUALS, GOTO, spell
 from o1nano.envs.vector import ArithmeticVectorEnv
-from tests.helpers.frames import frame_ppo, rollouts, rows_of
+from tests.helpers.frames import CollectingPPO, frame_ppo, rollouts, rows_of
+from tests.helpers.scripted import CALL, CHILD, RIGHT_CHILD, ROOT, WRONG_CHILD
 from tests.helpers.tiny import ids
 
 TOLERANCE = 2e-5
 
 
 @pytest.fixture(scope="module")
-def collected() -> FramePPO:
-    """A model behind its first rollout."""
+def collected() -> CollectingPPO:
+    """A model after its first rollout."""
     model = frame_ppo(16, 64)
     rollouts(model)
     kinds = {spell(frame.tokens[:1]) for frame in model.rollout_buffer.frames}
@@ -30,7 +30,7 @@ def collected() -> FramePPO:
     return model
 
 
-def test_the_first_minibatches_have_ratio_one(collected: FramePPO) -> None:
+def test_the_first_minibatches_have_ratio_one(collected: CollectingPPO) -> None:
     collected.policy.set_training_mode(True)
     actions = 0
     for batch in collected.rollout_buffer.get(96):
@@ -45,11 +45,11 @@ def test_the_first_minibatches_have_ratio_one(collected: FramePPO) -> None:
 def test_ratios_are_one_again_after_an_update() -> None:
     """Open frames keep the old policy's log-probabilities; what is emitted after the update is the new policy's."""
     model = frame_ppo(8, 32, learning_rate=1e-2)
-    _, callback = model._setup_learn(10**9, None)
+    model.begin()
     for _ in range(2):
-        model.collect_rollouts(model.env, callback, model.rollout_buffer, 32)
+        model.collect()
         model.train()
-    model.collect_rollouts(model.env, callback, model.rollout_buffer, 32)
+    model.collect()
     new = old = 0
     buffer = model.rollout_buffer
     for frame in buffer.frames:
@@ -64,7 +64,7 @@ def test_ratios_are_one_again_after_an_update() -> None:
     assert new > 100 and old > 5
 
 
-def test_packed_is_row_by_row(collected: FramePPO) -> None:
+def test_packed_is_row_by_row(collected: CollectingPPO) -> None:
     policy, buffer = collected.policy, collected.rollout_buffer
     frames = sorted(buffer.frames[:60], key=lambda frame: len(frame.tokens))
     batch, rows = buffer.samples(frames), rows_of(frames)
@@ -84,7 +84,7 @@ def test_packed_is_row_by_row(collected: FramePPO) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 96, 10**6, None])
-def test_every_action_appears_in_exactly_one_minibatch(collected: FramePPO, batch_size: int | None) -> None:
+def test_every_action_appears_in_exactly_one_minibatch(collected: CollectingPPO, batch_size: int | None) -> None:
     buffer, serial = collected.rollout_buffer, 0
     kept = [frame.values for frame in buffer.frames]
     for frame in buffer.frames:
@@ -102,14 +102,14 @@ def test_every_action_appears_in_exactly_one_minibatch(collected: FramePPO, batc
         frame.values = values
 
 
-def test_minibatches_have_about_the_size_asked_for(collected: FramePPO) -> None:
+def test_minibatches_have_about_the_size_asked_for(collected: CollectingPPO) -> None:
     sizes = [len(batch.actions) for batch in collected.rollout_buffer.get(96)]
     assert abs(np.mean(sizes) - 96) < 20
     assert max(sizes) <= 96 + 48  # frames are not cut
 
 
 @pytest.mark.parametrize("n_steps", [5, 16])
-def test_frames_that_cross_a_rollout_border_are_yielded_later_none_lost_none_twice(n_steps: int) -> None:
+def test_frames_across_rollouts_are_yielded_once_and_later(n_steps: int) -> None:
     """With credit="episode" every action of an ended episode is learned from, so the books must balance exactly."""
     recorder, collected = rollouts(frame_ppo(8, n_steps, credit="episode"), 160 // n_steps)
     seen: dict[tuple[int, int], tuple[int, float, float]] = {}
@@ -128,7 +128,7 @@ def test_frames_that_cross_a_rollout_border_are_yielded_later_none_lost_none_twi
     assert crossing > 5 and len(seen) > 500
 
 
-def test_the_value_estimates_of_sb3s_diagnostics_are_those_of_the_frames(collected: FramePPO) -> None:
+def test_diagnostics_of_sb3_see_the_values_of_the_frames(collected: CollectingPPO) -> None:
     buffer = collected.rollout_buffer
     assert np.array_equal(buffer.values, np.concatenate([frame.values for frame in buffer.frames]))
     advantages = np.concatenate([frame.advantages for frame in buffer.frames])
@@ -140,7 +140,7 @@ def test_the_value_estimates_of_sb3s_diagnostics_are_those_of_the_frames(collect
 VALUE = 0.01  # of the action at time t: t / 100
 
 
-def learned(credit: Any, problem: str, script: str, lam: float = 1.0, **config: Any) -> dict[str, ClosedFrame]:
+def learned(credit: Any, problem: str, script: str, lam: float = 1.0, **config: Any) -> dict[str, TrainingFrame]:
     """Plays a script against a problem; returns the frames to learn from by their prompts."""
     env = ArithmeticVectorEnv(1, autoreset_mode="SameStep", obs_dtype="uint8", **{"frame_length": 64, **config})
     buffer = FrameRolloutBuffer(
@@ -149,7 +149,7 @@ def learned(credit: Any, problem: str, script: str, lam: float = 1.0, **config: 
     observation, _ = env.reset(seed=0, options={"problem": problem})
     start, done = np.array([True]), np.array([False])
     for time, action in enumerate(ids(script)):
-        assert not done[0], "the script goes on behind the end of the episode"
+        assert not done[0], "the script continues after the end of the episode"
         following, reward, done, _, _ = env.step(np.array([action]))
         buffer.add(observation, np.array([[action]]), reward, start, th.tensor([VALUE * time]), th.tensor([-1.0]))
         observation, start = following, done
@@ -163,31 +163,25 @@ def learned(credit: Any, problem: str, script: str, lam: float = 1.0, **config: 
     return by_prompt
 
 
-def outcomes(frames: dict[str, ClosedFrame]) -> dict[str, float]:
+def outcomes(frames: dict[str, TrainingFrame]) -> dict[str, float]:
     """The reward of each frame; only its last action may have one."""
     assert all((frame.rewards[:-1] == 0).all() for frame in frames.values())
     return {prompt: float(frame.rewards[-1]) for prompt, frame in frames.items()}
 
 
-ROOT, CHILD = "9 8 + 4 5", "8 9 + 5 4"
-CALL = f"<think> <call> {CHILD} </call> "
-RIGHT_CHILD = "<think> 3 1 4 1 </think> 3 4 1 <eos> "
-WRONG_CHILD = "<think> 3 1 4 1 </think> 3 4 2 <eos> "
-
-
 @pytest.mark.parametrize(
     "credit, script, expected",
     [
-        # Everybody is right.
+        # All frames are right.
         ("frame", CALL + RIGHT_CHILD + "</think> 1 4 3 <eos>", {ROOT: 1, CHILD: 1}),
         ("blame", CALL + RIGHT_CHILD + "</think> 1 4 3 <eos>", {ROOT: 1, CHILD: 1}),
-        # The child is right, the parent spoils it.
+        # The child is right, the parent is wrong.
         ("frame", CALL + RIGHT_CHILD + "</think> 1 4 4 <eos>", {ROOT: 0, CHILD: 1}),
         ("blame", CALL + RIGHT_CHILD + "</think> 1 4 4 <eos>", {ROOT: 0, CHILD: 1}),
-        # The child answers a sensible question wrongly, and the parent passes it on.
+        # The child answers a useful question wrongly, and the parent repeats its answer.
         ("frame", CALL + WRONG_CHILD + "</think> 2 4 3 <eos>", {ROOT: 0, CHILD: 0}),
         ("blame", CALL + WRONG_CHILD + "</think> 2 4 3 <eos>", {CHILD: 0}),
-        # The child breaks off: its parent has not had its say.
+        # The child ends the episode with an illegal token: its parent has answered nothing.
         ("frame", CALL + "<think> 3 <eos>", {CHILD: 0}),
         ("blame", CALL + "<think> 3 <eos>", {CHILD: 0}),
         # A wrong question: the child is right, the parent is not.
@@ -216,7 +210,7 @@ def test_a_tail_call_that_keeps_the_answer_is_right() -> None:
     assert outcomes(learned("blame", "4+2+1", script)) == {"4 + 2 + 1": 1, "1 + 2 + 4": 1, "1 + 2": 1, "3 + 4": 1}
 
 
-def test_a_tail_call_that_changes_the_answer_is_wrong_and_misleads_the_caller() -> None:
+def test_a_tail_call_with_another_answer_misleads_the_caller() -> None:
     script = REDUCE + "<goto> 3 + 5 = <think> 8 0 </think> 8 <eos> </think> 8 <eos>"
     # The first frame handed on the wrong problem, the second solved what it was given.
     wrong = {"1 + 2 + 4": 0, "1 + 2": 1, "3 + 5": 1}
@@ -282,30 +276,30 @@ def test_episode_credit_includes_the_frames_that_were_still_waiting() -> None:
     assert spell(frames[CHILD].actions) == "<think> 3 <eos>"
 
 
-ASKS_NONSENSE = "<think> <call> 4 2 / 2 </call> <think> <call> 4 2 - - 1 </call> "
+ASKS_USELESS = "<think> <call> 4 2 / 2 </call> <think> <call> 4 2 - - 1 </call> "
 
 
-def test_a_wrong_answer_to_a_senseless_question_does_not_excuse_the_asker() -> None:
-    script = ASKS_NONSENSE + "<think> </think> 9 <eos> </think> 9 R 0 <eos> </think> 9 <eos>"
+def test_a_useless_question_does_not_excuse_the_caller() -> None:
+    script = ASKS_USELESS + "<think> </think> 9 <eos> </think> 9 R 0 <eos> </think> 9 <eos>"
     # 24 / 2 asked 24 - (-1), was told 9, and answered 9: its own fault. The root asked rightly and is left out.
     assert outcomes(learned("blame", "24/2", script)) == {"4 2 / 2": 0, "4 2 - - 1": 0}
-    sensible = script.replace("4 2 - - 1", "2 / 2")
-    assert outcomes(learned("blame", "24/2", sensible)) == {"2 / 2": 0}
+    useful = script.replace("4 2 - - 1", "2 / 2")
+    assert outcomes(learned("blame", "24/2", useful)) == {"2 / 2": 0}
 
 
-def test_a_question_that_was_handed_on_is_still_the_one_that_was_asked() -> None:
+def test_a_tail_call_does_not_change_what_the_caller_asked() -> None:
     handed_on = "<think> <call> 4 2 / 2 </call> <think> <call> ( 4 - 2 ) - 3 </call> <think> <goto> 2 - 3 = "
     script = handed_on + "<think> </think> 9 <eos> </think> 9 R 0 <eos> </think> 9 <eos>"
-    # 24 / 2 has no use for (4 - 2) - 3; that the answer came from a sensible 2 - 3 behind it is no excuse.
+    # 24 / 2 has no use for (4 - 2) - 3; that the answer came from a useful 2 - 3 is no excuse.
     assert outcomes(learned("blame", "24/2", script))["4 2 / 2"] == 0
 
 
-def test_who_waits_for_an_answer_to_a_senseless_question_when_a_limit_ends_the_episode_is_at_fault() -> None:
-    script = ASKS_NONSENSE + "<think> <ok> <ok>"
+def test_a_limit_blames_a_caller_that_waits_for_a_useless_answer() -> None:
+    script = ASKS_USELESS + "<think> <ok> <ok>"
     emitted = len(script.split())
     assert outcomes(learned("blame", "24/2", script, max_tokens=emitted)) == {"4 2 / 2": 0, "4 2 - - 1": 0}
-    sensible = script.replace("4 2 - - 1", "2 / 2")
-    assert outcomes(learned("blame", "24/2", sensible, max_tokens=len(sensible.split()))) == {"2 / 2": 0}
+    useful = script.replace("4 2 - - 1", "2 / 2")
+    assert outcomes(learned("blame", "24/2", useful, max_tokens=len(useful.split()))) == {"2 / 2": 0}
 
 
 def test_every_iteration_learns_the_last_one_too() -> None:

@@ -1,43 +1,33 @@
-"""Environments, buffers and streams go on from a saved state as if nothing had happened."""
+"""Environments, buffers and streams continue exactly from a saved state."""
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
 import pytest
-import torch as th
 
 from o1nano.agents.learning.demonstrations import DemonstrationStream
-from o1nano.agents.learning.vec_env import GymnasiumVecEnv, Monitor
+from o1nano.agents.learning.vec_env import GymnasiumVecEnv, TimedVecMonitor
 from o1nano.envs.core.curriculum import AdaptiveCurriculum, UniformLevels
 from o1nano.envs.problems import FAMILIES
 from o1nano.envs.problems.problem import Level, draw, problem_from_prompt, sizes
 from o1nano.envs.seeding import stream
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.envs.wrappers import VectorCurriculumWrapper, VectorRewardWrapper
-from o1nano.policies.serialization import to_plain
+from tests.helpers.states import through_a_file
 from tests.helpers.tiny import SMALL_ENV, random_legal
 
 
-def through_a_file(state: Any) -> Any:
-    """What a checkpoint makes of a state."""
-    buffer = io.BytesIO()
-    th.save(to_plain(state), buffer)
-    buffer.seek(0)
-    return th.load(buffer, weights_only=True)
-
-
-def rewarded(curriculum: AdaptiveCurriculum) -> Monitor:
+def rewarded(curriculum: AdaptiveCurriculum) -> TimedVecMonitor:
     families = {"operations": tuple(curriculum.first), "autoreset_mode": "SameStep"}
     env = VectorCurriculumWrapper(ArithmeticVectorEnv(5, **{**SMALL_ENV, **families}), curriculum)
-    return Monitor(
+    return TimedVecMonitor(
         GymnasiumVecEnv(VectorRewardWrapper(VectorRewardWrapper(env, "sub_answers"), "token_price", price=0.01))
     )
 
 
-def play(env: Monitor, seed: int, steps: int = 60) -> list[Any]:
+def play(env: TimedVecMonitor, seed: int, steps: int = 60) -> list[Any]:
     rng, seen = np.random.default_rng(seed), []
     for _ in range(steps):
         observations, rewards, dones, infos = env.step(random_legal(np.stack(env.env_method("action_masks")), rng))
@@ -47,7 +37,7 @@ def play(env: Monitor, seed: int, steps: int = 60) -> list[Any]:
     return seen
 
 
-def test_environments_go_on_from_a_saved_state() -> None:
+def test_environments_continue_from_a_saved_state() -> None:
     first = {"addition": 2, "multiplication": 2, "gcd": 1, "countdown": 2}
     curricula = [AdaptiveCurriculum(first, {family: 4 for family in first}) for _ in range(2)]
     env, other = map(rewarded, curricula)
@@ -78,7 +68,7 @@ def test_a_prompt_says_everything_about_its_problem(family: str, size: int) -> N
 
 
 @pytest.mark.parametrize("taken", [0, 1, 4, 5, 11])
-def test_demonstrations_go_on_in_the_middle_of_a_pool(taken: int) -> None:
+def test_demonstrations_continue_in_the_middle_of_a_pool(taken: int) -> None:
     def demonstrations() -> DemonstrationStream:
         levels = UniformLevels(sizes(("addition", "division"), (1, 2)))
         return DemonstrationStream(levels, stream("states", 0), batch_tokens=200, pool=4)

@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import RecordEpisodeStatistics, TimeLimit
 from gymnasium.wrappers.vector import RecordEpisodeStatistics as VectorRecordEpisodeStatistics
 from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_supported
@@ -178,6 +178,15 @@ def test_single_environments_are_reached_one_by_one() -> None:
     assert env.env_method("tick", 2, indices=[2, 1]) == [2, 9]
     assert env.get_attr("steps", indices=[1, 2]) == [9, 2]
     assert env.env_is_wrapped(Clock) == [True] * 3 and env.env_is_wrapped(TimeLimit) == [False] * 3
+
+
+def test_a_method_of_other_processes_is_called_once() -> None:
+    env = GymnasiumVecEnv(AsyncVectorEnv([lambda: Clock(single())] * 2, autoreset_mode=AutoresetMode.SAME_STEP))
+    assert env.env_method("tick", 2) == [2, 2]
+    assert env.get_attr("steps") == [2, 2]
+    with pytest.raises(ConfigurationError, match=r"indices=\[1\] for 'tick'; expected all of 2 environments"):
+        env.env_method("tick", 2, indices=[1])
+    env.close()
 
 
 def test_pictures_are_those_of_the_environments() -> None:

@@ -12,7 +12,7 @@ import pytest
 from o1nano.agents.evaluation.held_out import Cell, demonstrated_average, standard_levels
 from o1nano.agents.evaluation.reports import comparison
 from o1nano.agents.learning.demonstrations import DemonstrationStream
-from o1nano.agents.learning.distributed import Team
+from o1nano.agents.learning.distributed import ProcessGroup
 from o1nano.agents.run.build import build_curriculum, build_demonstrations, build_env_config, demonstrated
 from o1nano.agents.run.checkpoints import Checkpoints
 from o1nano.agents.run.config import CurriculumConfig, EvaluationConfig, TrainConfig
@@ -45,7 +45,7 @@ def test_other_levels_follow_the_four_operations() -> None:
     plain = DemonstrationStream(
         UniformLevels(expected), rng, given.batch_tokens, given.mistake_rate, given.corruption_rate
     )
-    for one, other in zip(islice(plain, 3), build_demonstrations(config, Team()), strict=False):
+    for one, other in zip(islice(plain, 3), build_demonstrations(config, ProcessGroup()), strict=False):
         assert all(map(np.array_equal, (frame.tokens for frame in one), (frame.tokens for frame in other)))
 
 
@@ -102,7 +102,7 @@ def test_demonstrations_must_fit_in_a_frame() -> None:
 @pytest.mark.slow
 def test_a_run_without_a_call_stack_has_one_frame_a_problem(tmp_path: Path) -> None:
     run = small_run(tmp_path / "run", call_stack=False, frame_length=192, iterations=1)
-    frames = next(iter(build_demonstrations(run.config, Team())))
+    frames = next(iter(build_demonstrations(run.config, ProcessGroup())))
     assert {int(frame.tokens[0]) for frame in frames} == {PROBLEM}
     train(run)
     assert not run.model.policy.grammar.calls and not run.env_config.call_stack

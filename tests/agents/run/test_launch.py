@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from o1nano.agents.learning.distributed import Team
+from o1nano.agents.learning.distributed import ProcessGroup
 from o1nano.agents.run import prepare as prepare_module
 from o1nano.agents.run.config import PPOConfig, TrainConfig
 from o1nano.agents.run.launch import with_others
@@ -48,10 +48,10 @@ def test_cores_become_processes(eight_cores: None, asked: TrainConfig, processes
 
 
 def test_what_torchrun_has_started_is_what_there_is(eight_cores: None) -> None:
-    config = prepare(TrainConfig(), Team(0, 8, 4))
+    config = prepare(TrainConfig(), ProcessGroup(0, 8, 4))
     assert (config.processes, config.threads) == (8, 2)
     with pytest.raises(ConfigurationError, match="processes=2, but 8 are running; expected 8"):
-        prepare(TrainConfig(processes=2), Team(0, 8, 4))
+        prepare(TrainConfig(processes=2), ProcessGroup(0, 8, 4))
 
 
 PROGRAM = """
@@ -65,10 +65,10 @@ if __name__ == "__mp_main__":
     time.sleep(seconds)
 
 
-def work(team):
-    facts = [team.size, sys.flags.optimize, sys._xoptions, sys.warnoptions, os.getppid()]
-    (folder / str(team.rank)).write_text(json.dumps(facts))
-    if team.leads:
+def work(process_group):
+    facts = [process_group.size, sys.flags.optimize, sys._xoptions, sys.warnoptions, os.getppid()]
+    (folder / str(process_group.rank)).write_text(json.dumps(facts))
+    if process_group.is_rank0:
         while status and not (folder / "1").exists():
             time.sleep(0.01)
         return status
@@ -118,7 +118,7 @@ def members(group: int) -> list[int]:
 
 
 def test_one_process_is_not_started_by_another() -> None:
-    assert with_others(1, lambda team: 7 * team.size) == 7
+    assert with_others(1, lambda process_group: 7 * process_group.size) == 7
 
 
 @pytest.mark.slow
@@ -162,7 +162,7 @@ def test_nothing_outlives_a_leader_that_ends_during_the_start(tmp_path: Path, st
 def test_a_process_that_cannot_start_is_reported(tmp_path: Path) -> None:
     lines = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from o1nano.agents.run.launch import with_others"
     # A process that is started by another cannot find a function of "python -c".
-    command = [sys.executable, "-c", f"{lines}\ndef work(team): return 0\nwith_others(2, work)"]
+    command = [sys.executable, "-c", f"{lines}\ndef work(process_group): return 0\nwith_others(2, work)"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert done.returncode == 2
     assert done.stderr.endswith("another process of the run has not started; expected --processes 1 here\n")

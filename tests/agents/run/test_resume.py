@@ -6,7 +6,6 @@ import errno
 import io
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
@@ -21,7 +20,6 @@ import numpy as np
 import pytest
 import torch as th
 from rich.console import Console
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train_rl
 from o1nano.agents.learning.imitation import WarmStart
@@ -29,24 +27,15 @@ from o1nano.agents.run.progress import Display
 from o1nano.agents.run.run import Run, handle_stop_signals
 from o1nano.envs.errors import CheckpointError, StorageError
 from o1nano.policies.serialization import read_sealed, write_sealed
+from tests.helpers.events import scalars
 from tests.helpers.paths import ROOT
 from tests.helpers.runs import SMALL_RUN, flags, small_run
+from tests.helpers.states import same
 
 QUIET = Display(quiet=True)
 LONGER = replace(
     SMALL_RUN, iterations=20, checkpoint_every=4, warm_start=replace(SMALL_RUN.warm_start, steps=40, check_every=20)
 )
-
-
-def same(one: Any, other: Any) -> bool:
-    """Bit for bit, in any containers."""
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, (th.Tensor, np.ndarray)):
-        return np.array_equal(np.asarray(one), np.asarray(other), equal_nan=True)
-    return bool(one == other)
 
 
 def state_of(run: Run) -> dict[str, Any]:
@@ -56,19 +45,6 @@ def state_of(run: Run) -> dict[str, Any]:
         del state[name]
     state["model"]["episodes"] = [episode[:2] for episode in state["model"]["episodes"]]
     return state
-
-
-def scalars(folder: Path) -> dict[str, list[tuple[int, str]]]:
-    """Everything that TensorBoard would draw, without times."""
-    found: dict[str, list[tuple[int, str]]] = {}
-    # By number: a dozen sessions within a second, as no user has them, are not in the order of their names.
-    for path in sorted(folder.glob("events.*"), key=lambda path: [int(part) for part in re.findall(r"\d+", path.name)]):
-        events = EventAccumulator(str(path), size_guidance={"scalars": 0})
-        events.Reload()
-        for tag in events.Tags()["scalars"]:
-            if not tag.startswith("time/"):
-                found.setdefault(tag, []).extend((scalar.step, repr(scalar.value)) for scalar in events.Scalars(tag))
-    return found
 
 
 def cut_everywhere(folder: Path, **changes: Any) -> tuple[Run, int]:

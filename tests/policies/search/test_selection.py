@@ -117,6 +117,12 @@ def test_a_model_that_does_not_answer_fails_its_checks() -> None:
     assert inverse_holds([c for c in claims if c], silent) == [False, False]
 
 
+@pytest.mark.parametrize("wrong", [18, 10, 100, 10**40, -1])
+def test_digit_sums_that_never_end_have_no_root(wrong: int) -> None:
+    always: Any = lambda expressions: [wrong] * len(expressions)  # noqa: E731
+    assert digital_roots([5, 98, 12345], always) == [5, None, None]
+
+
 @pytest.mark.parametrize(
     ("problem", "text"),
     [
