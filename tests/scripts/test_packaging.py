@@ -40,6 +40,7 @@ def probe(folder: Path, path: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.integration
 def test_the_wheel_holds_only_o1nano_with_all_its_packages(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0].split("-")[0] for name in names} == {"o1nano"}
@@ -54,12 +55,14 @@ def test_the_wheel_holds_only_o1nano_with_all_its_packages(wheel: Path) -> None:
     assert not any("test" in name or "train_rl" in name for name in names)
 
 
+@pytest.mark.integration
 def test_it_is_importable_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
     installed = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(installed)
     assert probe(tmp_path, str(installed)).startswith(str(installed / "o1nano" / "envs"))
 
 
+@pytest.mark.integration
 def test_it_is_importable_from_the_checkout_without_installation(tmp_path: Path) -> None:
     assert probe(tmp_path, str(ROOT)) == str(ROOT / "envs" / "__init__.py")
 

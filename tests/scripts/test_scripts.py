@@ -356,7 +356,7 @@ def test_training_refuses_bad_flags_with_status_2(
     assert not Path("runs").exists()
 
 
-@pytest.mark.slow  # the gate runs it too
+@pytest.mark.integration
 def test_the_smoke_run_writes_everything(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "train_rl.py"), "--smoke", "--name", "smoke", "--threads", "1"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)

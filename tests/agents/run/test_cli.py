@@ -100,7 +100,8 @@ def test_a_program_can_begin_without_any_stream(tmp_path: Path) -> None:
     assert (tmp_path / "done").exists()
 
 
-@pytest.mark.parametrize("script", ["evaluate.py", pytest.param("train_rl.py", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("script", ["evaluate.py", "train_rl.py"])
+@pytest.mark.integration
 def test_help_ends_quietly_without_a_reader(script: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)

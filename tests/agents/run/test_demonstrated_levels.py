@@ -63,7 +63,7 @@ def test_other_levels_stay_out_of_the_average() -> None:
     assert table.splitlines()[-1].split() == ["demonstrated", "sizes", "12.5%", "75.0%"]
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_a_run_with_other_levels_measures_them_and_resumes(tmp_path: Path) -> None:
     run = small_run(tmp_path / "run", extra_levels=("expression/1x3", "game_of_24/1"), frame_length=192, iterations=1)
     assert run.network.grammar.functions
@@ -99,7 +99,7 @@ def test_demonstrations_must_fit_in_a_frame() -> None:
         TrainConfig(call_stack=False).validate()
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_a_run_without_a_call_stack_has_one_frame_a_problem(tmp_path: Path) -> None:
     run = small_run(tmp_path / "run", call_stack=False, frame_length=192, iterations=1)
     frames = next(iter(build_demonstrations(run.config, ProcessGroup())))

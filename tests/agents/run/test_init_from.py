@@ -30,7 +30,8 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-def test_it_begins_with_these_weights_and_goes_on_after_the_file_is_gone(tmp_path: Path, model: Path) -> None:
+@pytest.mark.integration
+def test_it_begins_with_these_weights_and_continues_after_the_file_is_gone(tmp_path: Path, model: Path) -> None:
     changes = {"warm_start": NO_STEPS, "transformer": TransformerConfig(dropout=0.0), "init_from": str(model)}
     run = small_run(tmp_path / "run", **changes)
     first = checkpoint.load(model)[0]

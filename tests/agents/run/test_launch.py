@@ -121,7 +121,7 @@ def test_one_process_is_not_started_by_another() -> None:
     assert with_others(1, lambda process_group: 7 * process_group.size) == 7
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_every_process_has_the_flags_of_the_interpreter(tmp_path: Path) -> None:
     process = launch(tmp_path)
     _, said = process.communicate(timeout=120)
@@ -131,7 +131,7 @@ def test_every_process_has_the_flags_of_the_interpreter(tmp_path: Path) -> None:
     assert facts[1][4] == process.pid
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_others_are_killed_when_the_first_fails(tmp_path: Path) -> None:
     process = launch(tmp_path, processes=3, status=130)
@@ -140,7 +140,7 @@ def test_others_are_killed_when_the_first_fails(tmp_path: Path) -> None:
     assert not members(process.pid)
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("seconds", [0, 3])
@@ -158,7 +158,7 @@ def test_nothing_outlives_a_leader_that_ends_during_the_start(tmp_path: Path, st
         time.sleep(0.1)
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_a_process_that_cannot_start_is_reported(tmp_path: Path) -> None:
     lines = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from o1nano.agents.run.launch import with_others"
     # A process that is started by another cannot find a function of "python -c".
@@ -191,7 +191,7 @@ def wait_for_checkpoint(process: subprocess.Popen[str], run: Path, serial: int) 
     return int(child)
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the other process in /proc")
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGHUP])
 def test_two_processes_save_when_their_terminal_tells_them(tmp_path: Path, stop: int) -> None:
@@ -209,7 +209,7 @@ def test_two_processes_save_when_their_terminal_tells_them(tmp_path: Path, stop:
     assert json.loads((run / "results.json").read_text())["ppo"]["tokens"] == TWO.iterations * 6 * 24
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the other process in /proc")
 @pytest.mark.parametrize("killed", ["first", "other"])
 def test_when_one_is_killed_the_one_that_is_left_says_how_to_go_on(tmp_path: Path, killed: str) -> None:

@@ -71,10 +71,11 @@ def cut_everywhere(folder: Path, **changes: Any) -> tuple[Run, int]:
     "ppo",
     [
         pytest.param({"credit": "blame"}, id="blame"),
-        pytest.param({"credit": "episode"}, marks=pytest.mark.slow, id="episode"),
+        pytest.param({"credit": "episode"}, id="episode"),
         pytest.param({"advantage": "leave_one_out", "group_size": 4}, id="groups"),
     ],
 )
+@pytest.mark.integration
 def test_cut_wherever_it_can_be_cut_a_run_ends_the_same(tmp_path: Path, ppo: dict[str, Any]) -> None:
     changes = {"ppo": replace(SMALL_RUN.ppo, **ppo)}
     whole = small_run(tmp_path / "whole" / "run", **changes)
@@ -84,7 +85,8 @@ def test_cut_wherever_it_can_be_cut_a_run_ends_the_same(tmp_path: Path, ppo: dic
     assert len(resumed.sessions) == cuts + 1
     for name, value in state_of(whole).items():
         assert same(value, state_of(resumed)[name]), name
-    assert whole.model._n_updates > 0 and whole.model.state_dict()["buffer"]["_acted"].any()
+    assert whole.model.policy.optimizer.state_dict()["state"], "PPO has taken no step"
+    assert whole.model.rollout_buffer.state_dict(), "no frame was open"
     assert (whole.folder / "results.json").read_bytes() == (resumed.folder / "results.json").read_bytes()
     written = scalars(whole.folder)
     assert ("group/alone" in written) == ("group_size" in ppo)
@@ -115,7 +117,8 @@ def test_the_comparison_notices_what_is_not_restored(tmp_path: Path, monkeypatch
     assert not same(weights[0], weights[1])
 
 
-def test_a_run_depends_on_its_seed_alone_and_touches_nobody_elses_randomness(tmp_path: Path) -> None:
+@pytest.mark.integration
+def test_a_run_depends_on_its_seed_and_leaves_other_random_states(tmp_path: Path) -> None:
     runs = [small_run(tmp_path / str(every) / "run", checkpoint_every=every) for every in (1, 1000)]
     runs.append(small_run(tmp_path / "other", seed=1))
     for seed, run in enumerate(runs):
@@ -185,7 +188,7 @@ def command(*flags_given: object) -> list[str]:
     return [sys.executable, str(ROOT / "train_rl.py"), *map(str, flags_given)]
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_sigterm_saves_and_exits_cleanly_and_a_finished_run_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], handlers: None
 ) -> None:
@@ -284,6 +287,7 @@ def test_checkpoints_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     assert Run.resume(run.folder, QUIET).trainer.done == 4
 
 
+@pytest.mark.integration
 def test_a_run_continues_in_a_folder_of_another_name(tmp_path: Path) -> None:
     whole = small_run(tmp_path / "run")
     train_rl.train(whole)
@@ -298,7 +302,7 @@ def test_a_run_continues_in_a_folder_of_another_name(tmp_path: Path) -> None:
     assert not cut.folder.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_a_run_ends_and_saves_without_a_reader(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)

@@ -20,6 +20,8 @@ from o1nano.agents.run.tensorboard import LAYOUT
 from tests.helpers.runs import small_run
 from train_rl import train
 
+pytestmark = pytest.mark.integration
+
 LEVELS = ("addition/1", "multiplication/1")
 SCALARS = {
     *("rollout/ep_rew_mean", "rollout/ep_len_mean", "rollout/success_rate", "time/fps"),
