@@ -15,7 +15,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 from rich.console import Console
 
-from o1nano.agents.evaluation import probes, reports
+from o1nano.agents.evaluation import probes, problem_files, reports
 from o1nano.agents.evaluation.held_out import held_out, shortfall, tabulate
 from o1nano.agents.evaluation.options import Options
 from o1nano.agents.evaluation.transcripts import tree
@@ -52,16 +52,16 @@ def measure(options: Options) -> None:
 def answer_file(options: Options, path: Path) -> None:
     """Answers a file of problems. A line that cannot be answered is named on standard error."""
     session = Session(options)
-    lines = reports.read_problems(path, session.solver.config.frame_length)
+    lines = problem_files.read_problems(path, session.solver.config.frame_length)
     for line in lines:
         if line.error:
             print(f"evaluate.py: line {line.number}: {line.error}", file=sys.stderr)
 
     answers = session.solve([line.problem for line in lines if line.problem])
 
-    found = reports.records(lines, answers)
+    found = problem_files.records(lines, answers)
     for record in found["problems"]:
-        print(reports.record_line(record))
+        print(problem_files.record_line(record))
     if options.show_reasoning:
         session.show(answers)
     summary = found["summary"]

@@ -23,6 +23,7 @@ _Cells = dict[tuple[int, int], list[bool]]
 
 def as_image(figure: Figure) -> Image:
     """Draws a figure as an image for the logger."""
+    # The logger takes pixels, so that the picture is the same whichever backend matplotlib would choose.
     canvas: Any = FigureCanvasAgg(figure)  # its methods have no annotations
     canvas.draw()
     return Image(np.asarray(canvas.buffer_rgba())[..., :3], "HWC")
@@ -31,6 +32,7 @@ def as_image(figure: Figure) -> Image:
 def by_digits(answers: Sequence[Answer]) -> Figure:
     """Draws the accuracy by the number of digits of the first and the second number, one panel for each task."""
     families = _by_family(answers)
+    # Two panels in a row; a figure without answers still needs a height.
     rows = max(1, (len(families) + 1) // 2)
     figure = Figure(figsize=(6.4, 3.2 * rows), dpi=100, layout="constrained")
     for index, (family, cells) in enumerate(families.items()):
@@ -44,6 +46,7 @@ def _by_family(answers: Sequence[Answer]) -> dict[str, _Cells]:
     """Groups the answers to problems of two numbers by task and digits."""
     families: dict[str, _Cells] = {}
     for answer in answers:
+        # Other problems, such as lists, have no two numbers to draw.
         expr = answer.problem.expr
         level = answer.problem.level
         if level and isinstance(expr, Binary) and isinstance(expr.left, int) and isinstance(expr.right, int):

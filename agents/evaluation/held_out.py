@@ -95,6 +95,7 @@ def wilson(correct: int, n: int, z: float = 1.96) -> tuple[float, float]:
     Returns:
         Lower and upper end, between 0 and 1.
     """
+    # Unlike the textbook interval share +- z * sqrt(...), this one is sound for shares near 0 and 1 and for small n.
     share = correct / n
     scale = 1 + z * z / n
     middle = (share + z * z / (2 * n)) / scale
@@ -135,14 +136,18 @@ def held_out(cells: Sequence[Level], n: int, seed: int = 0, phrasing: Phrasing =
 
 def _distinct(level: Level, n: int, seed: int, phrasing: Phrasing) -> list[Problem]:
     """Draws until n different problems are found, or only repeats come and no other problem can be left."""
+    # Each level has its own stream, so its problems do not depend on the other levels of a table.
     rng = stream("test", level.family, level.size, level.extra, seed)
     found: dict[str, Problem] = {}
     repeats = 0
     while len(found) < n and repeats < _PATIENCE * (len(found) + 1):
         problem = draw(level, rng, "test", phrasing)
         key = canonical(problem.expr)
-        repeats = repeats + 1 if key in found else 0
-        found.setdefault(key, problem)
+        if key in found:
+            repeats += 1
+            continue
+        found[key] = problem
+        repeats = 0
     return list(found.values())
 
 
@@ -163,6 +168,7 @@ def tabulate(answers: Sequence[Answer]) -> list[Cell]:
     """Groups answers by level, in order of appearance."""
     groups: dict[str, list[Answer]] = {}
     for answer in answers:
+        # A problem that a user has typed has no level.
         groups.setdefault(str(answer.problem.level or "posed"), []).append(answer)
 
     cells = []
@@ -190,6 +196,7 @@ def demonstrated_average(cells: Sequence[Cell], sum_digits: int, product_digits:
         sum_digits: Largest demonstrated size of sums and differences.
         product_digits: Largest demonstrated size of products and quotients.
     """
+    # Levels outside of the standard table have no place in the average: they would change its meaning.
     demonstrated = set(map(str, standard_levels(sum_digits, product_digits)))
     accuracies = [cell.accuracy for cell in cells if cell.name in demonstrated]
     return sum(accuracies) / len(accuracies)

@@ -78,11 +78,13 @@ def probe(solver: Solver, problems: Sequence[Problem]) -> dict[str, float]:
     Returns:
         The accuracy for each of ``PROBES``; 0 if no problem counts.
     """
+    # What the model thinks by itself. The changes below replace these thoughts, and nothing else.
     roots = _find_roots(solver.solve_all(problems, keep_frames=True))
     thoughts = [root.thought for root in roots]
 
     accuracies = {}
     for name, change in PROBES.items():
+        # A stream for each change: what one draws does not alter the others.
         changed = change(thoughts, stream("probe", name))
         frames = []
         for root, thought in zip(roots, changed, strict=True):
@@ -120,6 +122,7 @@ def conclude(solver: Solver, frames: Sequence[bytes]) -> list[bytes]:
     """
     answers = [b""] * len(frames)
 
+    # Each frame is a branch of its own, as if the engine had decoded it so far.
     def start(index: int) -> Branch:
         def on_end(branch: Branch) -> None:
             answers[index] = branch.answer
@@ -146,11 +149,13 @@ def revise(solver: Solver, problems: Sequence[Problem]) -> dict[str, float | int
         The number of frames; the share of wrong guesses that the model corrects; the share of right guesses that it
         changes for a wrong one.
     """
+    # The model's own subtasks are the right ones to plant guesses in: their prompts are what it is used to.
     prompts = _quotient_prompts(solver.solve_all(problems, keep_frames=True))
     rng = stream("revise")
     right: list[bytes] = []
     wrong: list[bytes] = []
     for prompt in prompts:
+        # The guess stands where the model writes its own, right after <think>.
         expected = frame_answer(prompt)
         if expected is None:
             continue

@@ -13,7 +13,7 @@ import torch as th
 
 import evaluate
 import train_rl
-from o1nano.agents.evaluation.reports import read_problems, records
+from o1nano.agents.evaluation.problem_files import read_problems, records
 from o1nano.agents.run.config import PPOConfig, TrainConfig
 from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.problems.problem import Problem

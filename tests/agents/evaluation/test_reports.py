@@ -6,15 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from o1nano.agents.evaluation.reports import (
-    Line,
-    checks_line,
-    checks_note,
-    record_line,
-    records,
-    summary,
-    unanswered,
-)
+from o1nano.agents.evaluation.problem_files import Line, record_line, records
+from o1nano.agents.evaluation.reports import checks_line, checks_note, summary, unanswered
 from o1nano.envs.problems.problem import read
 from o1nano.policies.search.answers import Answer
 
