@@ -29,6 +29,7 @@ def save(path: Path, network: ReasoningNetwork, env: EnvConfig, training: Mappin
         env: Limits and grammar of the environment, which decoding needs.
         training: How it was trained, for the record: plain values only.
     """
+    # Plain values only: everything else would need pickle, which executes code.
     content = {
         "format": FORMAT,
         "version": o1nano.__version__,
@@ -102,6 +103,7 @@ def _build(path: Path, content: Any, sealed: bool, device: str | th.device) -> t
     if shape.layers > len(content["weights"]) or env.limits.frame_length > shape.max_context:
         raise CheckpointError(f"{str(path)!r} has weights of another shape; expected an o1_model.pth")
 
+    # load_state_dict compares names and shapes with the architecture.
     network = ReasoningNetwork(shape, env.grammar)
     network.load_state_dict(content["weights"])
     for name, weights in network.state_dict().items():

@@ -85,6 +85,7 @@ def write(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
 
+        # The new file would otherwise have the default mode.
         if target.exists():
             shutil.copymode(target, temporary)
         os.replace(temporary, target)
@@ -101,6 +102,7 @@ def _flush_folder(folder: Path) -> None:
     Raises:
         OSError: If the disk fails.
     """
+    # A rename is safe only when the folder itself has reached the disk.
     try:
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -155,6 +157,7 @@ def lock_run(folder: Path) -> None:
             return
         raise
 
+    # The lock belongs to the open file: it ends with the process, whatever ends that.
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -181,6 +184,7 @@ def read_sealed(path: str | Path, device: str | th.device = "cpu") -> tuple[Any,
         CheckpointError: If the file cannot be read, its checksum is wrong, or it holds anything but plain data.
     """
     try:
+        # The seal is compared with the bytes, before anything interprets them.
         payload = Path(path).read_bytes()
         seal = payload[-_LENGTH:]
         sealed = seal.startswith(_MARK)
@@ -269,6 +273,7 @@ def _fits(hint: Any, value: Any) -> bool:
         return isinstance(value, tuple) and all(_fits(args[0], item) for item in value)
     if origin is tuple:
         return isinstance(value, tuple) and len(value) == len(args) and all(map(_fits, args, value))
+    # isinstance would take True for an integer.
     if hint is float:
         return type(value) in (int, float)
     return type(value) is hint

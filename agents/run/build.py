@@ -81,6 +81,7 @@ def build_check_problems(config: TrainConfig, each: int = 16) -> list[Problem]:
         config: The run's.
         each: Problems of each demonstrated level.
     """
+    # A stream for each problem: none depends on how many others there are.
     problems = []
     for level in demonstrated(config):
         for index in range(each):
@@ -94,6 +95,7 @@ def build_env_config(config: TrainConfig) -> EnvConfig:
     A solution may have twice the tokens and twice the depth of the expert's largest one, over all levels that are
     demonstrated, practised or measured.
     """
+    # Twice what the expert needs leaves room for detours; without a limit a beginner would never come to an end.
     practised = [Level(family, size) for family, size in build_curriculum(config).last.items()]
     tokens = []
     depths = []
@@ -142,6 +144,7 @@ def build_model(
         level_sampler: Draws the levels of their problems.
         process_group: The processes that train together.
     """
+    # SAME_STEP: Stable-Baselines3 expects the first observation of the next episode together with the last reward.
     settings = asdict(config.ppo)
     n_envs = settings.pop("n_envs")
     env = ArithmeticVectorEnv(
@@ -159,7 +162,7 @@ def build_model(
         ReasoningPolicy,
         TimedVecMonitor(GymnasiumVecEnv(env)),
         **settings,
-        gamma=1.0,
+        gamma=1.0,  # a long solution is worth as much as a short one
         policy_kwargs={
             "transformer": config.transformer,
             "bf16": config.bf16,

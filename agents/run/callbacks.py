@@ -87,6 +87,7 @@ class EpisodeStatisticsCallback(RolloutCallback):
                 self.rewards[name].append(info[name])
 
     def _on_rollout_end(self) -> None:
+        # All processes take part, though only the first one writes.
         success = _joined(self.process_group.gather(self.success))
         usage = _joined(self.process_group.gather(self.usage))
         rewards = _joined(self.process_group.gather(self.rewards))
@@ -163,6 +164,7 @@ class TimingCallback(RolloutCallback):
     """Logs the seconds of each part of an iteration."""
 
     def _on_training_start(self) -> None:
+        # No update precedes the first rollout of a session.
         self.rollout_ended: float | None = None
 
     def _on_rollout_start(self) -> None:

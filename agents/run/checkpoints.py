@@ -45,6 +45,7 @@ class Checkpoints:
             config: The run's.
             state: What the rest of the run depends on: plain containers, tensors and arrays.
         """
+        # After a resume this may be the number of a damaged checkpoint, which is replaced.
         self.serial += 1
         content = {
             "kind": KIND,
@@ -70,6 +71,7 @@ class Checkpoints:
         Raises:
             CheckpointError: If there is none.
         """
+        # Damage is not reported at once: if no checkpoint is left, the newest one's is the error.
         problems = []
         for path in reversed(self._files()):
             try:

@@ -65,6 +65,7 @@ def guarded(program: str, main: Callable[[], int | None], needs_output: bool = T
             as a full disk, becomes silent too.
     """
     _prepare_streams(needs_output)
+    # What becomes one line is what the user can change. Anything else is a fault of the program.
     try:
         status = main() or 0
         # A full disk must be noticed here, not when the interpreter exits.
@@ -105,6 +106,7 @@ class _Output(io.TextIOWrapper):
 
     def write(self, text: str) -> int:
         """Writes text, or nothing if the stream is silent."""
+        # Errors can come up here or, if the text is buffered, at a later flush.
         try:
             return super().write(text)
         except OSError as error:

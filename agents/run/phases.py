@@ -31,7 +31,8 @@ _DUMP_EVERY = 10  # steps of the warm start between TensorBoard's scalars
 
 def warm_start(run: Run) -> dict[str, Any]:
     """Imitates the expert until enough problems of the demonstrated sizes are solved; returns steps and tokens."""
-    config, trainer = run.config.warm_start, run.trainer
+    config = run.config.warm_start
+    trainer = run.trainer
     problems = build_check_problems(run.config)
     run.display.begin("warm start", config.steps, trainer.done)
 
@@ -65,12 +66,14 @@ def warm_start(run: Run) -> dict[str, Any]:
 
 def reinforce(run: Run) -> dict[str, Any]:
     """Runs PPO under the curriculum; returns its tokens and the largest open sizes."""
-    model, iterations = run.model, run.config.iterations
+    model = run.model
+    iterations = run.config.iterations
     tokens_per_iteration = model.n_envs * model.n_steps
     total = iterations * tokens_per_iteration
     run.logger.scale = run.process_group.size
     run.display.begin("PPO", iterations, model.num_timesteps // tokens_per_iteration)
 
+    # A resumed run continues its count of steps, from which the learning rate follows.
     is_new = model.num_timesteps == 0
     model.learn(total - model.num_timesteps, _callbacks(run), reset_num_timesteps=is_new)
     run.display.update(iterations)
@@ -119,6 +122,8 @@ def evaluate(run: Run) -> list[dict[str, Any]]:
     cells = tabulate(answers)
     run.logger.record("evaluation/accuracy_by_digits", as_image(by_digits(answers)), exclude=NOT_TEXT)
     run.logger.record("evaluation/tokens_of_answers", as_image(by_tokens(answers)), exclude=NOT_TEXT)
+
+    # Of the same names before and after PPO: TensorBoard draws both on one line.
     for cell in cells:
         run.logger.record(f"held_out/{cell.name}", cell.accuracy)
     run.logger.record("evaluation/average", _average(run.config, cells))
@@ -130,6 +135,8 @@ def report(run: Run) -> None:
     """Writes ``results.json``, ``times.json``, ``o1_model.zip`` and the final figures, and shows the table."""
     if not run.process_group.is_rank0:
         return
+
+    # An export only: the format of Stable-Baselines3 is pickled, and nothing here reads it.
     run.model.save(run.folder / "o1_model.zip")
     before = [Cell.restore(cell) for cell in run.results["before"]]
     after = [Cell.restore(cell) for cell in run.results["after"]]
@@ -145,6 +152,7 @@ def report(run: Run) -> None:
 
 def _solve(run: Run, problems: Sequence[Problem], progress: Callable[[int], None] = no_progress) -> list[Answer]:
     """Answers each problem in one of the processes; returns all answers in every process, in order."""
+    # Strided, so that each process gets the same mix of easy and hard levels.
     rank, size = run.process_group.rank, run.process_group.size
     own = solve(run.network, problems[rank::size], run.env_config, progress=progress)
 

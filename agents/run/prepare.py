@@ -34,14 +34,20 @@ def prepare(config: TrainConfig, process_group: ProcessGroup | None = None) -> T
     """
     config.validate()
     build_curriculum(config)  # checks its thresholds
+
+    # The small run may be asked to be smaller still, but what was asked for must make sense first.
     if config.smoke:
         config = config.small()
 
     processes = process_group.size if process_group else choose_processes(config)
     if config.processes not in (None, processes):
         raise ConfigurationError(f"processes={config.processes}, but {processes} are running; expected {processes}")
+
+    # Processes of other machines do not compete for the cores of this one.
     on_this_machine = process_group.on_machine if process_group else processes
     transformer = initial_architecture(config) if config.init_from else config.transformer
+
+    # The architecture of a given model is known only now.
     if config.frame_length > transformer.max_context:
         raise ConfigurationError(
             f"frame_length={config.frame_length} with max_context={transformer.max_context}; "
@@ -76,6 +82,7 @@ def initial_architecture(config: TrainConfig) -> TransformerConfig:
         CheckpointError: If there is no such model.
         ConfigurationError: If another architecture is asked for.
     """
+    # The default architecture counts as none: it cannot be told from no flag at all.
     network, _ = load(Path(config.init_from))
     if config.transformer not in (TrainConfig().transformer, network.config):
         raise ConfigurationError(

@@ -85,6 +85,7 @@ class Display:
 
     def end(self) -> None:
         """Ends the phase. Its last line stays, unless the display is transient."""
+        # The sample is of no use once the phase has ended.
         if self.live is not None:
             self.text.plain = ""
             self.live.stop()

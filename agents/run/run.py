@@ -59,6 +59,7 @@ class Run:
         state: Mapping[str, Any] | None = None,
         process_group: ProcessGroup | None = None,
     ) -> None:
+        # Before anything is computed: PyTorch's sums depend on the number of threads.
         if config.threads is not None:
             th.set_num_threads(config.threads)
         self.config = config
@@ -92,6 +93,7 @@ class Run:
         self.model = build_model(config, self.env_config, self.level_sampler, self.process_group)
         self.network = self.model.policy.network
 
+        # Each process learns from its own demonstrations and drops out its own units.
         seed = self.process_group.seed(config.seed)
         self.trainer = WarmStart(self.network, config.warm_start, bool(config.bf16), seed, self.process_group)
         self.demonstrations = build_demonstrations(config, self.process_group)
@@ -155,6 +157,7 @@ class Run:
 
         ``"others"`` holds what differs in each process but the first. All processes must call this.
         """
+        # The state of the warm start is large, and of no use once that is finished.
         state: dict[str, Any] = {
             "results": self.results,
             "seconds": self.seconds,
@@ -166,6 +169,8 @@ class Run:
             "warm_start": None if "warm_start" in self.results else self.trainer.state_dict(),
             "demonstrations": self.demonstrations.state_dict(),
         }
+
+        # What is the same in all processes is stored once.
         own_model = {name: value for name, value in state["model"].items() if name not in SHARED}
         gathered = self.process_group.gather({"model": own_model, "demonstrations": state["demonstrations"]})
         return {**state, "others": gathered[1:]}
@@ -211,6 +216,7 @@ class Run:
         Raises:
             KeyboardInterrupt: If the run was told to stop; everything is saved.
         """
+        # A signal may reach one process only, but all must stop at the same place.
         self.stopping = any(self.process_group.gather(self.stopping))
         is_due = done > 0 and done % self.config.checkpoint_every == 0
         if self.stopping or is_due:
@@ -226,6 +232,7 @@ class Run:
             signum: The signal.
             frame: The stack frame that it interrupted.
         """
+        # Nothing is saved here: the run is in the middle of a step.
         self.stopping = True
         handle_stop_signals(signal.default_int_handler)
         try:

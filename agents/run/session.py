@@ -53,10 +53,14 @@ def run_session(recipe: Recipe, description: str | None) -> int:
 
 def _launch(recipe: Recipe, description: str | None) -> int:
     """Starts the other processes, unless torchrun has done so."""
+    # torchrun has started all processes with the same flags. The first one reads them, so that a mistake in them is
+    # reported once.
     if is_started():
         process_group = ProcessGroup.join()
         options = process_group.broadcast_from_rank0(partial(parse, Options, description))
         return _train(recipe, options, process_group)
+
+    # Flags are read before other processes start: a mistake must not start any.
     options = parse(Options, description)
     return with_others(_process_count(options), partial(_train_guarded, recipe, options))
 
@@ -68,6 +72,7 @@ def _process_count(options: Options) -> int:
     elif is_finished(options):
         return 1
     else:
+        # The run itself reads it again, and then names the checkpoints that it skips.
         config, _ = Checkpoints(options.resume).newest(quietly=True)
     return config.processes or 1
 
@@ -82,6 +87,8 @@ def _train(recipe: Recipe, options: Options, process_group: ProcessGroup) -> int
     run = open_run(options, display, process_group)
     if run is None:
         return 0
+
+    # From here on there is something to save.
     handle_stop_signals(run.interrupt)
     resume_command = f"{process_group.command} {_PROGRAM} --resume {run.folder}"
     try:
@@ -96,6 +103,7 @@ def _train(recipe: Recipe, options: Options, process_group: ProcessGroup) -> int
         # When one process fails, the others lose their connection. One report is enough.
         if not process_group.report_once():
             return 2
+        # Any other error is a mistake in the flags or a full disk, and says itself what to do.
         if not isinstance(error, ProcessGroupError):
             raise
         raise ProcessGroupError(f"{error}; to continue from the last checkpoint: {resume_command}") from error
@@ -114,6 +122,7 @@ def prepare_new_run(config: TrainConfig, process_group: ProcessGroup | None = No
     Raises:
         ConfigurationError: If a value makes no sense, or a run of that name exists.
     """
+    # All that can be known to be wrong is refused before the folder of the run exists.
     config = prepare(config, process_group)
     own_envs = ProcessGroup(size=config.processes or 1).divide("ppo.n_envs", config.ppo.n_envs)
     if own_envs * config.ppo.n_steps < 2:

@@ -156,6 +156,7 @@ class Solver:
         Raises:
             O1NanoError: If a problem cannot be read, or an option makes no sense.
         """
+        # Texts are read before anything is solved, so that a mistake in the last one costs nothing.
         read = [problem if isinstance(problem, Problem) else self.read(problem) for problem in problems]
         options = options or SearchOptions()
         return search(self.network, read, self.config, options, self.batch, self.seed, keep_frames, progress)
@@ -163,6 +164,7 @@ class Solver:
 
 def traits_of(task: Task) -> set[str]:
     """Returns what is special about the operands of a problem: negative numbers, calculations as arguments."""
+    # A function has any number of operands, an operation two.
     operands = task.args if isinstance(task, Function) else (task.left, task.right)
     traits = set()
     if any(map(_has_negative, operands)):
@@ -181,6 +183,7 @@ def _has_negative(expr: Expr) -> bool:
 @lru_cache
 def drawn_traits(levels: tuple[Level, ...]) -> frozenset[str]:
     """Returns the traits of the problems of some levels, found in a sample of each."""
+    # A level does not list its traits, but a sample shows them, always the same one.
     traits: set[str] = set()
     for level in levels:
         rng = stream("traits", level)
