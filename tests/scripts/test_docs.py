@@ -115,6 +115,8 @@ def run(command: list[str], patch: pytest.MonkeyPatch) -> None:
         run_script(given, patch)
     else:
         assert (tool, given[0]) == ("python", "-m") and given[1].startswith("benchmarks.")
+        # A process of its own would not have it imported already, as another test may have.
+        patch.delitem(sys.modules, given[1], raising=False)
         patch.setattr(sys, "argv", [given[1], "--help"])
         with pytest.raises(SystemExit) as helped:
             runpy.run_module(given[1], run_name="__main__", alter_sys=True)
