@@ -17,7 +17,8 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 
 from o1nano.envs.core.grammar import Grammar
 from o1nano.policies.decoding.decoder import Decoder
-from o1nano.policies.network.model import FrameBatch, ReasoningNetwork
+from o1nano.policies.network.frame_batch import FrameBatch, pack_frames
+from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.network.transformer import TransformerConfig
 
 # Stands for the log-probability -inf of illegal tokens, because 0 * -inf is nan.
@@ -92,18 +93,30 @@ class ReasoningPolicy(ActorCriticPolicy):
             "optimizer_kwargs": self.optimizer_kwargs,
         }
 
-    def forget(self) -> None:
-        """Drops the cache: what follows does not depend on how the observations came about, not even in rounding."""
+    def clear_cache(self) -> None:
+        """Forgets keys and values, and reads the weights again: to be called after they were changed from outside.
+
+        What follows does not depend on how the observations came about, not even in rounding.
+        """
         self._decoder = None
 
     def set_training_mode(self, mode: bool) -> None:
         """Sets the mode, except that dropout stays off: with dropout PPO's first ratios would not be 1.
+
+        In training mode weights may change at any time, so no step then uses what an earlier one has computed.
 
         Args:
             mode: True in an update, False in a rollout.
         """
         super().set_training_mode(mode)
         self.network.eval()
+        if mode:
+            self.clear_cache()
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Loads weights, and forgets what was computed with others."""
+        self.clear_cache()
+        return super().load_state_dict(*args, **kwargs)
 
     def forward(self, obs: th.Tensor, deterministic: bool = False) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
         """Decodes one token for every row, with the cache.
@@ -120,7 +133,7 @@ class ReasoningPolicy(ActorCriticPolicy):
         return actions, values[:, None], log_probs.gather(1, actions[:, None]).squeeze(1)
 
     def evaluate(
-        self, obs: PyTorchObs | list[FrameBatch], network: ReasoningNetwork | None = None
+        self, obs: PyTorchObs | FrameBatch, network: ReasoningNetwork | None = None
     ) -> tuple[th.Tensor, th.Tensor]:
         """Computes the distribution of the next token and the value, in one pass over whole frames.
 
@@ -131,13 +144,13 @@ class ReasoningPolicy(ActorCriticPolicy):
         Returns:
             ``[M, V]`` log-probabilities of the next token, -inf for illegal ones, and ``[M]`` values.
         """
-        batches = obs if isinstance(obs, list) else [self._as_batch(cast(th.Tensor, obs))]
+        batch = obs if isinstance(obs, FrameBatch) else self._as_batch(cast(th.Tensor, obs))
         with th.autocast(self.device.type, th.bfloat16, enabled=self.bf16):
-            out: tuple[th.Tensor, th.Tensor] = (network or self.network)(*batches)
+            out: tuple[th.Tensor, th.Tensor] = (network or self.network)(batch)
         return out
 
     def evaluate_actions(
-        self, obs: PyTorchObs | list[FrameBatch], actions: th.Tensor
+        self, obs: PyTorchObs | FrameBatch, actions: th.Tensor
     ) -> tuple[th.Tensor, th.Tensor, th.Tensor | None]:
         """Computes values, log-probabilities and entropies of actions, with gradients.
 
@@ -181,16 +194,16 @@ class ReasoningPolicy(ActorCriticPolicy):
         return th.multinomial(log_probs.exp().cpu(), 1, generator=self.generator).squeeze(1).to(log_probs.device)
 
     def _decode(self, obs: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-        if self._decoder is None or (self._decoder.rows, self._decoder.frame_length) != tuple(obs.shape):
-            self._decoder = Decoder(self.network, obs.shape[0], obs.shape[1], self.bf16)
-        return self._decoder.step(obs.cpu().numpy().astype(np.uint8))
+        if self.training or self._decoder is None or self._decoder.shape != tuple(obs.shape):
+            self._decoder = Decoder(self.network, obs.shape[0], obs.shape[1], bf16=self.bf16, half=self.bf16)
+        return self._decoder.step(obs.cpu().numpy())
 
     def _as_batch(self, obs: th.Tensor) -> FrameBatch:
-        """Returns rows as a batch of frames with one action each, after the last token."""
-        length = (obs != 0).sum(1).clamp(min=1)
-        tokens = obs[:, : int(length.max())].long()
-        states = th.from_numpy(self.grammar.states(tokens.cpu().numpy())).long().to(tokens.device)
-        return FrameBatch(tokens, states, th.arange(len(tokens), device=tokens.device), length - 1)
+        """Rows as a batch of frames with one action each, behind their last token."""
+        rows = obs.cpu().numpy().astype(np.uint8)
+        lengths = np.maximum((rows != 0).sum(1), 1)
+        frames = [row[:length] for row, length in zip(rows, lengths, strict=True)]
+        return pack_frames(frames, [np.array([length - 1]) for length in lengths], self.grammar, obs.device)
 
 
 def entropy(log_probs: th.Tensor) -> th.Tensor:

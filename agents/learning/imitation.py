@@ -9,7 +9,8 @@ from typing import Annotated, Any, NamedTuple
 import torch as th
 
 from o1nano.agents.learning.distributed import ProcessGroup
-from o1nano.agents.learning.packing import TrainingFrame, cut, joined, pack
+from o1nano.agents.learning.muon import BatchedMuon
+from o1nano.agents.learning.packing import TrainingFrame, joined, pack_training_frames
 from o1nano.envs.ranges import Range
 from o1nano.envs.seeding import stream
 from o1nano.policies.network.model import ReasoningNetwork
@@ -140,13 +141,9 @@ class WarmStart:
 
     def _losses(self, frames: list[TrainingFrame]) -> tuple[th.Tensor, th.Tensor]:
         """Returns the mean cross-entropy of the imitated actions, and the mean squared error of the critic."""
-        batches = []
-        for run in cut([len(frame.tokens) - 1 for frame in frames]):
-            group = frames[run]
-            tokens, positions = [frame.tokens[:-1] for frame in group], [frame.positions for frame in group]
-            batches.append(pack(tokens, positions, self.network.grammar, self.device))
+        batch = pack_training_frames(frames, self.network.grammar, self.device)
         with th.autocast(self.device.type, th.bfloat16, enabled=self.bf16):
-            log_probs, values = self.network(*batches)  # [actions, V] and [actions]
+            log_probs, values = self.network(batch)  # [actions, V] and [actions]
 
         targets = th.from_numpy(joined(frames, "actions")).to(self.device).long()
         imitate = th.from_numpy(joined(frames, "imitate")).to(self.device)
@@ -200,7 +197,7 @@ def build_optimizers(network: ReasoningNetwork, config: WarmStartConfig) -> list
         receiver = matrices if is_matrix else others
         receiver.append(parameter)
 
-    muon = th.optim.Muon(matrices, config.matrix_learning_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+    muon = BatchedMuon(matrices, config.matrix_learning_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
     adamw = th.optim.AdamW(others, config.learning_rate, betas=(0.9, 0.98), fused=True)
 
     # The schedule multiplies the peak, and every checkpoint keeps it with the optimizer.

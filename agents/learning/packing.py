@@ -1,4 +1,4 @@
-"""Frames of any length as batches with little padding."""
+"""Ended frames, and batches of them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,9 @@ import torch as th
 
 from o1nano.envs.core.grammar import Grammar
 from o1nano.envs.language.vocab import EQUALS
-from o1nano.policies.network.model import FrameBatch
+from o1nano.policies.network.frame_batch import FrameBatch, pack_frames
 
 Floats = npt.NDArray[np.float32]
-
-# A batch is closed where another frame would make more than this share of it padding ...
-_PADDING = 0.15
-# ... unless it is small: below this many tokens a batch costs its overhead, whatever is in it.
-_SMALL = 256
 
 
 def _no_floats() -> Floats:
@@ -82,52 +77,14 @@ def joined(frames: Sequence[TrainingFrame], name: ActionField) -> npt.NDArray[An
     return np.concatenate([getattr(frame, name) for frame in frames])
 
 
-def cut(lengths: Sequence[int]) -> list[slice]:
-    """Cuts frames, sorted by ascending length, into runs that are padded together."""
-    runs, start, total = [], 0, 0
-    for stop, length in enumerate(lengths):
-        padded = (stop + 1 - start) * length
-        if stop > start and total >= _SMALL and padded > (total + length) / (1 - _PADDING):
-            runs.append(slice(start, stop))
-            start, total = stop, 0
-        total += length
-    runs.append(slice(start, len(lengths)))
-    return runs
-
-
-def pack(
-    frames: Sequence[npt.NDArray[np.uint8]],
-    positions: Sequence[npt.NDArray[np.intp]],
-    grammar: Grammar,
-    device: th.device | str,
-) -> FrameBatch:
-    """Pads frames into one batch.
-
-    Args:
-        frames: The tokens of each frame.
-        positions: For each frame, the positions whose next token is an action.
-        grammar: Gives the state after each token.
-        device: Where the batch goes.
-    """
-    tokens = np.zeros((len(frames), max(map(len, frames))), dtype=np.uint8)
-    for row, frame in enumerate(frames):
-        tokens[row, : len(frame)] = frame
-    rows = np.repeat(np.arange(len(frames)), [len(at) for at in positions])
-    arrays = tokens.astype(np.int64), grammar.states(tokens).astype(np.int64), rows, np.concatenate(positions)
-    return FrameBatch(*(th.from_numpy(array).to(device) for array in arrays))
-
-
-def pack_closed(frames: list[TrainingFrame], grammar: Grammar, device: th.device | str) -> list[FrameBatch]:
-    """Packs frames that are sorted by length; the last token of a frame is an action only, never an input.
+def pack_training_frames(frames: Sequence[TrainingFrame], grammar: Grammar, device: th.device | str) -> FrameBatch:
+    """Packs frames into one batch. The last token of a frame is an action only, never an input.
 
     Args:
         frames: The frames.
         grammar: Gives the state after each token.
-        device: Where the batches go.
+        device: Where the batch goes.
     """
-    batches = []
-    for run in cut([len(frame.tokens) - 1 for frame in frames]):
-        tokens = [frame.tokens[:-1] for frame in frames[run]]
-        positions = [frame.positions for frame in frames[run]]
-        batches.append(pack(tokens, positions, grammar, device))
-    return batches
+    tokens = [frame.tokens[:-1] for frame in frames]
+    positions = [frame.positions for frame in frames]
+    return pack_frames(tokens, positions, grammar, device)

@@ -200,7 +200,7 @@ class FramePPO(PPO):
 
         A resumed model has no cache, so without this its rollout would differ by rounding.
         """
-        self.policy.forget()
+        self.policy.clear_cache()
         return super().collect_rollouts(*args, **kwargs)
 
     def state_dict(self) -> dict[str, Any]:
@@ -343,7 +343,7 @@ class FramePPO(PPO):
         batch = next(iter(self.rollout_buffer.get()))
         value = self.policy.network.heads.value
         with th.no_grad(), th.autocast(self.device.type, th.bfloat16, enabled=self.policy.bf16):
-            hidden, _ = self.policy.network.acted(*batch.observations)
+            hidden, _ = self.policy.network.action_states(batch.observations)
 
         # The same number of steps in every process, and at least one action for each of them.
         counts = self.process_group.gather(len(hidden))

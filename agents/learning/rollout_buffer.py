@@ -29,10 +29,10 @@ from o1nano.agents.learning.credit import (
 )
 from o1nano.agents.learning.distributed import ProcessGroup
 from o1nano.agents.learning.open_frames import OpenFrames
-from o1nano.agents.learning.packing import ActionField, Floats, TrainingFrame, joined, pack_closed
+from o1nano.agents.learning.packing import ActionField, Floats, TrainingFrame, joined, pack_training_frames
 from o1nano.envs.core.grammar import Grammar
 from o1nano.envs.errors import require_choice
-from o1nano.policies.network.model import FrameBatch
+from o1nano.policies.network.frame_batch import FrameBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class FrameMinibatch:
         weight: Weight of this process's mean in the average over all processes. The weights average 1.
     """
 
-    observations: list[FrameBatch]
+    observations: FrameBatch
     actions: th.Tensor
     old_values: th.Tensor
     old_log_prob: th.Tensor
@@ -400,7 +400,7 @@ class FrameRolloutBuffer(RolloutBuffer):
         frames = sorted(frames, key=lambda frame: len(frame.tokens))
         actions = self._tensor(frames, "actions").long()
         return FrameMinibatch(
-            observations=pack_closed(frames, self.grammar, self.device),
+            observations=pack_training_frames(frames, self.grammar, self.device),
             actions=actions,
             old_values=self._tensor(frames, "values"),
             old_log_prob=self._tensor(frames, "log_probs"),

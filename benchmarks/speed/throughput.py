@@ -11,6 +11,7 @@ import argparse
 import json
 import resource
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,22 +20,19 @@ import numpy as np
 import torch as th
 from stable_baselines3.common.logger import Logger
 
-from benchmarks.speed.digits import collecting, like_digits, mixed_thoughts, thoughts
+from benchmarks.speed.digits import collecting, mixed_thoughts, thoughts
 from benchmarks.speed.measuring import Stopwatch, alternate, clock, positive, spread, versus
 from benchmarks.speed.rivals import Reencoding, fill_rows, grpo_rates, stock_ppo
 from benchmarks.speed.roofline import products
 from o1nano.agents.learning.distributed import ProcessGroup, SharedCurriculum
 from o1nano.agents.learning.imitation import WarmStart
-from o1nano.agents.learning.packing import cut
 from o1nano.agents.learning.ppo import FramePPO
-from o1nano.agents.learning.rollout_buffer import pack_closed
 from o1nano.agents.learning.vec_env import GymnasiumVecEnv
 from o1nano.agents.run.build import build_curriculum, build_demonstrations, build_model
 from o1nano.agents.run.cli import guarded
 from o1nano.agents.run.config import TrainConfig
 from o1nano.agents.run.hardware import versions
 from o1nano.envs.core.config import EnvConfig
-from o1nano.envs.core.grammar import Grammar
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.policies.actor_critic import ReasoningPolicy
 from o1nano.policies.device import has_bf16
@@ -119,39 +117,20 @@ class Benchmark:
             return {"skipped": str(error)}
 
     def roofline(self) -> dict[str, Any]:
-        """Our share of the rate at which the network's own matrix products run alone, at the same shapes."""
-        return {"decode": self._decode(), "update": self._update(), "warm_start": self._warm_start()}
+        """Our share of the rate at which the network's own matrix products run alone, at the same shapes.
 
-    def _decode(self) -> dict[str, Any]:
-        model = self.ours(256, 64)
-        like_digits(model.policy)
-        env = model.env
-        observations = [env.reset()]
-        for _ in range(40):
-            actions = model.policy(th.from_numpy(observations[-1]))[0]
-            observations.append(env.step(actions.numpy())[0])
-        half = int((observations[-1] != 0).sum(1).max())
-        shown = th.from_numpy(observations[-1])
-
-        def decode() -> None:  # one more token of every row, again and again
-            decoder = model.policy._decoder
-            decoder.tokens, decoder.cache.length = observations[-2].copy(), (observations[-2] != 0).sum(1)
-            decoder.state[:] = decoder.network.grammar.states(observations[-2].astype(np.int64))[
-                np.arange(256), decoder.cache.length - 1
-            ]
-            with th.no_grad():
-                model.policy(shown)
-
-        return self._share(decode, products(CONFIG.transformer, [(256, 1, half)], 256, self.bf16, False), 20, 256)
+        That of decoding is in ``decode.py``.
+        """
+        return {"update": self._update(), "warm_start": self._warm_start()}
 
     def _update(self) -> dict[str, Any]:
         model = self.ours(64, 96)
         frames = model.rollout_buffer.frames = sorted(mixed_thoughts(9216), key=lambda frame: len(frame.tokens))
         model.rollout_buffer.compute_returns_and_advantage(th.zeros(1), np.zeros(1))
         tokens = sum(len(frame.tokens) - 1 for frame in frames)
-        groups = [tuple(batch.tokens.shape) for batch in pack_closed(frames, Grammar(), "cpu")]
+        groups = unpadded([len(frame.tokens) - 1 for frame in frames])
         actions = sum(len(frame.positions) for frame in frames)
-        work = products(CONFIG.transformer, [(b, t, t) for b, t in groups], actions, self.bf16, True)
+        work = products(CONFIG.transformer, groups, actions, self.bf16, True)
         model.advantage = "leave_one_out"  # without the critic's phase; the advantages stay as they are
         return self._share(model.train, work, 1, tokens)
 
@@ -161,7 +140,7 @@ class Benchmark:
         stream = iter(build_demonstrations(CONFIG, ProcessGroup()))
         batch = next(stream)
         lengths = [len(frame.tokens) - 1 for frame in batch]
-        groups = [(run.stop - run.start, lengths[run.stop - 1], lengths[run.stop - 1]) for run in cut(lengths)]
+        groups = unpadded(lengths)
         actions = sum(len(frame.positions) for frame in batch)
         work = products(CONFIG.transformer, groups, actions, self.bf16, True)
         found = self._share(lambda: trainer.step(batch), work, 4, sum(lengths))
@@ -212,6 +191,11 @@ class Benchmark:
             "tokens/s": tokens / total,
             "peak memory, MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         }
+
+
+def unpadded(lengths: list[int]) -> list[tuple[int, int, int]]:
+    """Frames of one length attend together: how many, of how many tokens, to how many."""
+    return [(count, length, length) for length, count in Counter(lengths).items()]
 
 
 def repeated(job: Callable[[], Any], times: int) -> Callable[[], None]:

@@ -1,1 +1,1 @@
-"""One token after the other, with cached keys and values."""
+"""Decoding: one token after the other, with the keys and values of earlier tokens in a cache."""

@@ -1,8 +1,8 @@
 """Incremental decoding: log-probabilities and values of the next token, from observations and a cache.
 
 A decoder is shown the top frame of every row, as the environment's observation shows it. It works out by itself what
-has happened since the last call: a token was appended, a child frame opened, a frame returned and its parent goes on
-with an injected answer, an episode began. Nothing but the tokens decides that, so a caller can show it anything.
+has happened since the last step and computes only what is new: see ``block_cache``. Nothing but the tokens decides
+that, so a caller can show it anything.
 """
 
 from __future__ import annotations
@@ -11,126 +11,112 @@ import numpy as np
 import numpy.typing as npt
 import torch as th
 
-from o1nano.envs.core.grammar import State
-from o1nano.envs.language.vocab import PAD, PROBLEM
-from o1nano.policies.decoding.captured import CapturedStep
-from o1nano.policies.decoding.kv_cache import CacheView, FrameCache
-from o1nano.policies.decoding.weights import WeightWatch
-from o1nano.policies.network.digit_positions import Coordinates, coordinates
+from o1nano.envs.errors import ConfigurationError
+from o1nano.envs.language.vocab import VOCAB_SIZE
+from o1nano.policies.decoding.block_cache import SHARED, BlockCache
+from o1nano.policies.decoding.compiled_forward import CompiledForward
+from o1nano.policies.decoding.kernels import BLOCK, NONE
+from o1nano.policies.decoding.torch_forward import TorchForward
 from o1nano.policies.network.model import ReasoningNetwork
-
-Inputs = tuple[th.Tensor, Coordinates, th.Tensor, CacheView]
-
-SCORES = 2**26
-"""Attention scores that are held at the same time; of longer prompts one part is computed after the other."""
 
 
 class Decoder:
     """Decodes N rows together.
 
     Args:
-        network: The network; changes of its weights are noticed.
+        network: The network. After a change of its weights ``reload`` must be called.
         rows: N.
         frame_length: L, tokens of an observation.
-        bf16: Whether to compute in bfloat16 autocast (attention and the cache stay in float32).
-        captured: Whether the last token of every row is a step of its own: see ``CapturedStep``.
+        bf16: Whether matrix products are in bfloat16 where that is faster.
+        half: Whether keys and values are kept in 16 bits.
+        compiled: Whether by compiled loops instead of PyTorch's operations; by default on a CPU.
+        tokens: Most tokens that are computed together; longer prompts take several passes.
+
+    Attributes:
+        computed: Tokens that were computed so far.
     """
 
     def __init__(
-        self, network: ReasoningNetwork, rows: int, frame_length: int, bf16: bool = False, captured: bool = False
+        self,
+        network: ReasoningNetwork,
+        rows: int,
+        frame_length: int,
+        bf16: bool = False,
+        half: bool = False,
+        compiled: bool | None = None,
+        tokens: int = 2048,
     ) -> None:
-        self.network, self.rows, self.frame_length, self.bf16 = network, rows, frame_length, bf16
+        self.network, self.shape = network, (rows, frame_length)
         self.device = next(network.parameters()).device
-        self.cache = FrameCache(network.config, rows, frame_length, self.device)
-        self.tokens = np.zeros((rows, frame_length), dtype=np.uint8)
-        self.state = np.zeros(rows, dtype=np.uint8)
-        self._captured = CapturedStep(network, self.cache, bf16) if captured else None
-        self._columns = np.arange(frame_length)
-        self._weights = WeightWatch(network)
+        self.computed = 0
+        config = network.config
+        windows = tuple(sorted({config.window(layer) for layer in range(config.layers)}))
+        # Two full frames a row: most rows have less. Memory is taken when blocks are first written.
+        self.cache = BlockCache(rows, frame_length, windows, 2 * rows * -(-frame_length // BLOCK))
+        tokens = min(tokens, rows * frame_length)
+        on_cpu = self.device.type == "cpu" if compiled is None else compiled
+        self._forward = (
+            CompiledForward(network, frame_length, tokens, bf16, half)
+            if on_cpu
+            else TorchForward(network, frame_length, bf16, half)
+        )
+        self._inputs = np.zeros((NONE + 1, tokens), dtype=np.int32)
+        self._ends = np.zeros(rows, dtype=np.int32)
+        self._rows = np.zeros(rows, dtype=np.int32)
+        self._log_probs = np.zeros((rows, VOCAB_SIZE), dtype=np.float32)
+        self._values = np.zeros(rows, dtype=np.float32)
 
-    @th.no_grad()
+    @property
+    def shared(self) -> int:
+        """Tokens of new frames that other frames had computed."""
+        return int(self.cache.progress[SHARED])
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the keys and values of all open frames."""
+        config, windows = self.network.config, self.cache.book.windows.tolist()
+        layers = [windows.index(config.window(layer)) for layer in range(config.layers)]
+        return sum(int(self.cache.used[group]) for group in layers) * self._forward.block_bytes
+
+    def reload(self) -> None:
+        """Reads the weights of the network again, and forgets what was computed with others."""
+        self._forward.pack()
+        self.cache.clear()
+
+    def clear(self, row: int) -> None:
+        """Says that another call stack takes the place of a row's; what both have in common is not computed again."""
+        self.cache.book.stale[row] = True
+
     def step(self, observations: npt.NDArray[np.integer]) -> tuple[th.Tensor, th.Tensor]:
         """Computes what follows the frames shown.
 
         Args:
-            observations: ``[N, L]`` token ids, padded with 0.
+            observations: ``[N, L]`` token ids, padded with 0. An empty row keeps its last result.
 
         Returns:
             ``[N, V]`` log-probabilities and ``[N]`` values.
         """
-        if self._weights.changed():
-            self.cache.clear()
-            self.state[:] = State.EMPTY  # of no tokens, like the cache
-        shown = observations.astype(np.uint8, copy=False)
-        length = np.maximum((shown != PAD).sum(1), 1)
-        self._align(shown, length)
-        self._read(shown, length)
-        span = int(length.max())
-        tokens = self._tensor(shown[:, :span])
-        coords = coordinates(tokens)
-
-        def inputs(view: CacheView) -> Inputs:
-            at = view.row, view.time
-            return tokens[at], Coordinates(*(each[at] for each in coords)), view.time, view
-
-        rows = np.flatnonzero(length - self.cache.length > 1)  # prompts and injected answers
-        behind = (length - self.cache.length)[rows] - 1
-        width = max(SCORES // (max(len(rows), 1) * self.network.config.heads * span), 1)
-        with th.autocast(self.device.type, th.bfloat16, enabled=self.bf16):
-            while behind.max(initial=0) > (0 if self._captured else width):
-                taken = np.minimum(behind, width)
-                self.network.trunk.cached(*inputs(self.cache.view(rows, taken)))
-                self.cache.length[rows] += taken
-                rows, behind = rows[behind > taken], (behind - taken)[behind > taken]
-            if self._captured is None:
-                view = self.cache.view(rows, behind, length - 1)
-                out = self.network.advance(*inputs(view), self._tensor(self.state))
-        if self._captured is not None:
-            last = self._tensor(length - 1)
-            there = (x.gather(1, last[:, None])[:, 0] for x in (tokens, *coords))
-            out = self._captured(th.stack((*there, last, self._tensor(self.state))), span)
-        self.tokens = shown.copy()
-        self.cache.length = length
-        return out
-
-    def forget(self, row: int) -> None:
-        """Drops everything about a row: another call stack takes its place."""
-        self.cache.suspended[row].clear()
-        self.cache.length[row] = 0
-        self.state[row] = State.EMPTY
-
-    def _align(self, shown: npt.NDArray[np.uint8], length: npt.NDArray[np.intp]) -> None:
-        """Finds for every row the longest cached prefix of the frame shown."""
-        cached = self.cache.length
-        agrees = ((shown == self.tokens) | (self._columns >= cached[:, None])).all(1) & (length > cached)
-        for row in np.flatnonzero(~agrees):
-            self._switch(int(row), shown[row], int(length[row]))
-
-    def _switch(self, row: int, shown: npt.NDArray[np.uint8], length: int) -> None:
-        """Another frame is on top: a suspended one that goes on, or a new one."""
-        stack = self.cache.suspended[row]
-        for depth in range(len(stack) - 1, -1, -1):
-            frame = stack[depth]
-            if len(frame.tokens) < length and np.array_equal(frame.tokens, shown[: len(frame.tokens)]):
-                self.cache.resume(row, frame)
-                self.state[row] = frame.state
-                del stack[depth:]
-                return
-        if shown[0] == PROBLEM:
-            stack.clear()
-        elif State.ROOT_CALL <= self.state[row] < State.TAIL and self.cache.length[row]:
-            self.cache.suspend(row, self.tokens[row], int(self.state[row]))
-        self.cache.length[row] = 0
-        self.state[row] = State.EMPTY
-
-    def _read(self, shown: npt.NDArray[np.uint8], length: npt.NDArray[np.intp]) -> None:
-        """Takes the grammar over all new tokens."""
-        successor, at = self.network.grammar.successor, self.cache.length.copy()
-        rows = np.arange(self.rows)
-        while len(rows):
-            self.state[rows] = successor[self.state[rows], shown[rows, at[rows]]]
-            at[rows] += 1
-            rows = rows[at[rows] < length[rows]]
-
-    def _tensor(self, array: npt.NDArray[np.integer]) -> th.Tensor:
-        return th.from_numpy(array.astype(np.int64)).to(self.device)
+        cache, successor = self.cache, self.network.grammar.successor
+        shown = np.ascontiguousarray(observations, dtype=np.uint8)
+        if shown.shape != self.shape:
+            raise ConfigurationError(f"observations of shape {shown.shape}; expected {self.shape}")
+        cache.begin()
+        try:
+            while True:
+                tokens, ended = cache.gather(shown, successor, self._inputs, self._ends, self._rows)
+                if not tokens:
+                    break
+                self.computed += tokens
+                self._forward.make_room(cache.blocks)
+                self._forward(
+                    self._inputs[:, :tokens],
+                    self._ends[:ended],
+                    self._rows[:ended],
+                    cache.book.tables,
+                    self._log_probs,
+                    self._values,
+                )
+        except BaseException:
+            cache.clear()  # some tokens are listed whose keys and values were never computed
+            raise
+        return th.from_numpy(self._log_probs.copy()).to(self.device), th.from_numpy(self._values.copy()).to(self.device)

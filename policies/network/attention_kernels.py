@@ -6,7 +6,7 @@ head. The last T of S keys are those of the queries' own tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import ceil
 
 import torch as th
@@ -82,7 +82,7 @@ def banded(queries: th.Tensor, keys: th.Tensor, values: th.Tensor, window: int, 
     return mixed.flatten(2, 3)[:, :, :length]
 
 
-def attend_blocks(queries: th.Tensor, blocks: Sequence[Block], own: Block) -> th.Tensor:
+def attend_blocks(queries: th.Tensor, blocks: Iterable[Block], own: Block) -> th.Tensor:
     """Attends to blocks of earlier keys and values and causally to one's own, without ever holding a long mask.
 
     Of many queries not even the scores are held: what each block gives is weighted by its share of the softmax's sum

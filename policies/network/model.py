@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch as th
 from torch import nn
 
 from o1nano.envs.core.grammar import Grammar
-from o1nano.policies.network.attention import Cache
-from o1nano.policies.network.digit_positions import Coordinates
+from o1nano.policies.network.frame_batch import FrameBatch
 from o1nano.policies.network.heads import Heads
 from o1nano.policies.network.transformer import Transformer, TransformerConfig
-
-
-class FrameBatch(NamedTuple):
-    """Whole frames, padded to the longest.
-
-    Attributes:
-        tokens: ``[B, T]`` long.
-        states: ``[B, T]`` long, the grammar state after each token.
-        rows, columns: ``[M]`` the positions whose next token is an agent's action.
-    """
-
-    tokens: th.Tensor
-    states: th.Tensor
-    rows: th.Tensor
-    columns: th.Tensor
 
 
 class ReasoningNetwork(nn.Module):
@@ -43,38 +25,18 @@ class ReasoningNetwork(nn.Module):
         self.trunk = Transformer(config)
         self.heads = Heads(config.embedding, grammar)
 
-    def forward(self, *batches: FrameBatch) -> tuple[th.Tensor, th.Tensor]:
+    def forward(self, batch: FrameBatch) -> tuple[th.Tensor, th.Tensor]:
         """Computes every action in whole frames: one causal pass.
 
         Args:
-            *batches: The frames.
+            batch: The frames.
 
         Returns:
-            ``[M, V]`` log-probabilities and ``[M]`` values, the actions of one batch after those of the other.
+            ``[A, V]`` log-probabilities and ``[A]`` values of the A actions.
         """
-        hidden, states = self.acted(*batches)
+        hidden, states = self.action_states(batch)
         return self.heads.log_probs(hidden, states), self.heads.values(hidden)
 
-    def acted(self, *batches: FrameBatch) -> tuple[th.Tensor, th.Tensor]:
+    def action_states(self, batch: FrameBatch) -> tuple[th.Tensor, th.Tensor]:
         """Returns ``[M, D]`` hidden states and ``[M]`` grammar states where the next token is an action."""
-        hidden = self.trunk.together([batch.tokens for batch in batches])
-        rows = th.cat([h[batch.rows, batch.columns] for h, batch in zip(hidden, batches, strict=True)])
-        return rows, th.cat([batch.states[batch.rows, batch.columns] for batch in batches])
-
-    def advance(
-        self, tokens: th.Tensor, coords: Coordinates, time: th.Tensor, cache: Cache, states: th.Tensor
-    ) -> tuple[th.Tensor, th.Tensor]:
-        """Runs further tokens against a cache: see ``Transformer.cached``.
-
-        Args:
-            tokens: ``[M]``, the last B of which are the last ones of B frames.
-            coords: Where they stand, ``[M]`` each.
-            time: ``[M]`` where in their frames they are.
-            cache: Of all that came before.
-            states: ``[B]`` grammar states behind the frames.
-
-        Returns:
-            ``[B, V]`` log-probabilities and ``[B]`` values of what follows them.
-        """
-        hidden = self.trunk.cached(tokens, coords, time, cache, last=len(states))
-        return self.heads.log_probs(hidden, states), self.heads.values(hidden)
+        return self.trunk(batch)[batch.actions], batch.states[batch.actions]

@@ -43,13 +43,6 @@ def rotation(position: th.Tensor, frequencies: th.Tensor) -> Rotation:
     return angles.cos(), angles.sin()
 
 
-def alternating(even: Rotation, odd: Rotation, heads: int) -> Rotation:
-    """Returns rotations ``[B, H, T, K / 2]`` that are one kind in every other head and another kind in the rest."""
-    which = th.arange(heads, device=even[0].device) % 2 == 0
-    cos, sin = (th.where(which[:, None, None], *pair) for pair in zip(even, odd, strict=True))
-    return cos, sin
-
-
 def rotate(x: th.Tensor, rotation: Rotation) -> th.Tensor:
     """Rotates ``x [B, H, T, K]`` (Su et al. 2021, equation 34)."""
     first, second = x.chunk(2, -1)

@@ -5,24 +5,23 @@ Glossary of shapes: B frames, T tokens, S keys, M tokens of all frames, D embedd
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
 import torch as th
 from torch import nn
-from torch.nn import functional as F
 
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import VOCAB_SIZE
 from o1nano.envs.ranges import Range
-from o1nano.policies.network.attention import Attention, Cache, Group
-from o1nano.policies.network.attention_kernels import causal_mask, stack
-from o1nano.policies.network.digit_positions import NUM_ROLES, Coordinates, coordinates
+from o1nano.policies.network.attention import Attention
+from o1nano.policies.network.attention_kernels import stack
+from o1nano.policies.network.frame_batch import FrameBatch
+from o1nano.policies.network.frame_scan import NUM_ROLES
+from o1nano.policies.network.operations import Sight, add_norm, gelu
 from o1nano.policies.network.rope import (
     OFFSET_POWER,
     Rotation,
-    alternating,
     place_frequencies,
     rotation,
     sharpness,
@@ -96,10 +95,10 @@ class TransformerConfig:
 class Block(nn.Module):
     """Attention, then a feed-forward layer, each on a normalised residual stream."""
 
-    def __init__(self, config: TransformerConfig, layer: int) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.norm_attention = nn.LayerNorm(config.embedding)
-        self.attention = Attention(config.embedding, config.heads, layer, config.window(layer), config.dropout)
+        self.attention = Attention(config.embedding, config.heads, config.dropout)
         self.norm_feed_forward = nn.LayerNorm(config.embedding)
         self.feed_forward = nn.Sequential(
             nn.Linear(config.embedding, config.feed_forward),
@@ -108,14 +107,26 @@ class Block(nn.Module):
         )
         self.dropout = config.dropout
 
-    def forward(self, x: th.Tensor, groups: Sequence[Group], last: int = 0) -> th.Tensor:
-        """``[M, D]`` to ``[M, D]``; ``last``: to so many last tokens of the only group."""
-        mixed = self.attention(self.norm_attention(x), groups, last)
-        if last:
-            x = stack([x[groups[0].tokens][-last:]])
-        x = x + F.dropout(mixed, self.dropout, self.training)
-        x = x + F.dropout(self.feed_forward(self.norm_feed_forward(x)), self.dropout, self.training)
-        return x
+    def forward(
+        self, x: th.Tensor, normed: th.Tensor, sight: Sight, following: nn.LayerNorm, dtype: th.dtype
+    ) -> tuple[th.Tensor, th.Tensor]:
+        """Runs on the tokens of whole frames.
+
+        Args:
+            x: ``[M, D]`` residual stream.
+            normed: ``[M, D]`` the same, normalised by ``norm_attention``.
+            sight: What tokens see.
+            following: The normalisation after this block.
+            dtype: What ``following`` is stored as.
+
+        Returns:
+            ``[M, D]`` residual stream after the block, and the same normalised by ``following``.
+        """
+        dropout = self.dropout if self.training else 0.0
+        mixed = self.attention(normed, sight)
+        x, normed = add_norm(x, mixed, self.norm_feed_forward, dropout, normed.dtype)
+        first, _, second = self.feed_forward
+        return add_norm(x, second(gelu(first(normed))), following, dropout, dtype)
 
 
 class Transformer(nn.Module):
@@ -127,11 +138,11 @@ class Transformer(nn.Module):
         self.tokens = nn.Embedding(VOCAB_SIZE, config.embedding)
         if config.roles:
             self.roles = nn.Embedding(NUM_ROLES, config.embedding)
-        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.embedding)
         self.apply(self._initialise)
         for name, weight in self.named_parameters():  # residual branches start small (GPT-2)
-            if name.endswith(("attention.output.weight", "feed_forward.2.weight")):
+            if name.endswith(("attention.out_proj.weight", "feed_forward.2.weight")):
                 nn.init.normal_(weight, std=0.02 * (2 * config.layers) ** -0.5)
 
     @staticmethod
@@ -141,96 +152,67 @@ class Transformer(nn.Module):
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
 
-    def forward(self, tokens: th.Tensor) -> th.Tensor:
-        """Computes the hidden states ``[B, T, D]`` of whole frames ``[B, T]``."""
-        return self.together([tokens])[0]
+    def forward(self, batch: FrameBatch) -> th.Tensor:
+        """Computes the hidden states of whole frames in one pass.
 
-    def together(self, batches: Sequence[th.Tensor]) -> list[th.Tensor]:
-        """Computes the hidden states of several batches of frames, each padded to its own length, in one pass.
-
-        Only attention knows about frames; everything else runs once on the tokens of all batches.
+        Only attention knows about frames; everything else runs once on all tokens.
 
         Args:
-            batches: ``[B, T]`` long each.
+            batch: F frames.
 
         Returns:
-            ``[B, T, D]`` of each batch.
+            ``[M, D]``.
         """
-        longest = max(tokens.shape[1] for tokens in batches)
-        if longest > self.config.max_context:
+        config = self.config
+        if batch.longest > config.max_context:
             raise ConfigurationError(
-                f"a frame of {longest} tokens; accepted: at most max_context={self.config.max_context}"
+                f"a frame of {batch.longest} tokens; accepted: at most max_context={config.max_context}"
             )
-        groups, embedded, start = [], [], 0
-        for tokens in batches:
-            time = th.arange(tokens.shape[1], device=tokens.device)
-            coords = coordinates(tokens)
-            groups.append(self._group(start, tokens, coords, time))
-            embedded.append(self._embed(tokens, coords.role, time))
-            start += tokens.numel()
-        return self._run(embedded, groups)
+        device = batch.tokens.device
+        sights = {window: self._sight(batch, window) for window in {config.window(i) for i in range(config.layers)}}
+        dtype = th.get_autocast_dtype(device.type) if th.is_autocast_enabled(device.type) else th.float32
+        embedded = stack([self._embed(batch.tokens, batch.roles, batch.time)])
 
-    def cached(self, tokens: th.Tensor, coords: Coordinates, time: th.Tensor, cache: Cache, last: int = 0) -> th.Tensor:
-        """Computes the hidden states of further tokens of frames whose earlier ones are cached.
+        # The residual stream begins at 0, and the embedding is the first thing to be added to it.
+        norms: list[nn.LayerNorm] = [block.norm_attention for block in self.blocks]  # type: ignore[misc]
+        norms.append(self.norm)
+        dropout = config.dropout if self.training else 0.0
+        x, normed = add_norm(th.zeros_like(embedded), embedded, norms[0], dropout, dtype)
+        for index, block in enumerate(self.blocks):
+            last = index == config.layers - 1
+            sight = sights[config.window(index)]
+            x, normed = block(x, normed, sight, norms[index + 1], th.float32 if last else dtype)
+        return normed[: len(batch.tokens)]
 
-        The tokens are flat, whichever frames they belong to: the cache knows.
+    def _sight(self, batch: FrameBatch, window: int) -> Sight:
+        config, time = self.config, batch.time
+        rotations = self._rotations(batch.places, batch.offsets, time, window)
+        cos, sin = (th.stack(parts) for parts in zip(*rotations, strict=True))
+        scale = th.full(time.shape, (config.embedding // config.heads) ** -0.5, device=time.device)
+        if config.log_length and not window:
+            scale *= sharpness(time, config.log_length)[:, 0]
+        return Sight(batch.starts, time, window, cos, sin, scale)
 
-        Args:
-            tokens: ``[M]``.
-            coords: Where they stand, ``[M]`` each, which depends on the whole frame.
-            time: ``[M]`` where in their frames they are.
-            cache: Where their keys and values go, and those of earlier tokens are.
-            last: How many tokens at the end are asked for; 0: all. The last layer then computes no other: of a prompt
-                it needs keys and values only.
-
-        Returns:
-            ``[M, D]``, or ``[last, D]``.
-        """
-        row = Coordinates(*(each[None] for each in coords))
-        group = self._group(0, tokens[None], row, time[None], cache)
-        return self._run([self._embed(tokens[None], row.role, time[None])], [group], last)[0][0]
-
-    def _group(
-        self, start: int, tokens: th.Tensor, coords: Coordinates, time: th.Tensor, cache: Cache | None = None
-    ) -> Group:
-        config, length = self.config, tokens.shape[1]
-        windows = {config.window(layer) for layer in range(config.layers)}
-        rotations = {window: self._rotation(coords, time, window) for window in windows}
-        sharp = sharpness(time, config.log_length) if config.log_length else None
-        # Beyond two windows' length attention within a window is cheaper in bands than under a mask.
-        under_mask = () if cache is not None else [window for window in windows if not 0 < window <= length // 2]
-        masks = {window: causal_mask(length, length, window, tokens.device) for window in under_mask}
-        return Group(start, len(tokens), length, rotations, sharp, masks, cache)
-
-    def _rotation(self, coords: Coordinates, time: th.Tensor, window: int) -> Rotation | None:
+    def _rotations(self, places: th.Tensor, offsets: th.Tensor, time: th.Tensor, window: int) -> list[Rotation]:
+        """Returns the rotations of a layer, each of as many heads as the others, by turns."""
         config = self.config
         width = config.embedding // config.heads
         by_time = config.positions == "rotary" or (config.positions in ("local", "local_places") and window > 0)
         if by_time:
-            return rotation(time, time_frequencies(width, time.device, config.rotary_base))
-        if config.positions in ("places", "coupled", "local_places"):
-            by_place = rotation(coords.place, place_frequencies(width, time.device))
-            if config.positions != "coupled":
-                return by_place
-            by_offset = rotation(coords.offset, place_frequencies(width, time.device, OFFSET_POWER))
-            return alternating(by_place, by_offset, config.heads)
-        return None
+            return [rotation(time, time_frequencies(width, time.device, config.rotary_base))]
+        if config.positions not in ("places", "coupled", "local_places"):
+            return [rotation(th.zeros_like(time), place_frequencies(width, time.device))]  # by nothing
+        by_place = rotation(places, place_frequencies(width, time.device))
+        if config.positions != "coupled":
+            return [by_place]
+        return [by_place, rotation(offsets, place_frequencies(width, time.device, OFFSET_POWER))]
 
     def _embed(self, tokens: th.Tensor, role: th.Tensor, time: th.Tensor) -> th.Tensor:
-        """``[B, T]`` to ``[B * T, D]``."""
+        """``[M]``, or ``[B, T]``, to ``[M, D]``."""
         x = self.tokens(tokens)
         if self.config.roles:
             x = x + self.roles(role)
         if self.config.positions == "sinusoidal":
             x = x + sinusoids(time, self.config.embedding)
-        out: th.Tensor = x.flatten(0, 1)
+        out: th.Tensor = x.flatten(0, -2)
         return out
-
-    def _run(self, embedded: Sequence[th.Tensor], groups: Sequence[Group], last: int = 0) -> list[th.Tensor]:
-        x = F.dropout(stack(embedded), self.config.dropout, self.training)
-        for index, block in enumerate(self.blocks, start=1):
-            x = block(x, groups, last if index == len(self.blocks) else 0)
-        lengths = [last or group.length for group in groups]
-        sizes = [group.batch * length for group, length in zip(groups, lengths, strict=True)]
-        parts = self.norm(x)[: sum(sizes)].split(sizes)
-        return [part.view(-1, length, part.shape[1]) for part, length in zip(parts, lengths, strict=True)]

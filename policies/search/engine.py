@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-import torch as th
 
 from o1nano.envs.core.call_stack import CallStacks, Outcome
 from o1nano.envs.core.config import EnvConfig
@@ -17,14 +16,13 @@ from o1nano.envs.core.usage import Usage
 from o1nano.envs.language.vocab import END_CALL, END_THINK, EQUALS, THINK
 from o1nano.envs.seeding import stream_seed
 from o1nano.policies.decoding.decoder import Decoder
-from o1nano.policies.decoding.long_decoder import LongDecoder
 from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.search.branches import Branch, Vote, commuted
 from o1nano.policies.search.options import SearchOptions
 from o1nano.policies.search.sampling import sample_tokens, uniforms
 
 LONG_FRAME = 4096
-"""Frames that may be longer are decoded one attempt at a time, in bounded memory."""
+"""Frames that may be longer are decoded one attempt at a time: keys and values of several would take much memory."""
 _THOUGHTS = (State.ROOT_THINK, State.CHILD_THINK)
 
 
@@ -51,14 +49,13 @@ class Engine:
         keep_frames: bool = False,
     ) -> None:
         network.eval()
-        long = config.frame_length > LONG_FRAME
-        rows = 1 if long else rows
+        rows = 1 if config.frame_length > LONG_FRAME else rows
         self.options = options
         self.depth = config.depth
         self.frame_length = config.frame_length
         self.stacks = CallStacks(rows, config.limits, config.grammar)
         self.stacks.trace = [] if keep_frames else None
-        self.decoder = LongDecoder(network) if long else Decoder(network, rows, config.frame_length)
+        self.decoder = Decoder(network, rows, config.frame_length)
 
         self.ready: deque[Branch] = deque()
         self.running: list[Branch | None] = [None] * rows
@@ -66,18 +63,18 @@ class Engine:
         self._drawn = np.zeros(rows, dtype=np.int64)
         self._temperature = np.zeros(rows, dtype=np.float32)
         self._log_prob = np.zeros(rows)
-        self._not_answering = th.from_numpy(~_answer_now_mask(config.grammar)).to(self.decoder.device)
+        self._all = np.arange(rows)
+        self._not_answering = ~_answer_now_mask(config.grammar)
 
     def run(self, branches: Iterable[Branch]) -> None:
         """Runs branches, and those that they ask for, until all have ended. Each then calls its ``on_end``."""
         self.ready.extend(branches)
         while self._assign_rows():
-            log_probs, _ = self.decoder.step(self.stacks.observe())
+            log_probs = self.decoder.step(self.stacks.observe())[0].cpu().numpy()
             self._apply_budget(log_probs, self.stacks.state)
             actions = sample_tokens(log_probs, self._temperature, uniforms(self._seed, self._drawn))
             self._drawn += 1
-            chosen = th.from_numpy(actions).to(log_probs.device)[:, None]
-            self._log_prob += log_probs.gather(1, chosen)[:, 0].cpu().numpy()
+            self._log_prob += log_probs[self._all, actions]
 
             outcome = self.stacks.step(actions)
             self._keep_frames()
@@ -95,7 +92,7 @@ class Engine:
     def _assign_row(self, row: int, branch: Branch) -> None:
         self.stacks.continue_at(row, branch.frame)
         self.stacks.emitted[row] = branch.emitted
-        self.decoder.forget(row)
+        self.decoder.clear(row)
         self.running[row] = branch
         self._seed[row] = branch.seed
         self._drawn[row] = branch.drawn
@@ -206,17 +203,15 @@ class Engine:
         else:
             self.ready.appendleft(branch)
 
-    def _apply_budget(self, log_probs: th.Tensor, state: npt.NDArray[np.intp]) -> None:
+    def _apply_budget(self, log_probs: npt.NDArray[np.float32], state: npt.NDArray[np.intp]) -> None:
         """Rules out tokens that end a thought too early, or prolong it once the budget is spent."""
         options, emitted = self.options, self.stacks.emitted
         if options.min_tokens:
-            early = np.flatnonzero((emitted < options.min_tokens) & np.isin(state, _THOUGHTS))
-            log_probs[th.from_numpy(early), END_THINK] = -th.inf
+            early = (emitted < options.min_tokens) & np.isin(state, _THOUGHTS)
+            log_probs[early, END_THINK] = -np.inf
         if options.max_tokens:
-            late = np.flatnonzero(emitted >= options.max_tokens)
-            rows = th.from_numpy(late).to(log_probs.device)
-            forbidden = self._not_answering[th.from_numpy(state[late]).to(log_probs.device)]
-            log_probs[rows] = log_probs[rows].masked_fill(forbidden, -th.inf)
+            late = emitted >= options.max_tokens
+            log_probs[late[:, None] & self._not_answering[state]] = -np.inf
 
     def _keep_frames(self) -> None:
         """Hands the frames that have just ended to their branches."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import torch as th
+
+from o1nano.policies.network.compiled import compiled
 
 # Constants of SplitMix64.
 _INCREMENT = np.uint64(0x9E3779B97F4A7C15)
@@ -12,24 +13,30 @@ _FIRST = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND = np.uint64(0x94D049BB133111EB)
 
 
-def uniforms(seeds: npt.NDArray[np.uint64], counts: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+def uniforms(seeds: npt.NDArray[np.uint64], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Returns one random number in [0, 1) of each stream, at any place (SplitMix64, Steele et al. 2014).
 
     Args:
         seeds: ``[N]`` seeds of the streams.
         counts: ``[N]`` which number of its stream is wanted.
     """
-    with np.errstate(over="ignore"):  # arithmetic modulo 2**64
-        z = seeds + (counts.astype(np.uint64) + np.uint64(1)) * _INCREMENT
-        z = (z ^ (z >> np.uint64(30))) * _FIRST
-        z = (z ^ (z >> np.uint64(27))) * _SECOND
-        z ^= z >> np.uint64(31)
-    drawn: npt.NDArray[np.float64] = (z >> np.uint64(11)) * 2.0**-53
+    drawn = np.empty(len(seeds))
+    _uniforms(seeds, counts, drawn)
     return drawn
 
 
+@compiled
+def _uniforms(seeds: npt.NDArray[np.uint64], counts: npt.NDArray[np.int64], drawn: npt.NDArray[np.float64]) -> None:
+    for row in range(len(seeds)):
+        z = seeds[row] + (np.uint64(counts[row]) + np.uint64(1)) * _INCREMENT  # modulo 2**64
+        z = (z ^ (z >> np.uint64(30))) * _FIRST
+        z = (z ^ (z >> np.uint64(27))) * _SECOND
+        z ^= z >> np.uint64(31)
+        drawn[row] = np.float64(z >> np.uint64(11)) * 2.0**-53
+
+
 def sample_tokens(
-    log_probs: th.Tensor, temperature: npt.NDArray[np.float32], uniform: npt.NDArray[np.float64]
+    log_probs: npt.NDArray[np.float32], temperature: npt.NDArray[np.float32], uniform: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.int64]:
     """Samples a token for every row by inverting its cumulative distribution.
 
@@ -41,9 +48,40 @@ def sample_tokens(
     Returns:
         ``[N]`` token ids.
     """
-    if not temperature.any():
-        return log_probs.argmax(1).cpu().numpy()
-    divisor = th.from_numpy(np.where(temperature > 0, temperature, 1.0)).double()[:, None]
-    total = (log_probs.cpu().double() / divisor).softmax(1).cumsum(1)
-    drawn = th.searchsorted(total, th.from_numpy(uniform)[:, None] * total[:, -1:], right=True).squeeze(1)
-    return th.where(th.from_numpy(temperature) > 0, drawn, log_probs.argmax(1).cpu()).numpy()
+    tokens = np.empty(len(log_probs), dtype=np.int64)
+    _sample_tokens(log_probs, temperature, uniform, tokens)
+    return tokens
+
+
+@compiled
+def _sample_tokens(
+    log_probs: npt.NDArray[np.float32],
+    temperature: npt.NDArray[np.float32],
+    uniform: npt.NDArray[np.float64],
+    tokens: npt.NDArray[np.int64],
+) -> None:
+    for row in range(len(log_probs)):
+        best = 0
+        for token in range(log_probs.shape[1]):
+            if log_probs[row, token] > log_probs[row, best]:
+                best = token
+        tokens[row] = best
+        if temperature[row] > 0:
+            tokens[row] = _invert(log_probs[row], log_probs[row, best], temperature[row], uniform[row])
+
+
+@compiled
+def _invert(log_probs: npt.NDArray[np.float32], largest: float, temperature: float, share: float) -> int:
+    """Returns the first token up to which the tokens have more than a share of all probability."""
+    total = 0.0
+    for token in range(len(log_probs)):
+        total += np.exp(np.float64(log_probs[token] - largest) / temperature)
+    rest, last = share * total, 0
+    for token in range(len(log_probs)):
+        weight = np.exp(np.float64(log_probs[token] - largest) / temperature)
+        if weight > 0:
+            last = token
+        rest -= weight
+        if rest < 0:
+            break
+    return last

@@ -13,10 +13,12 @@ from o1nano.agents.learning.vec_env import GymnasiumVecEnv
 from o1nano.envs.core.grammar import Grammar
 from o1nano.envs.language.vocab import CALL, END_CALL, END_THINK, EOS, EQUALS, GOTO, ID, THINK, VOCAB_SIZE
 from o1nano.envs.vector import ArithmeticVectorEnv
-from o1nano.policies.network.model import FrameBatch, ReasoningNetwork
-from o1nano.policies.network.transformer import TransformerConfig
+from o1nano.policies.network.frame_batch import pack_frames
+from o1nano.policies.network.model import ReasoningNetwork
+from o1nano.policies.network.transformer import Transformer, TransformerConfig
 
 TINY = TransformerConfig(embedding=32, heads=4, layers=2, feed_forward=64, dropout=0.0)
+TOLERANCE = 1e-5
 SMALL_ENV: dict[str, Any] = {"digits": (1, 2), "frame_length": 48, "depth": 4, "max_tokens": 120, "obs_dtype": "uint8"}
 
 
@@ -53,10 +55,26 @@ def padded(frames: list[list[int]], length: int | None = None) -> npt.NDArray[np
 @th.no_grad()
 def full_pass(network: ReasoningNetwork, rows: npt.NDArray[Any]) -> tuple[th.Tensor, th.Tensor]:
     """What follows each row, by one causal pass over whole rows."""
-    states = network.grammar.states(rows.astype(np.int64))
-    last = np.maximum((rows != 0).sum(1), 1) - 1
-    arrays = rows, states, np.arange(len(rows)), last
-    return network(FrameBatch(*(th.from_numpy(array.astype(np.int64)) for array in arrays)))
+    lengths = np.maximum((rows != 0).sum(1), 1)
+    frames = [row[:length].astype(np.uint8) for row, length in zip(rows, lengths, strict=True)]
+    return network(pack_frames(frames, [np.array([length - 1]) for length in lengths], network.grammar, "cpu"))
+
+
+def hidden_states(trunk: Transformer, tokens: th.Tensor) -> th.Tensor:
+    """Hidden states ``[B, T, D]`` of frames ``[B, T]`` of one length."""
+    rows = list(tokens.numpy().astype(np.uint8))
+    nowhere = [np.empty(0, dtype=np.intp)] * len(rows)
+    return trunk(pack_frames(rows, nowhere, Grammar(), "cpu")).view(*tokens.shape, -1)
+
+
+def assert_same(
+    out: tuple[th.Tensor, th.Tensor], expected: tuple[th.Tensor, th.Tensor], tolerance: float = TOLERANCE
+) -> None:
+    """Compares what a decoder returns with what a full pass does."""
+    legal = expected[0].isfinite()
+    assert th.equal(out[0].isfinite(), legal)
+    assert (out[0] - expected[0])[legal].abs().max() < tolerance
+    assert (out[1] - expected[1]).abs().max() < tolerance
 
 
 # A random agent finds its way through a frame more often if it likes the tokens that lead out of it.

@@ -17,7 +17,7 @@ from o1nano.envs.core.grammar import Channel, Grammar
 from o1nano.envs.language.vocab import ID, VOCAB_SIZE
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.policies.actor_critic import ReasoningPolicy
-from o1nano.policies.network.model import FrameBatch
+from o1nano.policies.network.frame_batch import pack_frames
 from tests.helpers.tiny import TINY, ids, padded, random_legal, shake, vec_env
 
 DIRECT: dict[str, Any] = {"transformer": TINY, "grammar": Grammar(thinking=False, calls=False)}
@@ -227,9 +227,9 @@ def test_bfloat16_is_close_to_single_precision() -> None:
 
 def test_rows_and_frames_are_evaluated_by_one_network() -> None:
     policy = small_policy()
-    states = th.from_numpy(policy.grammar.states(ROWS.numpy().astype(np.int64))).long()
-    length = (ROWS != 0).sum(1)
-    log_probs, values = policy.network(FrameBatch(ROWS.long(), states, th.arange(5), length - 1))
+    frames = [row[row != 0].astype(np.uint8) for row in ROWS.numpy()]
+    last = [np.array([len(frame) - 1]) for frame in frames]
+    log_probs, values = policy.network(pack_frames(frames, last, policy.grammar, "cpu"))
     assert th.allclose(policy.predict_values(ROWS).flatten(), values, atol=1e-6)
     assert th.allclose(policy.get_distribution(ROWS).distribution.probs, log_probs.exp(), atol=1e-6)
 

@@ -32,7 +32,7 @@ ORDER = (
     ("agents",),
 )
 MODULES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
-NUMPY_ONLY = {"torch", "stable_baselines3", "sb3_contrib", "tensorboard", "matplotlib", "tyro"}
+NUMPY_ONLY = {"torch", "numba", "stable_baselines3", "sb3_contrib", "tensorboard", "matplotlib", "tyro"}
 WHEN_DRAWN = {"rich", "PIL"}  # loaded by the functions that draw, not by importing the environments
 
 

@@ -18,7 +18,8 @@ from o1nano.envs.language.vocab import END_THINK, EQUALS, VOCAB_SIZE
 from o1nano.envs.problems.expert import demonstrate
 from o1nano.envs.problems.problem import read, sizes
 from o1nano.envs.problems.verifier import frame_answer
-from o1nano.policies.network.model import FrameBatch, ReasoningNetwork
+from o1nano.policies.network.frame_batch import pack_frames
+from o1nano.policies.network.model import ReasoningNetwork
 from tests.helpers.tiny import tiny_network
 
 CONFIG = WarmStartConfig(steps=120, learning_rate=1e-2)
@@ -41,11 +42,9 @@ def trainer(network: ReasoningNetwork, config: WarmStartConfig = CONFIG) -> Warm
 
 
 def all_log_probs(network: ReasoningNetwork, frame: list[int]) -> th.Tensor:
-    """Log-probabilities ``[T - 1, V]`` of the next token at every position of a frame, emitted or not."""
-    tokens = th.tensor([frame[:-1]])
-    states = th.from_numpy(network.grammar.states(tokens.numpy())).long()
-    columns = th.arange(tokens.shape[1])
-    return network(FrameBatch(tokens, states, th.zeros_like(columns), columns))[0]
+    """Log-probabilities ``[T - 1, V]`` of the next token at every position of a frame, whoever wrote it."""
+    tokens = np.array(frame[:-1], dtype=np.uint8)
+    return network(pack_frames([tokens], [np.arange(len(tokens))], network.grammar, "cpu"))[0]
 
 
 def test_the_loss_is_the_mean_over_the_experts_tokens_alone() -> None:

@@ -17,68 +17,91 @@ from o1nano.envs.problems.expert import demonstrate
 from o1nano.envs.problems.problem import read
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.policies.actor_critic import ReasoningPolicy
-from o1nano.policies.decoding import captured
-from o1nano.policies.decoding import decoder as decoding
 from o1nano.policies.decoding.decoder import Decoder
-from o1nano.policies.decoding.kv_cache import FrameCache
 from o1nano.policies.network.model import ReasoningNetwork
-from tests.helpers.tiny import SMALL_ENV, TINY, full_pass, ids, padded, random_legal, shake, tiny_network
+from tests.helpers.tiny import (
+    SMALL_ENV,
+    TINY,
+    TOLERANCE,
+    assert_same,
+    full_pass,
+    ids,
+    padded,
+    random_legal,
+    shake,
+    tiny_network,
+)
 
-TOLERANCE = 2e-5
+# Everything that says what tokens know of each other, in every combination that decodes by other code.
+NETWORKS: dict[str, dict[str, Any]] = {
+    "places": {},
+    "coupled": {"positions": "coupled"},
+    "none": {"positions": "none", "roles": False},
+    "rotary": {"positions": "rotary", "rotary_base": 500.0},
+    "sinusoidal": {"positions": "sinusoidal"},
+    "local": {"positions": "local", "windows": (5, 0)},
+    "local places": {"positions": "local_places", "windows": (0, 7), "log_length": 16},
+    "heads of 10": {"embedding": 40},
+}
+BACKENDS = [pytest.param(True, id="compiled"), pytest.param(False, id="torch")]
 
 
-def assert_same(out: tuple[th.Tensor, th.Tensor], expected: tuple[th.Tensor, th.Tensor]) -> None:
-    legal = expected[0].isfinite()
-    assert th.equal(out[0].isfinite(), legal)
-    assert (out[0] - expected[0])[legal].abs().max() < TOLERANCE
-    assert (out[1] - expected[1]).abs().max() < TOLERANCE
-
-
-def play(network: ReasoningNetwork, steps: int, swap: bool = False, **changes: Any) -> list[str]:
+def play(
+    network: ReasoningNetwork,
+    steps: int,
+    rows: int = 6,
+    swap: bool = False,
+    tolerance: float = TOLERANCE,
+    decoding: dict[str, Any] | None = None,
+    **changes: Any,
+) -> list[str]:
     """Plays half of the environments with the expert and half at random, comparing at every step."""
-    env = ArithmeticVectorEnv(6, autoreset_mode="SameStep", **{**SMALL_ENV, **changes})
-    decoder, expert = Decoder(network, 6, env.config.frame_length), ExpertPolicy(env)
+    env = ArithmeticVectorEnv(rows, autoreset_mode="SameStep", **{**SMALL_ENV, **changes})
+    decoder = Decoder(network, rows, env.config.frame_length, **decoding or {})
+    expert = ExpertPolicy(env)
     rng = np.random.default_rng(0)
     observations, _ = env.reset(seed=0)
     outcomes: list[str] = []
     for step in range(steps):
-        order = rng.permutation(6) if swap and step % 3 == 0 else np.arange(6)
-        assert_same(decoder.step(observations[order]), full_pass(network, observations[order]))
+        order = rng.permutation(rows) if swap and step % 3 == 0 else np.arange(rows)
+        shown = observations[order]
+        assert_same(decoder.step(shown), full_pass(network, shown), tolerance)
         random = random_legal(env.action_masks(), rng)
-        actions = np.concatenate((expert.predict(observations[:3]), random[3:]))
+        actions = np.concatenate((expert.predict(observations[: rows // 2]), random[rows // 2 :]))
         observations, _, done, _, infos = env.step(actions)
         outcomes += [infos["final_info"]["outcome"][index] for index in np.flatnonzero(done)]
     return outcomes
 
 
-@pytest.mark.parametrize("positions", ["none", "rotary", "coupled"])
-def test_cached_is_uncached_through_calls_returns_and_episode_ends(positions: str) -> None:
-    outcomes = play(tiny_network(positions=positions), 200)
-    assert outcomes.count("answered") >= 8  # the expert's
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("compiled", BACKENDS)
+def test_cached_is_uncached_through_calls_returns_and_episode_ends(name: str, compiled: bool) -> None:
+    outcomes = play(tiny_network(**NETWORKS[name]), 100, decoding={"compiled": compiled})
+    assert outcomes.count("answered") >= 4  # the expert's
     assert len(set(outcomes)) >= 2  # and a random one that ended otherwise
 
 
-def test_cached_is_uncached_with_tail_calls() -> None:
-    assert "answered" in play(tiny_network(), 150, operations=("expression",), digits=1)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_many_rows_are_decoded_like_few(name: str) -> None:
+    assert "answered" in play(tiny_network(**NETWORKS[name]), 40, rows=24)
 
 
-def test_cached_is_uncached_with_windows() -> None:
-    assert "answered" in play(tiny_network(windows=(4, 0), positions="local"), 60)
+@pytest.mark.parametrize("compiled", BACKENDS)
+def test_cached_is_uncached_with_tail_calls(compiled: bool) -> None:
+    decoding = {"compiled": compiled}
+    assert "answered" in play(tiny_network(), 150, operations=("expression",), digits=1, decoding=decoding)
 
 
-@pytest.mark.parametrize("scores", [1, 20_000])
-def test_long_prompts_are_computed_in_parts(monkeypatch: pytest.MonkeyPatch, scores: int) -> None:
-    monkeypatch.setattr(decoding, "SCORES", scores)
+@pytest.mark.parametrize("half", [{"half": True}, {"bf16": True}, {"bf16": True, "half": True}])
+@pytest.mark.parametrize("rows", [2, 24])
+@pytest.mark.parametrize("compiled", BACKENDS)
+def test_sixteen_bits_change_roundings_only(half: dict[str, bool], rows: int, compiled: bool) -> None:
+    play(tiny_network(), 40, rows=rows, tolerance=0.1, decoding={**half, "compiled": compiled})
+
+
+def test_long_prompts_are_computed_in_parts() -> None:
     network = tiny_network(windows=(20, 0), positions="local", grammar=Grammar(functions=True))
-    view, parts = FrameCache.view, [0]
-
-    def counted(*args: Any) -> Any:
-        parts[0] += len(args) == 3  # without the last tokens of the rows
-        return view(*args)
-
-    monkeypatch.setattr(FrameCache, "view", counted)
-    play(network, 40, operations=("recall",), digits=1, frame_length=140)
-    assert parts[0] > 6
+    play(network, 40, operations=("recall",), digits=1, frame_length=140, decoding={"tokens": 50})
 
 
 def test_cached_is_uncached_without_thinking() -> None:
@@ -86,14 +109,15 @@ def test_cached_is_uncached_without_thinking() -> None:
     assert "answered" in outcomes
 
 
-@pytest.mark.parametrize("positions", ["none", "rotary", "coupled"])
-def test_rows_may_be_swapped_between_steps(positions: str) -> None:
-    assert "answered" in play(tiny_network(positions=positions), 80, swap=True)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_rows_may_be_swapped_between_steps(name: str) -> None:
+    assert "answered" in play(tiny_network(**NETWORKS[name]), 60, swap=True)
 
 
 def test_the_policy_decodes_what_it_evaluates() -> None:
     env = ArithmeticVectorEnv(4, autoreset_mode="SameStep", **SMALL_ENV)
     policy = ReasoningPolicy(env.single_observation_space, env.single_action_space, lambda _: 1e-3, transformer=TINY)
+    policy.set_training_mode(False)
     shake(policy)
     observations, _ = env.reset(seed=3)
     for _ in range(60):
@@ -107,51 +131,61 @@ def test_the_policy_decodes_what_it_evaluates() -> None:
         observations = env.step(actions.numpy())[0]
 
 
-def change_by_optimizer(network: ReasoningNetwork) -> None:
-    optimizer = th.optim.AdamW(network.parameters(), 0.5)
-    sum(parameter.square().sum() for parameter in network.parameters()).backward()
-    optimizer.step()
+def train(policy: ReasoningPolicy) -> None:
+    policy.set_training_mode(True)
+    policy.evaluate_actions(*some_rows())[1].sum().backward()
+    policy.optimizer.step()
+    policy.set_training_mode(False)
 
 
-def change_by_fused_optimizer(network: ReasoningNetwork) -> None:
-    """Which leaves the versions of the parameters as they were."""
-    optimizer = th.optim.AdamW(network.parameters(), 0.5, fused=True)
-    sum(parameter.square().sum() for parameter in network.parameters()).backward()
-    optimizer.step()
+def load(policy: ReasoningPolicy) -> None:
+    policy.load_state_dict({name: 1.5 * weight for name, weight in policy.state_dict().items()})
 
 
-def change_by_loading(network: ReasoningNetwork) -> None:
-    network.load_state_dict(tiny_network(seed=5).state_dict())
-
-
-def change_one_weight_in_place(network: ReasoningNetwork) -> None:
+def change_and_say_so(policy: ReasoningPolicy) -> None:
     with th.no_grad():
-        network.trunk.blocks[0].attention.inputs.weight += 3.0
+        policy.network.trunk.blocks[0].attention.qkv_proj.weight += 3.0
+    policy.clear_cache()
 
 
-@pytest.mark.parametrize(
-    "change", [change_by_optimizer, change_by_fused_optimizer, change_by_loading, change_one_weight_in_place]
-)
-def test_the_cache_notices_changed_weights(change: Any) -> None:
+def some_rows() -> tuple[th.Tensor, th.Tensor]:
+    rows = padded([ids("<subtask> 8 9 + 5 4 = <think> 3 1")], 48)
+    return th.from_numpy(rows), th.tensor(ids("4"))
+
+
+@pytest.mark.parametrize("change", [train, load, change_and_say_so])
+def test_a_policy_with_other_weights_decodes_with_those(change: Any) -> None:
+    env = ArithmeticVectorEnv(1, **SMALL_ENV)
+    space, actions = env.single_observation_space, env.single_action_space
+    policy = ReasoningPolicy(space, actions, lambda _: 0.05, transformer=TINY)
+    shake(policy)
+    policy.set_training_mode(False)
+    rows, action = some_rows()
+    before = policy.predict_values(rows), policy.get_distribution(rows).log_prob(action)
+    change(policy)
+    log_prob = policy.get_distribution(rows).log_prob(action)
+    assert (policy.predict_values(rows) - policy.evaluate_actions(rows, action)[0]).abs().max() < TOLERANCE
+    assert (log_prob - before[1]).abs().max() > 1e-3
+
+
+def test_in_training_mode_nothing_is_kept() -> None:
+    env = ArithmeticVectorEnv(1, **SMALL_ENV)
+    space, actions = env.single_observation_space, env.single_action_space
+    policy = ReasoningPolicy(space, actions, lambda _: 0.05, transformer=TINY)
+    rows, _ = some_rows()
+    policy.set_training_mode(True)
+    policy.predict_values(rows)
+    shake(policy)
+    assert (policy.predict_values(rows) - policy.evaluate_actions(*some_rows())[0]).abs().max() < TOLERANCE
+
+
+def test_a_decoder_reads_the_weights_when_it_is_told_to() -> None:
     network = tiny_network()
-    decoder = Decoder(network, 1, 16)
-    frame = ids("<subtask> 8 9 + 5 4 = <think> 3 1")
-    stale = decoder.step(padded([frame[:-1]], 16))
-    change(network)
-    rows = padded([frame], 16)
+    decoder, rows = Decoder(network, 1, 16), padded([ids("<subtask> 8 9 + 5 4 = <think> 3 1")], 16)
+    decoder.step(rows)
+    network.load_state_dict(tiny_network(seed=5).state_dict())
+    decoder.reload()
     assert_same(decoder.step(rows), full_pass(network, rows))
-    assert (full_pass(network, padded([frame[:-1]], 16))[1] - stale[1]).abs().max() > 1e-3
-
-
-class Ledger:
-    """Counts the tokens that a network embeds."""
-
-    def __init__(self, network: ReasoningNetwork) -> None:
-        self.tokens = 0
-        network.trunk.tokens.register_forward_pre_hook(self._count)
-
-    def _count(self, _: th.nn.Module, args: tuple[th.Tensor, ...]) -> None:
-        self.tokens += args[0].numel()
 
 
 def expert_steps(text: str) -> list[tuple[npt.NDArray[np.uint8], int]]:
@@ -168,26 +202,24 @@ def expert_steps(text: str) -> list[tuple[npt.NDArray[np.uint8], int]]:
 
 @pytest.mark.parametrize("text", ["98+45", "34-53", "74*68", "91/64", "(12+7)*5-8/2"])
 def test_suspended_parents_resume_without_recomputation(text: str) -> None:
-    network = tiny_network()
-    ledger, decoder = Ledger(network), Decoder(network, 1, 96)
-    for observation, depth in expert_steps(text):
-        decoder.step(observation)
-        assert len(decoder.cache.suspended[0]) == depth
-    # Every token of every frame runs once; the last one of a frame is never shown again.
-    assert ledger.tokens == sum(len(frame.tokens) - 1 for frame in demonstrate(read(text)))
-
-
-def test_a_new_episode_forgets_the_suspended_frames_of_the_last() -> None:
     decoder = Decoder(tiny_network(), 1, 96)
-    for observation, depth in expert_steps("74*68"):
+    for observation, _ in expert_steps(text):
         decoder.step(observation)
-        if depth == 2:
-            break
-    decoder.step(padded([list(read("1+2").prompt)], 96))
-    assert decoder.cache.suspended == [[]]
+    # Every token of every frame runs once, or is shared; the last one of a frame is never shown again.
+    frames = sum(len(frame.tokens) - 1 for frame in demonstrate(read(text)))
+    assert decoder.computed + decoder.shared == frames
 
 
-def test_frames_shown_out_of_order_are_computed_anew() -> None:
+def test_a_step_without_a_new_token_computes_nothing() -> None:
+    network, rows = tiny_network(), padded([ids("<subtask> 8 9 + 5 4 = <think> 3 1")], 16)
+    decoder = Decoder(network, 1, 16)
+    first = decoder.step(rows)
+    computed = decoder.computed
+    assert_same(decoder.step(rows), first, 1e-9)
+    assert decoder.computed == computed
+
+
+def test_frames_shown_out_of_order_are_computed_again() -> None:
     network = tiny_network()
     decoder, rng = Decoder(network, 2, 96), np.random.default_rng(0)
     steps = [observation[0] for observation, _ in expert_steps("91/64")]
@@ -196,21 +228,38 @@ def test_frames_shown_out_of_order_are_computed_anew() -> None:
         assert_same(decoder.step(rows), full_pass(network, rows))
 
 
-def test_a_full_frame_and_an_empty_row_are_no_error() -> None:
+def test_a_prompt_that_grows_is_read_again() -> None:
+    """Its places count down from an end that has moved."""
     network = tiny_network()
-    full = ids("<subtask> 8 9 + 5 4 = <think>") + ids("3") * 8
-    rows = padded([full, []], 16)
-    assert_same(Decoder(network, 2, 16).step(rows), full_pass(network, rows))
+    decoder, frame = Decoder(network, 1, 48), ids("<problem> 1 2 3 4 5 6 7 8 9 1 2 3 4 5 6 7 8 + 9 5 = <think>")
+    for length in range(1, len(frame) + 1):
+        rows = padded([frame[:length]], 48)
+        assert_same(decoder.step(rows), full_pass(network, rows))
 
 
-@pytest.mark.parametrize("windows", [(), (8, 0)])
-def test_the_step_that_a_gpu_captures_is_the_same(monkeypatch: pytest.MonkeyPatch, windows: tuple[int, ...]) -> None:
-    monkeypatch.setattr(captured, "SPAN", 16)
-    network = tiny_network(windows=windows)
-    env = ArithmeticVectorEnv(6, autoreset_mode="SameStep", **SMALL_ENV)
-    expert = ExpertPolicy(env)
-    usual, decoder = (Decoder(network, 6, env.config.frame_length, captured=fixed) for fixed in (False, True))
-    observations, _ = env.reset(seed=0)
-    for _ in range(120):
-        assert_same(decoder.step(observations), usual.step(observations))
-        observations, *_ = env.step(expert.predict(observations))
+def test_a_full_frame_is_no_error() -> None:
+    network = tiny_network()
+    rows = padded([ids("<subtask> 8 9 + 5 4 = <think>") + ids("3") * 8], 16)
+    assert_same(Decoder(network, 1, 16).step(rows), full_pass(network, rows))
+
+
+def test_an_empty_row_costs_nothing() -> None:
+    network = tiny_network()
+    decoder, frame = Decoder(network, 2, 16), ids("<subtask> 8 9 + 5 4 = <think>")
+    log_probs, _ = decoder.step(padded([frame, []], 16))
+    assert_same((log_probs[:1], th.zeros(1)), (full_pass(network, padded([frame], 16))[0], th.zeros(1)))
+    assert decoder.computed == len(frame)
+
+
+def test_an_interrupted_step_leaves_nothing_half_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, rows = tiny_network(), padded([ids("<subtask> 8 9 + 5 4 = <think> 3 1")] * 12, 16)
+    decoder = Decoder(network, 12, 16)
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(th, "mm", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            decoder.step(rows)
+    assert_same(decoder.step(rows), full_pass(network, rows))

@@ -15,7 +15,7 @@ from o1nano.policies.network import attention_kernels as kernels
 from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.network.rope import OFFSET_POWER, place_frequencies, rotate, rotation, sinusoids, time_frequencies
 from o1nano.policies.network.transformer import Positions, Transformer, TransformerConfig
-from tests.helpers.tiny import TINY, shake
+from tests.helpers.tiny import TINY, hidden_states, shake
 
 POSITIONS, CPU = get_args(Positions), th.device("cpu")
 
@@ -38,11 +38,11 @@ def thoughts(batch: int, length: int) -> th.Tensor:
 @pytest.mark.parametrize("positions", POSITIONS)
 def test_a_future_token_changes_nothing_earlier(positions: str, roles: bool) -> None:
     model, tokens = trunk(positions=positions, roles=roles), thoughts(3, 16)
-    before = model(tokens)
+    before = hidden_states(model, tokens)
     for at in (2, 9, 15):
         changed = tokens.clone()
         changed[:, at] = tokens[:, at] % (VOCAB_SIZE - 1) + 1
-        after = model(changed)
+        after = hidden_states(model, changed)
         assert th.allclose(before[:, :at], after[:, :at], atol=1e-5)
         assert not th.allclose(before[:, at], after[:, at], atol=1e-2)
 
@@ -51,11 +51,11 @@ def test_a_future_token_changes_nothing_earlier(positions: str, roles: bool) -> 
 @pytest.mark.parametrize("positions", POSITIONS)
 def test_every_earlier_token_reaches_the_last_one(positions: str) -> None:
     model, tokens = trunk(positions=positions), thoughts(1, 12)
-    before = model(tokens)[0, -1]
+    before = hidden_states(model, tokens)[0, -1]
     for at in range(12):
         changed = tokens.clone()
         changed[:, at] = tokens[:, at] % (VOCAB_SIZE - 1) + 1
-        assert (model(changed)[0, -1] - before).abs().max() > 1e-4
+        assert (hidden_states(model, changed)[0, -1] - before).abs().max() > 1e-4
 
 
 @th.no_grad()
@@ -63,7 +63,7 @@ def test_every_earlier_token_reaches_the_last_one(positions: str) -> None:
 def test_padding_behind_a_frame_changes_nothing_in_it(positions: str) -> None:
     model, tokens = trunk(positions=positions), thoughts(2, 10)
     wide = th.cat((tokens, th.zeros((2, 7), dtype=th.long)), 1)
-    assert th.allclose(model(wide)[:, :10], model(tokens), atol=1e-5)
+    assert th.allclose(hidden_states(model, wide)[:, :10], hidden_states(model, tokens), atol=1e-5)
 
 
 @pytest.mark.parametrize("positions", POSITIONS)
@@ -71,7 +71,7 @@ def test_order_matters_without_positions_too(positions: str) -> None:
     model = trunk(positions=positions)
     with th.no_grad():
         one, other = (
-            model(th.tensor([[ID["<subtask>"], ID["="], ID["<think>"], a, b, ID[";"]]]))[0, -1]
+            hidden_states(model, th.tensor([[ID["<subtask>"], ID["="], ID["<think>"], a, b, ID[";"]]]))[0, -1]
             for a, b in ((ID["<ok>"], ID["<wrong>"]), (ID["<wrong>"], ID["<ok>"]))
         )
     assert (one - other).abs().max() > 1e-4
@@ -110,7 +110,7 @@ def test_the_defaults_are_the_published_ones() -> None:
 @pytest.mark.parametrize("positions", POSITIONS)
 def test_positions_do_not_end_at_5000(positions: str) -> None:
     model = trunk(positions=positions, layers=1, embedding=16, heads=2, feed_forward=16)
-    out = model(thoughts(1, 5200))
+    out = hidden_states(model, thoughts(1, 5200))
     assert out.shape == (1, 5200, 16)
     assert th.isfinite(out).all()
 
@@ -152,9 +152,9 @@ def test_sinusoids_of_the_first_positions() -> None:
 @th.no_grad()
 def test_dropout_acts_in_training_only() -> None:
     model, tokens = trunk(dropout=0.5), thoughts(2, 8)
-    assert th.equal(model(tokens), model(tokens))
+    assert th.equal(hidden_states(model, tokens), hidden_states(model, tokens))
     model.train()
-    assert not th.allclose(model(tokens), model(tokens))
+    assert not th.allclose(hidden_states(model, tokens), hidden_states(model, tokens))
 
 
 def test_rows_of_bfloat16_products_come_in_multiples_and_those_beyond_the_tokens_change_nothing(
@@ -171,7 +171,7 @@ def test_rows_of_bfloat16_products_come_in_multiples_and_those_beyond_the_tokens
         rows.clear()
         monkeypatch.setattr(kernels, "ROWS", multiple)
         with th.no_grad(), th.autocast("cpu", th.bfloat16, enabled=bf16):
-            out = network(tokens)
+            out = hidden_states(network, tokens)
         assert set(rows) == {expected}
         return out
 

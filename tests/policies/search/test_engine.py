@@ -21,6 +21,7 @@ from o1nano.envs.language.vocab import spell
 from o1nano.envs.problems.expert import demonstrate
 from o1nano.envs.problems.problem import Level, Problem, draw, read
 from o1nano.envs.seeding import stream
+from o1nano.policies.decoding.compiled_forward import CompiledForward
 from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.search import engine
 from o1nano.policies.search.answers import Answer, solve
@@ -225,16 +226,13 @@ def test_random_play_is_what_the_helpers_say() -> None:
     assert random_legal(masks, np.random.default_rng(0)).tolist() == [3, 5]
 
 
-class BrokenNetwork(th.nn.Module):
-    """Stands for any fault in a model's code."""
+def test_an_error_in_the_model_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = tiny_network()
 
-    def forward(self, *_: Any, **__: Any) -> None:
+    def broken(*_: Any) -> None:
         raise ZeroDivisionError("a fault in the model")
 
-
-def test_an_error_in_the_model_is_raised() -> None:
-    network = tiny_network()
-    network.trunk.norm = BrokenNetwork()
+    monkeypatch.setattr(CompiledForward, "__call__", broken)
     with pytest.raises(ZeroDivisionError, match="a fault in the model"):
         solve(network, [read("98+45")], EnvConfig())
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch as th
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from o1nano.envs.core.grammar import Grammar
 from o1nano.envs.language.vocab import DIGITS, VOCAB_SIZE
-from o1nano.policies.network.digit_positions import NUM_ROLES, coordinates
+from o1nano.policies.network.frame_scan import MEMORY, NUM_ROLES, Scan, scan_batch, scan_frames
 from tests.helpers.tiny import ids
 
 FRAMES = {
@@ -52,30 +51,56 @@ FRAMES = {
 }
 
 
+SUCCESSOR = Grammar().successor
+
+
+def scan(frame: list[int]) -> list[list[int]]:
+    """Places, roles, offsets and states of one frame."""
+    found = scan_batch(np.array([frame], dtype=np.uint8), SUCCESSOR)
+    return [each[0].tolist() for each in found]
+
+
+def numbers(text: str) -> list[int]:
+    return [int(word) for word in text.split()]
+
+
 @pytest.mark.parametrize("name", FRAMES)
 def test_places_and_roles_are_those_computed_by_hand(name: str) -> None:
     tokens, places, roles = FRAMES[name]
-    place, role, _ = coordinates(th.tensor([ids(tokens)]))
-    assert place[0].tolist() == [int(word) for word in places.split()]
-    assert role[0].tolist() == [int(word) for word in roles.split()]
+    place, role, _, _ = scan(ids(tokens))
+    assert place == numbers(places)
+    assert role == numbers(roles)
 
 
 def test_an_expression_that_is_handed_on_runs_parallel_to_its_source() -> None:
     frame = "<subtask> 9 + 8 * 2 - 5 = <think> <call> 8 * 2 </call> 6 1 ; <goto> 9 + 6 1 - 5 ="
     offsets = "0       1 2 3 4 5 6 7 8 0       0      1 2 3 0       1 2 0 0      1 2 3 4 5 6 7"
-    assert coordinates(th.tensor([ids(frame)])).offset[0].tolist() == [int(word) for word in offsets.split()]
+    assert scan(ids(frame))[2] == numbers(offsets)
+
+
+def test_a_prompt_that_is_not_complete_counts_down_to_its_end() -> None:
+    place, role, _, _ = scan(ids("<problem> 7 + 1 2 3"))
+    assert place == [2, 1, 4, 3, 2, 1]
+    assert role == [1, 1, 2, 2, 2, 2]
+
+
+def test_states_are_those_of_the_grammar() -> None:
+    rng = np.random.default_rng(0)
+    frames = np.zeros((40, 60), dtype=np.uint8)
+    for row, frame in enumerate(frames):
+        tokens = random_frame(row % 2 == 0, rng, 60)
+        frame[: len(tokens)] = tokens
+    assert np.array_equal(scan_batch(frames, SUCCESSOR).state, Grammar().states(frames))
 
 
 def test_frames_in_one_batch_do_not_influence_each_other() -> None:
     frames = [ids(tokens) for tokens, _, _ in FRAMES.values()]
-    together = th.zeros((len(frames), max(map(len, frames))), dtype=th.long)
+    together = np.zeros((len(frames), max(map(len, frames))), dtype=np.uint8)
     for row, frame in zip(together, frames, strict=True):
-        row[: len(frame)] = th.tensor(frame)
-    found = coordinates(together)
+        row[: len(frame)] = frame
+    found = scan_batch(together, SUCCESSOR)
     for row, frame in enumerate(frames):
-        alone = coordinates(th.tensor([frame]))
-        for among, each in zip(found, alone, strict=True):
-            assert among[row, : len(frame)].tolist() == each[0].tolist()
+        assert [each[row, : len(frame)].tolist() for each in found] == scan(frame)
 
 
 def random_frame(root: bool, rng: np.random.Generator, length: int) -> list[int]:
@@ -93,26 +118,49 @@ def random_frame(root: bool, rng: np.random.Generator, length: int) -> list[int]
 
 @settings(max_examples=60, deadline=None)
 @given(root=st.booleans(), seed=st.integers(0, 2**31), length=st.integers(12, 60))
-def test_nothing_behind_the_prompt_looks_ahead(root: bool, seed: int, length: int) -> None:
+def test_nothing_after_the_prompt_looks_ahead(root: bool, seed: int, length: int) -> None:
     frame = random_frame(root, np.random.default_rng(seed), length)
-    whole = coordinates(th.tensor([frame]))
+    whole = scan(frame)
     for stop in range(8, len(frame) + 1):
-        for prefix, each in zip(coordinates(th.tensor([frame[:stop]])), whole, strict=True):
-            assert prefix[0].tolist() == each[0, :stop].tolist()
+        assert scan(frame[:stop]) == [each[:stop] for each in whole]
+
+
+@settings(max_examples=60, deadline=None)
+@given(root=st.booleans(), seed=st.integers(0, 2**31), cuts=st.lists(st.integers(8, 60), max_size=6))
+def test_a_scan_continues_where_it_stopped(root: bool, seed: int, cuts: list[int]) -> None:
+    frame = random_frame(root, np.random.default_rng(seed), 60)
+    tokens, zero = np.array(frame, dtype=np.uint8), np.zeros(1, dtype=np.int64)
+    memory, out = np.zeros((1, MEMORY), dtype=np.int32), np.full((4, len(frame)), -1, dtype=np.int32)
+    stops = sorted({*(cut for cut in cuts if cut < len(frame)), len(frame)})
+    for first, stop in zip([0, *stops[:-1]], stops, strict=True):
+        at = zero + first
+        scan_frames(tokens, zero, at, zero + stop, at, at, memory, SUCCESSOR, out)
+    assert out.tolist() == scan(frame)
+
+
+@settings(max_examples=60, deadline=None)
+@given(root=st.booleans(), seed=st.integers(0, 2**31), wanted=st.integers(0, 40))
+def test_only_what_is_wanted_is_written(root: bool, seed: int, wanted: int) -> None:
+    frame = random_frame(root, np.random.default_rng(seed), 41)
+    wanted = min(wanted, len(frame))
+    tokens, zero = np.array(frame, dtype=np.uint8), np.zeros(1, dtype=np.int64)
+    memory, out = np.zeros((1, MEMORY), dtype=np.int32), np.full((4, 3 + len(frame) - wanted), -1, dtype=np.int32)
+    scan_frames(tokens, zero, zero, zero + len(frame), zero + wanted, zero + 3, memory, SUCCESSOR, out)
+    assert out[:, 3:].tolist() == [each[wanted:] for each in scan(frame)]
+    assert (out[:, :3] == -1).all()
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, VOCAB_SIZE - 1), min_size=1, max_size=80))
 def test_any_tokens_have_coordinates_within_the_tables(tokens: list[int]) -> None:
-    place, role, offset = coordinates(th.tensor([tokens]))
-    assert 0 <= int(offset.min()) and int(offset.max()) < len(tokens)
-    assert 0 <= int(place.min()) and int(place.max()) <= len(tokens) + 1
-    assert 0 <= int(role.min()) and int(role.max()) < NUM_ROLES
+    found = Scan(*map(np.array, scan(tokens)))
+    assert 0 <= found.offset.min() and found.offset.max() < len(tokens)
+    assert 0 <= found.place.min() and found.place.max() <= len(tokens) + 1
+    assert 0 <= found.role.min() and found.role.max() < NUM_ROLES
 
 
 def test_places_do_not_depend_on_how_long_the_other_operand_is() -> None:
-    short, long = (coordinates(th.tensor([ids(text)]))[0][0].tolist() for text in (
-        "<problem> 7 + 4 5 6 =", "<problem> 1 2 3 4 5 7 + 4 5 6 =",
-    ))  # fmt: skip
+    short = scan(ids("<problem> 7 + 4 5 6 ="))[0]
+    long = scan(ids("<problem> 1 2 3 4 5 7 + 4 5 6 ="))[0]
     assert short[1:2] == long[6:7] == [1]
     assert short[3:6] == long[8:11] == [3, 2, 1]
