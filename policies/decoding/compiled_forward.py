@@ -159,9 +159,9 @@ class CompiledForward:
         config = self.network.config
         width = config.embedding
         columns = (width, 3 * width, width, width, config.feed_forward, len(Channel) * VOCAB_SIZE, width)
-        x = np.zeros((tokens, width), dtype=np.float32)
-        queries = np.zeros((tokens, *self._sums.shape), dtype=np.float32)
-        others = (np.zeros((tokens, count), dtype=dtype) for count in columns)
+        x = aligned_zeros((tokens, width), np.float32)
+        queries = aligned_zeros((tokens, *self._sums.shape), np.float32)
+        others = (aligned_zeros((tokens, count), dtype) for count in columns)
         return Buffers(*(x, *others, queries, self._scores, self._sums))
 
     def _rows(self, count: int) -> Views:
@@ -274,6 +274,16 @@ class CompiledForward:
             pieces = (keys_and_values(start, min(start + PIECE, first)) for start in range(0, first, PIECE))
             mixed = attend_blocks(asked, pieces, keys_and_values(first, first + length))
         out.copy_(mixed[0].transpose(0, 1).flatten(1))
+
+
+def aligned_zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Numbers:
+    """Returns an array of zeros that begins at a multiple of 64 bytes, as PyTorch's tensors do.
+
+    Matrix products of MKL round differently when their operands lie elsewhere. NumPy's arrays begin anywhere, so
+    a resumed run would not be the same to the last bit.
+    """
+    zeros: Numbers = th.from_numpy(np.zeros((), dtype)).new_zeros(shape).numpy()
+    return zeros
 
 
 def _long_parts(inputs: Ints) -> list[tuple[int, int]]:

@@ -110,7 +110,7 @@ def pack(network: ReasoningNetwork) -> Weights:
         added=added,
         gain=stacked(*(norm.weight for norm in norms)),
         shift=stacked(*(norm.bias for norm in norms)),
-        heads=np.concatenate([stacked(decoders[channel].weight.T)[0] for channel in Channel], axis=1),
+        heads=th.cat([decoders[channel].weight.float().cpu().T for channel in Channel], dim=1).contiguous().numpy(),
         heads_bias=np.concatenate([stacked(decoders[channel].bias)[0] for channel in Channel]),
         critic=stacked(critic[0].weight.T)[0],
         critic_bias=stacked(critic[0].bias)[0],

@@ -14,6 +14,10 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 # Sums may be reordered and vectorised. Infinities keep their meaning: an illegal token has log-probability -inf.
 _FAST = {"reassoc", "contract", "nsz", "arcp", "afn"}
 
+# Every function carries the code of those that it calls. Otherwise the linker takes whichever copy of them was loaded
+# first, copies differ in rounding, and a resumed run would not be the same to the last bit.
+_OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": _FAST, "error_model": "numpy", "forceinline": True}
+
 
 def compiled(function: Function) -> Function:
     """Compiles a function, without the lock of the interpreter.
@@ -21,13 +25,16 @@ def compiled(function: Function) -> Function:
     The machine code is kept next to the source or, where that is read-only, in the user's cache folder
     (``NUMBA_CACHE_DIR`` names another one). Where no folder can be written, each process compiles for itself.
 
+    The cache notices a change of the function's own file only. After a change of a function that others call, or of
+    the options here, delete ``*.nbi`` and ``*.nbc``.
+
     Args:
         function: Arguments are arrays and numbers; divisions by zero are not looked for.
     """
     try:
-        compiled_function = njit(function, cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
+        compiled_function = njit(function, cache=True, **_OPTIONS)
     except RuntimeError:  # numba found no folder to write to
-        compiled_function = njit(function, nogil=True, fastmath=_FAST, error_model="numpy")
+        compiled_function = njit(function, **_OPTIONS)
     return cast(Function, compiled_function)
 
 
