@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch as th
+from stable_baselines3.common.callbacks import CallbackList
 
 from o1nano.agents.learning.packing import TrainingFrame
 from o1nano.envs.language.vocab import EQUALS, NINE, PLUS, SUBTASK, THINK, ZERO
@@ -50,5 +51,8 @@ def collecting(model: Any, like: bool = True) -> Callable[[], None]:
     """Returns a job that collects one rollout."""
     if like:
         like_digits(model.policy)
-    _, callback = model._setup_learn(10**9, None)
+    # Nothing to learn, but the environments are reset.
+    model.learn(0)
+    callback = CallbackList([])
+    callback.init_callback(model)
     return lambda: model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
