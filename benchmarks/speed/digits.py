@@ -15,7 +15,7 @@ from o1nano.policies.actor_critic import ReasoningPolicy
 
 
 def thoughts(count: int, length: int, seed: int = 0) -> list[TrainingFrame]:
-    """Frames of so many tokens that think of nothing but digits, as a policy might emit them."""
+    """Frames of this length that think of nothing but digits, as a policy might emit them."""
     rng = np.random.default_rng(seed)
     frames = []
     for _ in range(count):
@@ -32,7 +32,7 @@ def thoughts(count: int, length: int, seed: int = 0) -> list[TrainingFrame]:
 
 
 def mixed_thoughts(actions: int) -> list[TrainingFrame]:
-    """Frames of 12 to 95 tokens with so many actions together."""
+    """Frames of 12 to 95 tokens with this number of actions together."""
     frames: list[TrainingFrame] = []
     rng = np.random.default_rng(1)
     while sum(len(frame.positions) for frame in frames) < actions:

@@ -68,7 +68,7 @@ def work(growing: bool, steps: int, iterations: int) -> dict[str, float]:
 
 
 def launch(processes: int, arguments: list[str]) -> dict[str, float]:
-    """Runs so many processes; returns what the first one has found."""
+    """Runs this number of processes; returns what the first one has found."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
     torchrun += ["--module", "benchmarks.speed.scaling", "--worker"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

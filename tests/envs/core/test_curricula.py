@@ -1,4 +1,4 @@
-"""Every curriculum: one interface, a state that goes on alike, and that it follows a learner of known ability."""
+"""Every curriculum: its interface, its state, and that it follows a learner of known ability."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_the_frontier_by_hand() -> None:
     report(state, [("addition", 2, True)])
     assert state.weights() == pytest.approx({one: 0.2, two: 0.2, three: 0.6})
     report(state, [("addition", 3, True)] * 4 + [("addition", 3, False)] * 3)
-    assert state.frontier == {"addition": 3}  # the window began anew: three results, though the last four are 1 of 4
+    assert state.frontier == {"addition": 3}  # a new window began: three results, though the last four are 1 of 4
     report(state, [("addition", 3, False)])
     assert state.frontier == {"addition": 2}
     report(state, [("addition", 2, False)] * 8)
