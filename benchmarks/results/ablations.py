@@ -78,9 +78,9 @@ def config_of(flags: Sequence[str]) -> TrainConfig:
 def flags_of(variant: str, options: Options) -> list[str]:
     """Returns the flags of a variant, but for seed and name.
 
-    The supervised one is the control: it imitates the same short problems for longer, until it has had the number of tokens
-    that PPO emits in its iterations. (A step of the warm start is counted in whole frames, prompts and injected answers included. The
-    control has all steps of the warm start, however early the others end it.)
+    The supervised one is the control: it imitates the same short problems for longer, until it has had the number of
+    tokens that PPO emits in its iterations. (A step of the warm start is counted in whole frames, prompts and injected
+    answers included. The control has all steps of the warm start, however early the others end it.)
     """
     if variant not in VARIANTS:
         raise ConfigurationError(f"variant {variant!r}; expected {', '.join(VARIANTS)}")
@@ -159,9 +159,7 @@ def recorded(record: Path, flags: dict[str, list[str]]) -> dict[str, list[dict[s
     try:
         found = {name: variant["runs"] for name, variant in json.loads(record.read_text())["variants"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigurationError(
-            f"{record} is damaged; expected a record of this script, or another --work"
-        ) from error
+        raise ConfigurationError(f"{record} is damaged; expected a record of this script, or another --work") from error
     for name, given in flags.items():
         for run in found.get(name, []):
             if run["flags"] != shlex.join(given):
