@@ -14,7 +14,6 @@ from o1nano.agents.learning.ppo import FramePPO
 from o1nano.agents.learning.vec_env import GymnasiumVecEnv, TimedVecMonitor
 from o1nano.agents.run.config import TrainConfig
 from o1nano.envs.core.config import EnvConfig
-from o1nano.envs.core.curricula import FrontierCurriculum, LearningProgressCurriculum
 from o1nano.envs.core.curriculum import AdaptiveCurriculum, Curriculum, LevelSampler, UniformCurriculum, UniformLevels
 from o1nano.envs.problems import FOUR_OPERATIONS, PRODUCTS, SUMS
 from o1nano.envs.problems.expert import expert_requirements
@@ -46,10 +45,6 @@ def build_curriculum(config: TrainConfig) -> Curriculum:
     priority = dict.fromkeys(SUMS, given.sum_weight)
     if given.strategy == "uniform":
         return UniformCurriculum(last, given.window, priority)
-    if given.strategy == "learning-progress":
-        return LearningProgressCurriculum(last, window=given.window, priority=priority)
-    if given.strategy == "frontier":
-        return FrontierCurriculum(first, last, given.promote, given.demote, given.window, priority=priority)
     return AdaptiveCurriculum(
         first=first,
         last=last,

@@ -77,9 +77,8 @@ class PPOConfig:
 class CurriculumConfig:
     """The curriculum. It begins with the demonstrated sizes."""
 
-    strategy: Literal["adaptive", "uniform", "learning-progress", "frontier"] = "adaptive"
-    """Adaptive; or uniform over all sizes from the beginning, or by learning progress over all sizes (for both only the
-    sizes and the window matter); or half of the problems at the largest open sizes."""
+    strategy: Literal["adaptive", "uniform"] = "adaptive"
+    """Adaptive, or uniform over all sizes from the beginning (then only the sizes and the window matter)."""
     sum_digits: Annotated[int, Range(1, 1000)] = 6
     """Largest size of sums and differences."""
     product_digits: Annotated[int, Range(1, 1000)] = 3
