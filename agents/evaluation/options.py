@@ -35,7 +35,7 @@ class Options:
     show_reasoning: bool = False
     """Show the hidden reasoning too, as a tree of frames."""
     problems_per_level: Annotated[int, Range(1, 10**6)] = 200
-    """Held-out problems of each task and size, all different; fewer if there are not so many."""
+    """Held-out problems of each task and size, all different. If the test split has fewer, all of them."""
     sum_digits: Annotated[int, Range(1, 1000)] = 6
     """Largest size of sums and differences."""
     product_digits: Annotated[int, Range(1, 1000)] = 3

@@ -6,9 +6,9 @@ A child frame is a problem of its own, so its answer can be verified against its
 * ``"wrong"``: it ended in any other way, with a wrong answer, an illegal token or at a limit.
 * ``"malformed"``: its prompt has no answer (``8 / 0 =``). That is a mistake of the caller, not of the frame.
 
-With ``credit="blame"`` a frame is *misled* if a child of it was wrong although the question was useful: one that the
+With ``credit="blame"`` a frame is *misled* if a child of it was wrong although the question was sensible: one that the
 caller's own problem leads to (``is_useful_subtask``). What a misled frame answers is not its own mistake, so it is left
-out of the update; the blame is the child's. A question that is not useful excuses nothing, since an agent could
+out of the update; the blame is the child's. A question that is not sensible excuses nothing, since an agent could
 otherwise avoid all blame by asking strange questions. Malformed frames are never learned from.
 """
 

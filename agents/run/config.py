@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from o1nano.agents.learning.credit import Advantage, Credit
 from o1nano.agents.learning.imitation import WarmStartConfig
+from o1nano.agents.run.tracking import Service, check_installed
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.problems import PRODUCTS, SUMS
 from o1nano.envs.problems.expert import check_demonstrable
@@ -130,6 +131,8 @@ class TrainConfig:
     """Whether updates and rollouts compute in bfloat16. By default if the processor has instructions for it."""
     checkpoint_every: Annotated[int, Range(1, 10**9)] = 25
     """Steps of the warm start, or iterations of PPO, between checkpoints. Every phase ends with one too."""
+    track: Service | None = None
+    """Mirrors TensorBoard's scalars to Weights & Biases or Trackio. The package of that name must be installed."""
     smoke: bool = False
     """Does everything, but small: takes less than a minute, and the model is not useful."""
     sum_digits: Annotated[int, Range(1, 1000)] = 3
@@ -158,6 +161,8 @@ class TrainConfig:
         """
         check_ranges(self)
         find_device(self.device)
+        if self.track is not None:
+            check_installed(self.track)
         contradictions = (
             (
                 self.name and not _NAME.fullmatch(self.name),

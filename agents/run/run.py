@@ -25,7 +25,8 @@ from o1nano.agents.run.checkpoints import Checkpoints
 from o1nano.agents.run.config import TrainConfig
 from o1nano.agents.run.hardware import return_memory, versions
 from o1nano.agents.run.progress import Display
-from o1nano.agents.run.tensorboard import RunLogger, SilentLogger
+from o1nano.agents.run.tensorboard import RunLogger, SilentLogger, flat
+from o1nano.agents.run.tracking import Tracker
 from o1nano.envs.errors import CheckpointError
 from o1nano.policies import model_file
 from o1nano.policies.serialization import short_reason, write_json
@@ -84,6 +85,10 @@ class Run:
             initial, _ = model_file.load(Path(config.init_from), self.model.device)
             self.network.load_state_dict(initial.state_dict())
         self._record_session(is_new=state is None)
+
+        # After the first checkpoint: a run that the service refuses can be resumed.
+        if config.track is not None and self.process_group.is_rank0:
+            self.logger.output_formats.append(Tracker(config.track, folder, flat(asdict(config))))
 
     def _build(self, config: TrainConfig) -> None:
         """Builds environments, network, PPO, warm start and curriculum."""

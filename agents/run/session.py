@@ -107,6 +107,9 @@ def _train(recipe: Recipe, options: Options, process_group: ProcessGroup) -> int
         if not isinstance(error, ProcessGroupError):
             raise
         raise ProcessGroupError(f"{error}; to continue from the last checkpoint: {resume_command}") from error
+    finally:
+        # Python's own clean-up, in which a tracked run would end, is skipped if there are several processes.
+        run.logger.close()
     process_group.leave()
     display.print(f"\nwrote {run.folder}/: o1_model.pth, results.json, config.json, TensorBoard events, and more")
     return 0

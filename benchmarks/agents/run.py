@@ -87,7 +87,7 @@ class Laboratory:
 
 
 def attempt(name: str, job: object, *arguments: object) -> bool:
-    """Runs a job, prints a line about it, and tells whether it went well."""
+    """Runs a job, prints a line about it, and returns whether it succeeded."""
     assert callable(job)
     started = time.monotonic()
     try:

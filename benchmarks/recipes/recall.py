@@ -61,7 +61,7 @@ class Train:
     out: Path = Path("runs/recall")
     """Folder of the model."""
     start: Path | None = None
-    """A model of the same scheme to go on from, at the end of the curriculum."""
+    """A model of the same scheme to start from. Training begins at the end of the curriculum."""
     scheme: Literal["none", "places", "rotary", "local", "local_places", "local_rotary"] = "local"
     """Positions and windows: see SCHEMES."""
     log_length: int = 64
@@ -75,7 +75,7 @@ class Train:
     matrix_learning_rate: float = 3e-3
     """Of the matrices of the blocks."""
     heads: int = 8
-    """Heads of a layer: five digits are gathered by as many heads."""
+    """Heads of a layer: five digits are gathered by five heads."""
     bf16: bool = True
     """Whether to compute in bfloat16."""
     every: int = 500
@@ -118,7 +118,7 @@ class Train:
 
 
 def batches(rng: np.random.Generator, tokens: int, steps: int, first: int = 0) -> Iterator[list[TrainingFrame]]:
-    """Draws what each step from the first one on learns from, sorted by length; behind ``steps`` nothing changes.
+    """Draws what each step from the first one on learns from, sorted by length; after ``steps`` nothing changes.
 
     Sums come first: most of the tokens at the beginning, a tenth from a fifth of the steps on. Of what they leave, two
     thirds are drills and one third whole problems. Lists have up to four lines at first, up to ``LINES`` from half of
@@ -135,7 +135,7 @@ def batches(rng: np.random.Generator, tokens: int, steps: int, first: int = 0) -
 
 
 def sums(rng: np.random.Generator, tokens: int) -> list[TrainingFrame]:
-    """Draws subtasks of sums and differences, at least so many tokens of them."""
+    """Draws subtasks of sums and differences, up to a given number of tokens."""
     batch = list[TrainingFrame]()
     while sum(len(frame.tokens) for frame in batch) < tokens:
         level = Level(("addition", "subtraction")[int(rng.integers(2))], SIZE, SIZE)
@@ -144,7 +144,7 @@ def sums(rng: np.random.Generator, tokens: int) -> list[TrainingFrame]:
 
 
 def wholes(rng: np.random.Generator, tokens: int, most: int) -> list[TrainingFrame]:
-    """Draws the root frames of problems of up to ``most`` lines, mostly few, at least so many tokens of them."""
+    """Draws the root frames of problems of up to ``most`` lines, mostly few, up to a given number of tokens."""
     batch = list[TrainingFrame]()
     while sum(len(frame.tokens) for frame in batch) < tokens:
         frame = demonstrate(ask(rng, table(rng, 2 + int((most - 1) * rng.random() ** 4))))[0]
@@ -153,7 +153,7 @@ def wholes(rng: np.random.Generator, tokens: int, most: int) -> list[TrainingFra
 
 
 def drills(rng: np.random.Generator, tokens: int, most: int, short: float) -> list[TrainingFrame]:
-    """Draws drills of up to ``most`` lines, a share of them with shorter keys, at least so many tokens of them."""
+    """Draws drills of up to ``most`` lines, a share of them with shorter keys, up to a given number of tokens."""
     batch = list[TrainingFrame]()
     while sum(len(frame.tokens) for frame in batch) < tokens:
         digits = int(rng.integers(1, KEY_DIGITS + 1)) if rng.random() < short else KEY_DIGITS

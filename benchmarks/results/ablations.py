@@ -2,7 +2,7 @@
 
 python -m benchmarks.results.ablations --iterations 125 --seeds 0 1 --work ablations
 
-Variants of one seed that differ in PPO alone begin with the same warm start. The same command goes on where it was
+Variants of one seed that differ in PPO alone begin with the same warm start. The same command continues where it was
 stopped: a run that was cut is resumed. ``ablations.json`` records all finished runs, of whichever command: none of them
 is trained again, and table and picture show them all.
 """
@@ -59,7 +59,7 @@ class Options:
     """What to compare."""
 
     iterations: int = 125
-    """Iterations of PPO of every variant; the supervised one has as many tokens instead."""
+    """Iterations of PPO of every variant; the supervised one has the same number of tokens instead."""
     seeds: tuple[int, ...] = (0, 1)
     """Each is one run of each variant."""
     variants: tuple[str, ...] = tuple(VARIANTS)
@@ -78,12 +78,12 @@ def config_of(flags: Sequence[str]) -> TrainConfig:
 def flags_of(variant: str, options: Options) -> list[str]:
     """Returns the flags of a variant, but for seed and name.
 
-    The supervised one is the control: it goes on imitating the same short problems, as many emitted tokens as PPO emits
-    in its iterations. (A step of the warm start is counted in whole frames, prompts and injected answers included. The
-    control has all steps of the warm start, however early the others end it.)
+    The supervised one is the control: it imitates the same short problems for longer, until it has had the number of
+    tokens that PPO emits in its iterations. (A step of the warm start is counted in whole frames, prompts and injected
+    answers included. The control has all steps of the warm start, however early the others end it.)
     """
     if variant not in VARIANTS:
-        raise ConfigurationError(f"variant {variant!r}; accepted: {', '.join(VARIANTS)}")
+        raise ConfigurationError(f"variant {variant!r}; expected {', '.join(VARIANTS)}")
     common = shlex.split(options.common)
     if variant != "supervised":
         return [*common, *shlex.split(VARIANTS[variant]), "--iterations", str(options.iterations)]
@@ -113,7 +113,7 @@ def emitted_share(config: TrainConfig) -> float:
 
 
 def train(name: str, flags: Sequence[str], work: Path) -> Path:
-    """Trains a run, or goes on with it, unless it is finished; returns its folder.
+    """Trains a run, or continues it, unless it is finished; returns its folder.
 
     Raises:
         ConfigurationError: If the folder has a run with other flags.
@@ -135,7 +135,7 @@ def train(name: str, flags: Sequence[str], work: Path) -> Path:
         for number, handler in before.items():
             signal.signal(number, handler)
         if status:
-            print("stopped; the same command goes on", file=sys.stderr)
+            print("stopped; to continue: the same command", file=sys.stderr)
             raise SystemExit(128 - status if status < 0 else status)
     return folder
 
@@ -145,7 +145,7 @@ def check_same(folder: Path, config: TrainConfig) -> None:
     found, wanted = json.loads((folder / "config.json").read_text())["config"], json.loads(json.dumps(asdict(config)))
     for name in sorted(wanted.keys() - set(_MACHINE)):
         if found.get(name) != wanted[name]:
-            raise ConfigurationError(f"{folder} with another {name}; accepted: the same flags, or another --work")
+            raise ConfigurationError(f"{folder} with another {name}; expected the same flags, or another --work")
 
 
 def recorded(record: Path, flags: dict[str, list[str]]) -> dict[str, list[dict[str, Any]]]:
@@ -159,13 +159,13 @@ def recorded(record: Path, flags: dict[str, list[str]]) -> dict[str, list[dict[s
     try:
         found = {name: variant["runs"] for name, variant in json.loads(record.read_text())["variants"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigurationError(
-            f"{record} is damaged; accepted: a record of this script, or another --work"
-        ) from error
+        raise ConfigurationError(f"{record} is damaged; expected a record of this script, or another --work") from error
     for name, given in flags.items():
         for run in found.get(name, []):
             if run["flags"] != shlex.join(given):
-                raise ConfigurationError(f"{record} has {name} with {run['flags']}; accepted: that, or another --work")
+                raise ConfigurationError(
+                    f"{record} has {name} with {run['flags']}; expected those flags, or another --work"
+                )
     return found
 
 

@@ -49,7 +49,7 @@ class Options:
     temperature: float = 1.0
     """Of the paths."""
     n: int = 0
-    """At most so many puzzles, evenly spread; 0 takes all."""
+    """Largest number of puzzles, evenly spread. 0 takes all."""
     split: Split = "test"
     """Which puzzles: of the test split, of the training split, or all."""
     json: Path | None = None

@@ -1,4 +1,4 @@
-"""Compares the curricula with uniform sampling: episodes until a simulated learner reaches a set accuracy.
+"""Compares the curriculum with uniform sampling: episodes until a simulated learner reaches a set accuracy.
 
 python -m benchmarks.results.curricula
 """
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from o1nano.agents.run.cli import guarded, parse
-from o1nano.envs.core.curricula import FrontierCurriculum, LearningProgressCurriculum
 from o1nano.envs.core.curriculum import AdaptiveCurriculum, LevelSampler, UniformLevels
 from o1nano.envs.problems.problem import Level, sizes
 from o1nano.envs.seeding import stream
@@ -67,8 +66,6 @@ def sources(largest: int) -> dict[str, Callable[[], LevelSampler]]:
     return {
         "uniform": lambda: UniformLevels(sizes(FAMILIES, (1, largest))),
         "success threshold": lambda: AdaptiveCurriculum(first, last),
-        "learning progress": lambda: LearningProgressCurriculum(last),
-        "randomisation frontier": lambda: FrontierCurriculum(first, last),
     }
 
 

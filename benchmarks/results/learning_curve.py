@@ -50,11 +50,11 @@ def main() -> None:
     options = parse(Options, __doc__)
     check_least(options, bins=1)
     if not options.runs:
-        raise ConfigurationError("no run; accepted: folders of runs")
+        raise ConfigurationError("no run; expected folders of runs")
     runs = []
     for folder in options.runs:
         if not any(folder.glob("events.out.tfevents.*")):
-            raise ConfigurationError(f"no TensorBoard events in {folder}; accepted: folders of runs")
+            raise ConfigurationError(f"no TensorBoard events in {folder}; expected folders of runs")
         events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
         events.Reload()
         runs.append(events)

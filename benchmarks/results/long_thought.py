@@ -3,7 +3,7 @@
 python -m benchmarks.results.long_thought                                # tokens and memory, of the expert's thought
 python -m benchmarks.results.long_thought runs/NAME/o1_model.pth         # accuracy of a model on the call stack too
 
-The thought is the same: flat, all frames stand one behind the other and none is forgotten; on the call stack a frame is
+The thought is the same: flat, all frames stand one after the other and none is forgotten; on the call stack a frame is
 discarded when it returns. Memory is that of the keys and values of the default architecture.
 """
 

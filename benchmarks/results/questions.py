@@ -69,7 +69,7 @@ def _shuffled(size: int, rng: np.random.Generator) -> Iterator[int]:
 
 
 def _of_digits(digits: int) -> range:
-    """The numbers of exactly so many digits; 0 has one."""
+    """The numbers with this number of digits. 0 has one."""
     return range(10 ** (digits - 1) if digits > 1 else 0, 10**digits)
 
 

@@ -36,7 +36,7 @@ def main() -> None:
     """Prints the table."""
     runs = parse(Options, __doc__).runs
     if not runs:
-        raise ConfigurationError("no run; accepted: folders of finished runs")
+        raise ConfigurationError("no run; expected folders of finished runs")
     results: list[dict[str, Any]] = [json.loads((folder / "results.json").read_text()) for folder in runs]
     print(f"| task/size | {' | '.join(f'seed {index}' for index in range(len(results)))} | mean |")
     print("| --- |" + " --- |" * (len(results) + 1))

@@ -102,7 +102,7 @@ class Browser:
             return json.load(answer)["value"]
 
     def open(self, url: str) -> None:
-        """Opens a page anew, whatever was open before: behind a ``#`` alone nothing would be loaded."""
+        """Loads a page again, whatever was open before: a new part after ``#`` alone would load nothing."""
         self._call("/url", {"url": "about:blank"})
         self._call("/url", {"url": url})
 
@@ -155,7 +155,7 @@ def look(browser: Browser, url: str, names: tuple[str, ...], seconds: float) -> 
 
 
 def is_there(browser: Browser, url: str, page: str, options: Options) -> bool:
-    """Looks at a page, takes its picture, and tells whether everything was there."""
+    """Looks at a page, takes its picture, and returns whether everything was there."""
     address, names = PAGES[page]
     missing = look(browser, url + address, names, options.seconds)
     print(f"{page}: {'missing ' + ', '.join(missing) if missing else f'all of {len(names)} there'}", flush=True)
@@ -169,10 +169,10 @@ def main() -> int:
     """Looks at every page; returns 1 if something is missing."""
     options = parse(Options, __doc__)
     if not any(options.run.glob("events.out.tfevents.*")):
-        raise ConfigurationError(f"no TensorBoard events in {options.run}; accepted: the folder of a run")
+        raise ConfigurationError(f"no TensorBoard events in {options.run}; expected the folder of a run")
     driver = shutil.which("chromedriver")
     if driver is None:
-        raise ConfigurationError("no chromedriver; accepted: an installation of chromium and chromedriver")
+        raise ConfigurationError("no chromedriver; expected chromium and chromedriver to be installed")
     tensorboard = [sys.executable, "-m", "tensorboard.main", "--logdir", str(options.run), "--port", "0"]
     with (
         served(tensorboard, r"(http://localhost:\d+/)") as url,

@@ -102,7 +102,7 @@ def _receive(pipe: Connection) -> Any:
     try:
         return pipe.recv()
     except EOFError:
-        raise ProcessGroupError("a process has ended, perhaps for lack of memory; accepted: --processes 1") from None
+        raise ProcessGroupError("a process has ended, perhaps for lack of memory; expected --processes 1") from None
 
 
 def _serve(pipe: Connection, solver: Solver, done: Array[c_longlong], part: int) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch as th
+from stable_baselines3.common.callbacks import CallbackList
 
 from o1nano.agents.learning.packing import TrainingFrame
 from o1nano.envs.language.vocab import EQUALS, NINE, PLUS, SUBTASK, THINK, ZERO
@@ -14,7 +15,7 @@ from o1nano.policies.actor_critic import ReasoningPolicy
 
 
 def thoughts(count: int, length: int, seed: int = 0) -> list[TrainingFrame]:
-    """Frames of so many tokens that think of nothing but digits, as a policy might emit them."""
+    """Frames of this length that think of nothing but digits, as a policy might emit them."""
     rng = np.random.default_rng(seed)
     frames = []
     for _ in range(count):
@@ -31,7 +32,7 @@ def thoughts(count: int, length: int, seed: int = 0) -> list[TrainingFrame]:
 
 
 def mixed_thoughts(actions: int) -> list[TrainingFrame]:
-    """Frames of 12 to 95 tokens with so many actions together."""
+    """Frames of 12 to 95 tokens with this number of actions together."""
     frames: list[TrainingFrame] = []
     rng = np.random.default_rng(1)
     while sum(len(frame.positions) for frame in frames) < actions:
@@ -50,5 +51,8 @@ def collecting(model: Any, like: bool = True) -> Callable[[], None]:
     """Returns a job that collects one rollout."""
     if like:
         like_digits(model.policy)
-    _, callback = model._setup_learn(10**9, None)
+    # Nothing to learn, but the environments are reset.
+    model.learn(0)
+    callback = CallbackList([])
+    callback.init_callback(model)
     return lambda: model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)

@@ -47,7 +47,7 @@ class Options:
     positions: str = "places"
     """See TransformerConfig."""
     steps: int = 9
-    """Decoded tokens; the table has the quickest, like the quickest of as many readings of the cache."""
+    """Decoded tokens; the table has the quickest, and the quickest of the same number of readings of the cache."""
     chunk: int = 2048
     """Tokens that are computed together in prefill."""
     threads: int = 2

@@ -21,7 +21,7 @@ clock = time.process_time
 def positive(text: str) -> int:
     """Reads a number of at least 1, for a parser of flags."""
     if not text.isascii() or not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r}; accepted: a number of at least 1")
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a number of at least 1")
     return int(text)
 
 

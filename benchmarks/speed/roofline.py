@@ -50,7 +50,7 @@ def products(
         groups: Frames that attend together, how many tokens of each are new, and to how many they attend.
         actions: Rows of the decoders.
         bf16: Whether all but attention is in bfloat16, as in the network.
-        backward: Whether the two products behind each one are done too.
+        backward: Whether the two products of its backward pass are done too.
     """
     dtype, width = th.bfloat16 if bf16 else th.float32, config.embedding
     tokens = sum(batch * new for batch, new, _ in groups)

@@ -54,11 +54,12 @@ def work(growing: bool, steps: int, iterations: int) -> dict[str, float]:
     found = {"warm start": (trainer.tokens - before) / (time.perf_counter() - start)}
     model.set_reference()
     model.set_logger(Logger(None, []))
-    _, callback = model._setup_learn(10**9, levels)
+    # Nothing to learn, but the environments are reset and the curriculum knows its model.
+    model.learn(0, levels)
     for iteration in range(iterations + 1):
         if iteration == 1:  # the first one warms up
             start = time.perf_counter()
-        model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
+        model.collect_rollouts(model.env, levels, model.rollout_buffer, model.n_steps)
         model.train()
     tokens = iterations * config.ppo.n_envs * config.ppo.n_steps
     found["PPO"] = tokens / (time.perf_counter() - start)
@@ -67,8 +68,9 @@ def work(growing: bool, steps: int, iterations: int) -> dict[str, float]:
 
 
 def launch(processes: int, arguments: list[str]) -> dict[str, float]:
-    """Runs so many processes; returns what the first one has found."""
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), __file__, "--worker"]
+    """Runs this number of processes; returns what the first one has found."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
+    torchrun += ["--module", "benchmarks.speed.scaling", "--worker"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*torchrun, *arguments], env=environment, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])

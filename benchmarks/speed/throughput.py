@@ -53,7 +53,7 @@ class Benchmark:
         self.policy_kwargs = {"transformer": CONFIG.transformer, "bf16": bf16}
 
     def env(self, num_envs: int, length: int) -> GymnasiumVecEnv:
-        """Environments whose frames have at most so many tokens."""
+        """Environments whose frames have at most this number of tokens."""
         config = {"digits": 1, "frame_length": length, "max_tokens": 2048, "obs_dtype": "uint8"}
         return GymnasiumVecEnv(ArithmeticVectorEnv(num_envs, autoreset_mode="SameStep", **config))
 
@@ -154,7 +154,7 @@ class Benchmark:
         return {"share": spread(shares), "tokens/s": spread([times * tokens / value for value in timed["ours"]])}
 
     def phases(self) -> dict[str, Any]:
-        """Seconds of each phase of an iteration of the reference run, behind a short warm start."""
+        """Seconds of each phase of an iteration of the reference run, after a short warm start."""
         watch, process_group = Stopwatch(), ProcessGroup()
         env_config = EnvConfig(digits=(1, CONFIG.sum_digits), frame_length=CONFIG.frame_length, max_tokens=2048)
         config = TrainConfig(threads=th.get_num_threads(), bf16=self.bf16, device="cpu")
@@ -224,7 +224,7 @@ def main() -> None:
     """Prints what is measured as it comes, and writes it as JSON if asked."""
     parts = ("phases", "roofline", "update", "rollout", "iteration", "grpo")
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=positive, default=5, help="measured rounds, behind one that warms up")
+    parser.add_argument("--repeats", type=positive, default=5, help="measured rounds, after one that warms up")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch")
     parser.add_argument("--float32", action="store_true", help="no bfloat16, whatever the processor has")
     parser.add_argument("--only", nargs="+", choices=parts, default=parts, help="what to measure")

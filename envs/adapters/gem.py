@@ -20,7 +20,7 @@ class GemEnv(gem.Env):  # type: ignore[misc]
 
     Args:
         level: The level of the problems; None draws from ``operations`` and ``digits``.
-        max_turns: Truncates an episode after so many turns, unreadable ones included.
+        max_turns: Truncates an episode after this number of turns, unreadable ones included.
         seed: Of the first reset, if that is given none; ``gem.make_vec`` passes it here.
         **config: The arguments of ``ArithmeticEnv``; by default problems of every family can be posed.
     """

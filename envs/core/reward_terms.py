@@ -78,7 +78,7 @@ class SubAnswers(RewardTerm):
         return shaped
 
     def _verify(self, step: Transition, index: int) -> None:
-        """Raises the potential of an episode if the call that has just returned was useful and answered right."""
+        """Raises the potential of an episode if the call that has just returned was sensible and answered right."""
         problem = step.problems[index]
         assert problem is not None
         asked = sub_questions(problem)

@@ -1,4 +1,4 @@
-"""The comparison of variants: what each one changes, its figures, and that it goes on where it was stopped."""
+"""The comparison of variants: what each one changes, its figures, and that it continues where it was stopped."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_variants_that_differ_in_ppo_alone_share_a_warm_start() -> None:
 
 
 def test_a_variant_that_is_none_is_named() -> None:
-    with pytest.raises(ConfigurationError, match="variant 'wings'; accepted: full, supervised"):
+    with pytest.raises(ConfigurationError, match="variant 'wings'; expected full, supervised"):
         flags_of("wings", Options())
 
 
@@ -128,14 +128,14 @@ def test_mistakes_show_before_anything_is_trained(
         status = ended.code
     assert status == 2
     said = capsys.readouterr().err
-    assert any(word in said for word in ("accepted", "expected", "--wings"))
+    assert any(word in said for word in ("expected", "--wings"))
     assert not (tmp_path / "work" / "runs").exists()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"variants": []}', '{"variants": {"full": 1}}'])
 def test_a_damaged_record_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "ablations.json").write_text(text)
-    with pytest.raises(ConfigurationError, match="is damaged; accepted"):
+    with pytest.raises(ConfigurationError, match="is damaged; expected"):
         ablations.recorded(tmp_path / "ablations.json", {"full": []})
 
 
@@ -182,4 +182,4 @@ def test_variants_are_trained_resumed_and_compared(
     assert runs["supervised"]["tokens"] == pytest.approx(runs["full"]["tokens"], abs=128)  # within a step
     assert (tmp_path / "ablations.png").stat().st_size > 10_000
     assert compare(monkeypatch, *given, f"--common={COMMON} --ppo.clip-range 0.3") == 2
-    assert "--iterations 2; accepted: that, or another --work" in capsys.readouterr().err
+    assert "--iterations 2; expected those flags, or another --work" in capsys.readouterr().err

@@ -143,7 +143,7 @@ def test_several_processes_answer_as_one_does(model: Path) -> None:
 
 
 def killed(solver: Solver, problems: list[Problem], *, progress: Progress) -> list[Answer]:
-    """Ends one process as a machine without memory does; the others go on for long."""
+    """Ends one process as a machine without memory does; the others continue for long."""
     if problems == [read("1+1")]:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(60)
@@ -153,7 +153,7 @@ def killed(solver: Solver, problems: list[Problem], *, progress: Progress) -> li
 def test_a_process_that_is_killed_ends_the_work(model: Path) -> None:
     with (
         pytest.raises(
-            ProcessGroupError, match="a process has ended, perhaps for lack of memory; accepted: --processes 1"
+            ProcessGroupError, match="a process has ended, perhaps for lack of memory; expected --processes 1"
         ),
         Workers(Solver.load(model), 2) as workers,
     ):

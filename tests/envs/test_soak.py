@@ -31,7 +31,7 @@ def random_actions(env: ArithmeticVectorEnv, rng: np.random.Generator, masked: b
 
 
 def reuse_problems(env: ArithmeticVectorEnv, most: int = 2_000) -> None:
-    """Draws so many problems, then poses them again: of unmasked actions nearly every one ends an episode."""
+    """Draws this number of problems, then poses them again: of unmasked actions nearly every one ends an episode."""
     episodes, drawn = env.episodes, list[Problem]()
     draw = episodes.draw_problem
 

@@ -101,7 +101,7 @@ def test_termination_at_the_last_step_is_not_truncation() -> None:
 def test_an_episode_has_its_own_count_of_steps() -> None:
     envs = ArithmeticVectorEnv(2, max_episode_steps=3, autoreset_mode=AutoresetMode.SAME_STEP, **CONFIG)
     envs.reset(seed=0)
-    actions = ("<think> <pad>", "; <think>", "; ;", "<think> ;")  # the second row begins anew after its first step
+    actions = ("<think> <pad>", "; <think>", "; ;", "<think> ;")  # the second row begins again after its first step
     history = [envs.step(np.array(ids(pair_)))[3].tolist() for pair_ in actions]
     assert history == [[False, False], [False, False], [True, False], [False, True]]
 
@@ -127,7 +127,7 @@ def test_a_reset_mask_resets_and_seeds_only_the_rows_it_names(mode: AutoresetMod
     expected = reference.reset(seed=9, options={"reset_mask": mask.copy()})
     assert_same(result[0], expected[0])
     assert_same(result[1], expected[1])
-    everything, everything_expected = native.reset(), reference.reset()  # the streams of all rows go on alike
+    everything, everything_expected = native.reset(), reference.reset()  # the streams of all rows continue alike
     assert_same(everything[0], everything_expected[0])
 
 

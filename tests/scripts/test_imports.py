@@ -133,3 +133,14 @@ def test_who_only_asks_a_model_does_not_wait_for_what_trains_one() -> None:
 @pytest.mark.parametrize("path", MODULES, ids=[str(path.relative_to(ROOT)) for path in MODULES])
 def test_every_module_says_what_it_is(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+def test_no_test_imports_another_test() -> None:
+    # Shared code is in tests/helpers, and fixtures in conftest.py.
+    found = []
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        for name, level in imports(path):
+            is_shared = name == "tests.helpers" or name.startswith("tests.helpers.")
+            if level or (name.split(".")[0] == "tests" and not is_shared):
+                found.append(f"{path.relative_to(ROOT)} imports {name or '.'}")
+    assert not found

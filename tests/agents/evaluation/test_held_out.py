@@ -1,4 +1,4 @@
-"""Held-out problems: different ones, the same for a seed, and as many as there are."""
+"""Held-out problems: all different, the same for a seed, and all of them if the split has fewer."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ CHAIN = "<subtask> 1 + 2 + 3 = <think> <call> 1 + 2 </call> 3 ; "
         (CHAIN + "<goto> 8 / 0 =", "wrong"),
         (CHAIN + "<goto> 3 +", "wrong"),
         (CHAIN + "<goto> 1 + 2 + 3 =", "wrong"),  # itself: no progress
-        ("<subtask> 1 + 2 = <think> <goto> 2 + 1 =", "wrong"),  # to and fro for ever
+        ("<subtask> 1 + 2 = <think> <goto> 2 + 1 =", "wrong"),  # back and forth for ever
         ("<subtask> 1 + 5 = <think> <goto> 3 + 0 + 3 =", "wrong"),  # longer
         ("<subtask> gcd 8 4 , 6 3 = <think> <call> 8 4 / 6 3 </call> 1 R 2 1 ; <goto> gcd 6 3 , 2 1 =", "right"),
         ("<subtask> gcd 8 4 , 6 3 = <think> <goto> gcd 6 3 , 8 4 =", "wrong"),  # no progress

@@ -178,7 +178,7 @@ def outcomes(frames: dict[str, TrainingFrame]) -> dict[str, float]:
         # The child is right, the parent is wrong.
         ("frame", CALL + RIGHT_CHILD + "</think> 1 4 4 <eos>", {ROOT: 0, CHILD: 1}),
         ("blame", CALL + RIGHT_CHILD + "</think> 1 4 4 <eos>", {ROOT: 0, CHILD: 1}),
-        # The child answers a useful question wrongly, and the parent repeats its answer.
+        # The child answers a sensible question wrongly, and the parent repeats its answer.
         ("frame", CALL + WRONG_CHILD + "</think> 2 4 3 <eos>", {ROOT: 0, CHILD: 0}),
         ("blame", CALL + WRONG_CHILD + "</think> 2 4 3 <eos>", {CHILD: 0}),
         # The child ends the episode with an illegal token: its parent has answered nothing.

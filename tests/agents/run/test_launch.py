@@ -35,7 +35,7 @@ def eight_cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize(
     "asked, processes, threads",
     [
-        (TrainConfig(device="cpu"), 4, 2),  # no more: nobody has measured more
+        (TrainConfig(device="cpu"), 4, 2),  # no more: more were not measured
         (TrainConfig(device="cpu", ppo=PPOConfig(n_envs=15)), 3, 2),  # equal shares of the environments
         (TrainConfig(device="cpu", threads=1), 1, 1),
         (TrainConfig(device="cpu", threads=3, processes=2), 2, 3),
@@ -182,7 +182,7 @@ def resume(folder: Path) -> tuple[int, str]:
 
 
 def wait_for_checkpoint(process: subprocess.Popen[str], run: Path, serial: int) -> int:
-    """Waits until a run has so many checkpoints; returns the number of its other process."""
+    """Waits until a run has this number of checkpoints; returns the number of its other process."""
     while not (run / "checkpoints" / f"{serial:06}.pt").exists():
         assert process.poll() is None
         time.sleep(0.01)

@@ -19,30 +19,12 @@ from o1nano.envs.core.usage import Usage
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import spell
 from o1nano.envs.problems.expert import demonstrate
-from o1nano.envs.problems.problem import Level, Problem, draw, read
-from o1nano.envs.seeding import stream
+from o1nano.envs.problems.problem import Problem, read
 from o1nano.policies.decoding.compiled_forward import CompiledForward
-from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.search import engine
 from o1nano.policies.search.answers import Answer, solve
+from tests.helpers.search import CONFIG, caller, some_problems
 from tests.helpers.tiny import ids, random_legal, tiny_network
-
-CONFIG = EnvConfig(frame_length=48, depth=4, max_tokens=120)
-
-
-def some_problems(n: int = 12) -> list[Problem]:
-    families = ("addition", "subtraction", "multiplication", "division")
-    return [draw(Level(families[i % 4], 1 + i % 3), stream("engine", i)) for i in range(n)]
-
-
-@th.no_grad()
-def caller(seed: int = 0) -> ReasoningNetwork:
-    """A random network that likes to call and to return."""
-    network = tiny_network(seed)
-    network.heads.completion.bias[ids("<think> <eos>")] += 2
-    network.heads.reasoning.bias[ids("<call> </think>")] += 2
-    network.heads.subtask.bias[ids("</call>")] += 3
-    return network
 
 
 def same(one: list[Answer], other: list[Answer]) -> bool:

@@ -12,11 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from o1nano.envs.core.call_stack import Outcome
-from o1nano.envs.core.config import EnvConfig
-from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.core.grammar import Grammar, State
 from o1nano.envs.errors import ConfigurationError
-from o1nano.envs.language.vocab import DIVIDE, END_CALL, END_THINK, EOS, PLUS, PROBLEM, REMAINDER, THINK
+from o1nano.envs.language.vocab import DIVIDE, PLUS, THINK
 from o1nano.envs.problems.problem import Problem, read
 from o1nano.envs.seeding import stream_seed
 from o1nano.policies.search.answers import Answer, explore, solve
@@ -26,8 +24,8 @@ from o1nano.policies.search.options import SearchOptions
 from o1nano.policies.search.sampling import sample_tokens, uniforms
 from o1nano.policies.search.search import check_claims, search
 from o1nano.policies.search.self_checks import Claim
+from tests.helpers.search import CONFIG, WIDE, Faults, caller, fault, some_problems
 from tests.helpers.tiny import ids, tiny_network
-from tests.policies.search.test_engine import CONFIG, caller, some_problems
 
 
 def paths_of(options: SearchOptions, paths: int = 3, **kwargs: Any) -> list[list[Answer]]:
@@ -45,45 +43,6 @@ def test_a_path_depends_on_seed_problem_and_number_only() -> None:
         assert [path.log_prob for path in one] == pytest.approx([path.log_prob for path in other], abs=1e-3)
 
 
-def copied(frame: bytes) -> int:
-    """The next token of a root that believes what its only child has answered; 0 where there is none such."""
-    if frame[0] != PROBLEM or frame.count(END_CALL) != 1 or END_THINK not in frame:
-        return 0
-    answer = frame[frame.index(END_CALL) + 1 : frame.index(END_THINK)][::-1]
-    if REMAINDER in answer:
-        return 0
-    at = len(frame) - frame.index(END_THINK) - 1
-    return answer[at] if at < len(answer) else EOS
-
-
-@pytest.fixture
-def scripted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bytes, int, float]]:
-    """Replaces the decoder by the expert with a list of faults: (end of a frame, token, its probability)."""
-    faults: list[tuple[bytes, int, float]] = []
-    expert = ExpertPolicy(Grammar())
-
-    def step(self: object, observations: np.ndarray) -> tuple[th.Tensor, th.Tensor]:
-        log_probs = th.full((len(observations), len(Grammar().legal[0])), -th.inf)
-        for row, observation in enumerate(observations):
-            frame = observation[observation > 0].tobytes()
-            if not frame:
-                log_probs[row, 1] = 0.0
-                continue
-            right = copied(frame) or int(expert.predict(observation[None])[0])
-            log_probs[row, right] = 0.0
-            for end, token, chance in faults:
-                if frame.endswith(end) and token != right:
-                    log_probs[row, token] = np.log(chance)
-                    log_probs[row, right] = np.log1p(-chance)
-        return log_probs, th.ones(len(observations))
-
-    monkeypatch.setattr("o1nano.policies.decoding.decoder.Decoder.step", step)
-    return faults
-
-
-WIDE = EnvConfig(frame_length=96, max_tokens=4096)
-
-
 def explore_one(problem: str, paths: int = 1, temperature: float = 0.0, **options: Any) -> list[Answer]:
     return explore(tiny_network(), [read(problem)], WIDE, SearchOptions(paths, temperature, **options))[0]
 
@@ -97,15 +56,13 @@ WAYS_TO_THINK: list[dict[str, object]] = [
 
 
 @pytest.mark.parametrize("thinking", WAYS_TO_THINK)
-def test_the_expert_is_right_however_it_thinks(
-    scripted: list[tuple[bytes, int, float]], thinking: dict[str, object]
-) -> None:
+def test_the_expert_is_right_however_it_thinks(scripted: Faults, thinking: dict[str, object]) -> None:
     for problem in ("98+45", "34*57", "914/64", "(12+7)*5-8/2"):
         (answer,) = explore_one(problem, **thinking)
         assert answer.correct, (problem, answer)
 
 
-def test_a_thread_of_its_own_is_a_call_in_its_callers_stack(scripted: list[tuple[bytes, int, float]]) -> None:
+def test_a_thread_of_its_own_is_a_call_in_its_callers_stack(scripted: Faults) -> None:
     scripted.append(fault("=", "0", 0.01))  # so that probabilities are not all 1
     for problem, calls in (("98+45", 1), ("34*57", 4), ("57/8", 3), ("914/64", 6)):
         (plain,), (apart,) = (
@@ -126,14 +83,14 @@ def test_a_thread_of_its_own_is_a_call_in_its_callers_stack(scripted: list[tuple
         ]
 
 
-def test_shared_subtasks_are_run_once(scripted: list[tuple[bytes, int, float]]) -> None:
+def test_shared_subtasks_are_run_once(scripted: Faults) -> None:
     plain, shared = explore_one("77*77")[0], explore_one("77*77", reuse_subtasks=True)[0]
     assert shared.usage.reused_subtasks > 0
     assert shared.text == plain.text
     assert shared.tokens < plain.tokens
 
 
-def test_voters_wait_for_each_others_results(scripted: list[tuple[bytes, int, float]]) -> None:
+def test_voters_wait_for_each_others_results(scripted: Faults) -> None:
     plain = explore_one("77*77")[0]
     apart, shared = (explore_one("77*77", votes=3, reuse_subtasks=share)[0] for share in (False, True))
     assert plain.text == apart.text == shared.text
@@ -142,7 +99,7 @@ def test_voters_wait_for_each_others_results(scripted: list[tuple[bytes, int, fl
     assert shared.usage.reused_subtasks > 4
 
 
-def test_shared_votes_do_not_depend_on_the_batch(scripted: list[tuple[bytes, int, float]]) -> None:
+def test_shared_votes_do_not_depend_on_the_batch(scripted: Faults) -> None:
     scripted.append(fault("2 9 5 </think>", "7", 0.4))
     said = [
         [path.text for path in explore(tiny_network(), [read("77*77")], WIDE, options, batch=batch)[0]]
@@ -153,11 +110,7 @@ def test_shared_votes_do_not_depend_on_the_batch(scripted: list[tuple[bytes, int
     assert len(set(said[0])) > 1
 
 
-def fault(end: str, token: str, chance: float) -> tuple[bytes, int, float]:
-    return bytes(ids(end)), ids(token)[0], chance
-
-
-def test_votes_outvote_a_rare_error(scripted: list[tuple[bytes, int, float]]) -> None:
+def test_votes_outvote_a_rare_error(scripted: Faults) -> None:
     # Whoever adds 98 and 45 errs in four cases of ten.
     scripted.append(fault("3 1 4 1 </think>", "7", 0.4))
     alone = explore_one("98+45", paths=60, temperature=1.0)
@@ -303,7 +256,7 @@ def test_several_paths_cost_their_sum() -> None:
         assert answer.text in {path.text for path in paths}
 
 
-def test_the_checks_are_problems_that_the_model_solves(scripted: list[tuple[bytes, int, float]]) -> None:
+def test_the_checks_are_problems_that_the_model_solves(scripted: Faults) -> None:
     scripted.append(fault("3 1 4 1 </think>", "7", 0.9))  # usually wrong, and the likelier path
     problems = [read("98+45"), read("12+34")]
     answers = {
@@ -315,7 +268,7 @@ def test_the_checks_are_problems_that_the_model_solves(scripted: list[tuple[byte
     assert answers["check"][0].usage.paths < 24  # it stops at the first answer that passes
 
 
-def test_a_check_that_passes_ends_the_search(scripted: list[tuple[bytes, int, float]]) -> None:
+def test_a_check_that_passes_ends_the_search(scripted: Faults) -> None:
     how = SearchOptions(paths=64, select="check")
     (right,) = search(tiny_network(), [read("98+45")], WIDE, how)
     assert (right.text, right.passed_checks, right.usage.paths) == ("143", True, 1)
@@ -326,12 +279,12 @@ def test_a_check_that_passes_ends_the_search(scripted: list[tuple[bytes, int, fl
     assert 1 < mended.usage.paths < 64
 
 
-def test_answers_that_cannot_be_checked_are_voted_on(scripted: list[tuple[bytes, int, float]]) -> None:
+def test_answers_that_cannot_be_checked_are_voted_on(scripted: Faults) -> None:
     (answer,) = search(tiny_network(), [read("(12+7)*5")], WIDE, SearchOptions(paths=4, select="check"))
     assert (answer.text, answer.passed_checks, answer.usage.paths) == ("95", None, 4)
 
 
-def test_the_progress_of_an_adaptive_search_ends_at_all_paths(scripted: list[tuple[bytes, int, float]]) -> None:
+def test_the_progress_of_an_adaptive_search_ends_at_all_paths(scripted: Faults) -> None:
     done: list[int] = []
     problems = [read("98+45"), read("(12+7)*5")]
     search(tiny_network(), problems, WIDE, SearchOptions(paths=8, select="check"), progress=done.append)

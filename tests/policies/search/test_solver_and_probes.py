@@ -13,12 +13,8 @@ from o1nano.envs.language.vocab import spell
 from o1nano.envs.problems.problem import read
 from o1nano.policies import model_file as checkpoint
 from o1nano.policies.search.solver import Solver
+from tests.helpers.search import CONFIG, WIDE, Faults, caller, fault
 from tests.helpers.tiny import ids, tiny_network
-from tests.policies.search.test_engine import CONFIG, caller
-from tests.policies.search.test_search import WIDE, fault, scripted
-
-__all__ = ["scripted"]  # a fixture
-Faults = list[tuple[bytes, int, float]]
 
 
 def solver() -> Solver:
