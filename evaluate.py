@@ -1,4 +1,7 @@
-"""Measures a trained model, or asks it something. ``python evaluate.py --help`` lists all flags."""
+"""Measures a trained model, or asks it something. ``python evaluate.py --help`` lists all flags.
+
+Installed, this file is the command ``o1nano-evaluate``.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +22,17 @@ from o1nano.agents.evaluation import probes, problem_files, reports
 from o1nano.agents.evaluation.held_out import held_out, shortfall, tabulate
 from o1nano.agents.evaluation.options import Options
 from o1nano.agents.evaluation.transcripts import tree
-from o1nano.agents.run.cli import guarded, parse
+from o1nano.agents.run.cli import guarded, parse, program_name
 from o1nano.agents.run.progress import Display
 from o1nano.envs.errors import CheckpointError, ConfigurationError, O1NanoError
 from o1nano.envs.problems.problem import Problem
 from o1nano.policies.device import find_device
+from o1nano.policies.pretrained import shipped_model
 from o1nano.policies.search.answers import Answer
 from o1nano.policies.search.solver import Solver
 
-PRETRAINED = Path(__file__).resolve().parent / "pretrained" / "o1_model.pth"
+PROGRAM = program_name("evaluate.py", "o1nano-evaluate")
+PRETRAINED = shipped_model()
 
 
 def measure(options: Options) -> None:
@@ -55,7 +60,7 @@ def answer_file(options: Options, path: Path) -> None:
     lines = problem_files.read_problems(path, session.solver.config.frame_length)
     for line in lines:
         if line.error:
-            print(f"evaluate.py: line {line.number}: {line.error}", file=sys.stderr)
+            print(f"{PROGRAM}: line {line.number}: {line.error}", file=sys.stderr)
 
     answers = session.solve([line.problem for line in lines if line.problem])
 
@@ -130,10 +135,10 @@ class Session:
     def solve(self, problems: list[Problem]) -> list[Answer]:
         """Answers problems as the flags say. Names the model the first time, unless the flags do."""
         if self.unnamed is not None:
-            print(f"evaluate.py: the model is {self.unnamed}", file=sys.stderr)
+            print(f"{PROGRAM}: the model is {self.unnamed}", file=sys.stderr)
             self.unnamed = None
         for kind in self.solver.unlearned(problems):
-            print(f"evaluate.py: the model was never shown a problem of this kind: {kind}", file=sys.stderr)
+            print(f"{PROGRAM}: the model was never shown a problem of this kind: {kind}", file=sys.stderr)
 
         search = self.options.search
         self.display.begin("solving", len(problems) * search.paths)
@@ -181,7 +186,7 @@ def find_model(path: Path | None) -> Path:
     if models:
         return models[-1]
     if not PRETRAINED.is_file():
-        raise CheckpointError("no model in runs/; expected the path of one, or train_rl.py to have run here")
+        raise CheckpointError("no model in runs/; expected the path of one, or a training to have run here")
     return PRETRAINED
 
 
@@ -203,7 +208,7 @@ def evaluate() -> None:
 
 def main() -> int:
     """Runs the program; returns the exit status, 2 for a mistake in the flags."""
-    return guarded("evaluate.py", evaluate)
+    return guarded(PROGRAM, evaluate)
 
 
 if __name__ == "__main__":

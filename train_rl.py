@@ -1,6 +1,6 @@
 """Trains O1-nano: supervised warm start, then PPO under a curriculum. ``python train_rl.py --help`` lists all flags.
 
-``torchrun --nnodes N train_rl.py`` does the same on N machines.
+``torchrun --nnodes N train_rl.py`` does the same on N machines. Installed, this file is the command ``o1nano-train``.
 """
 
 from __future__ import annotations

@@ -65,9 +65,9 @@ def dataset(
         * ``question``: what is asked, such as ``what is 98 plus 45 ?``.
         * ``answer``: an answer that is right.
         * ``metadata``: ``family``, ``level``, ``split``, ``index`` (of the row) and ``seed``: the row's own one, with
-          which the environments pose the same problem: ``reset(seed=seed, options={"level": level})``, if their
-          ``split`` and ``phrasing`` are these too. With ``frames``, a list of frames, the root first: ``tokens``, and
-          ``emitted``, which of them an agent writes.
+            which the environments pose the same problem: ``reset(seed=seed, options={"level": level})``, if their
+            ``split`` and ``phrasing`` are these too. With ``frames``, a list of frames, the root first: ``tokens``, and
+            ``emitted``, which of them an agent writes.
 
     Raises:
         ConfigurationError: If it is no level, one without a problem on that side, or another value makes no sense.

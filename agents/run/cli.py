@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import tyro
@@ -16,6 +17,17 @@ from o1nano.envs.errors import ConfigurationError, O1NanoError
 T = TypeVar("T")
 _MAX_COUNT = 10**6  # a larger number is a typing error
 _READER_GONE = {errno.EPIPE, errno.EIO}  # a closed pipe, a closed terminal
+
+
+def program_name(script: str, command: str) -> str:
+    """Returns the name under which the user has started this program, for messages.
+
+    Args:
+        script: Its file in a checkout, such as ``train_rl.py``.
+        command: Its command in an installation, such as ``o1nano-train``.
+    """
+    # On Windows the command ends with .exe.
+    return command if Path(sys.argv[0]).stem == command else script
 
 
 def parse(kind: type[T], description: str | None, args: Sequence[str] | None = None) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import tyro
 
 from o1nano.agents.learning.distributed import ProcessGroup
 from o1nano.agents.run.checkpoints import Checkpoints
-from o1nano.agents.run.cli import guarded, parse
+from o1nano.agents.run.cli import guarded, parse, program_name
 from o1nano.agents.run.config import TrainConfig
 from o1nano.agents.run.launch import is_started, with_others
 from o1nano.agents.run.prepare import prepare
@@ -22,7 +23,7 @@ from o1nano.agents.run.run import Run, handle_stop_signals
 from o1nano.envs.errors import ConfigurationError, O1NanoError, ProcessGroupError
 from o1nano.policies.serialization import lock_run
 
-_PROGRAM = "train_rl.py"
+_PROGRAM = program_name("train_rl.py", "o1nano-train")
 Recipe = Callable[[Run], None]
 
 
@@ -90,7 +91,7 @@ def _train(recipe: Recipe, options: Options, process_group: ProcessGroup) -> int
 
     # From here on there is something to save.
     handle_stop_signals(run.interrupt)
-    resume_command = f"{process_group.command} {_PROGRAM} --resume {run.folder}"
+    resume_command = f"{_start_command(process_group)} --resume {shlex.quote(str(run.folder))}"
     try:
         recipe(run)
     except KeyboardInterrupt:
@@ -113,6 +114,15 @@ def _train(recipe: Recipe, options: Options, process_group: ProcessGroup) -> int
     process_group.leave()
     display.print(f"\nwrote {run.folder}/: o1_model.pth, results.json, config.json, TensorBoard events, and more")
     return 0
+
+
+def _start_command(process_group: ProcessGroup) -> str:
+    """Returns the command that starts the same number of processes, without flags."""
+    launcher = process_group.command
+    if _PROGRAM.endswith(".py"):
+        return f"{launcher} {_PROGRAM}"
+    # The installed command is a program of its own.
+    return _PROGRAM if launcher == "python" else f"{launcher} --no-python {_PROGRAM}"
 
 
 def prepare_new_run(config: TrainConfig, process_group: ProcessGroup | None = None) -> TrainConfig:
