@@ -18,6 +18,10 @@ from o1nano.policies.network.transformer import TransformerConfig
 from o1nano.policies.serialization import UNREADABLE, dataclass_from_dict, read_sealed, short_reason, write_sealed
 
 FORMAT = 2
+# The weights that have a row for each token.
+_ROWS_OF_TOKENS = ("trunk.tokens.weight",) + tuple(
+    f"heads.{decoder}.{kind}" for decoder in ("reasoning", "completion", "subtask") for kind in ("weight", "bias")
+)
 
 
 def save(path: Path, network: ReasoningNetwork, env: EnvConfig, training: Mapping[str, Any]) -> None:
@@ -73,7 +77,9 @@ def load(path: str | Path, device: str | th.device = "cpu") -> tuple[ReasoningNe
 
 
 def check_tokens(path: Path, content: Mapping[str, Any]) -> None:
-    """Checks that a file has the vocabulary of this version. With another one its weights would mean other tokens.
+    """Checks that a file's vocabulary is the beginning of this version's. Otherwise its weights mean other tokens.
+
+    Tokens are only ever appended, so an older file lacks the last ones.
 
     Args:
         path: The file, for the error.
@@ -82,11 +88,32 @@ def check_tokens(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         CheckpointError: If the vocabulary is another one.
     """
-    if tuple(content["tokens"]) != TOKENS:
+    tokens = tuple(content["tokens"])
+    if tokens != TOKENS[: len(tokens)] or not tokens:
         raise CheckpointError(
             f"{str(path)!r} is from o1nano {content['version']} and has another vocabulary ({len(content['tokens'])} "
-            f"tokens); expected the {len(TOKENS)} tokens of o1nano {o1nano.__version__}"
+            f"tokens); expected the {len(TOKENS)} tokens of o1nano {o1nano.__version__}, or the first ones of them"
         )
+
+
+def with_new_tokens(weights: Mapping[str, th.Tensor], known: int) -> dict[str, th.Tensor]:
+    """Returns weights with a row of zeros for each token that is newer than they are.
+
+    The embedding and the decoders have a row for each token. The model has not learned the new ones: ``known_tokens``
+    says which it has, and they never were an action, because words stand in prompts only.
+
+    Args:
+        weights: The weights of a model file.
+        known: The number of tokens of its vocabulary.
+    """
+    padded = dict(weights)
+    for name in _ROWS_OF_TOKENS:
+        rows = weights[name]
+        if len(rows) != known:
+            raise ValueError(f"{len(rows)} rows in {name} for {known} tokens")
+        new = rows.new_zeros(len(TOKENS) - known, *rows.shape[1:])
+        padded[name] = th.cat((rows, new))
+    return padded
 
 
 def _build(path: Path, content: Any, sealed: bool, device: str | th.device) -> tuple[ReasoningNetwork, EnvConfig]:
@@ -105,7 +132,7 @@ def _build(path: Path, content: Any, sealed: bool, device: str | th.device) -> t
 
     # load_state_dict compares names and shapes with the architecture.
     network = ReasoningNetwork(shape, env.grammar)
-    network.load_state_dict(content["weights"])
+    network.load_state_dict(with_new_tokens(content["weights"], len(content["tokens"])))
     for name, weights in network.state_dict().items():
         if not th.isfinite(weights).all():
             raise CheckpointError(f"{str(path)!r} holds NaN or infinite weights ({name}); expected finite numbers")

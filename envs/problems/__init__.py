@@ -16,6 +16,7 @@ from o1nano.envs.problems.modular import Modular
 from o1nano.envs.problems.multiplication import Multiplication
 from o1nano.envs.problems.recall import Recall
 from o1nano.envs.problems.registry import FAMILIES, family_of, register_family
+from o1nano.envs.problems.signed import Signed
 from o1nano.envs.problems.subtraction import Subtraction
 
 __all__ = ["FAMILIES", "FOUR_OPERATIONS", "PRODUCTS", "SUMS", "family_of", "register_family"]
@@ -31,3 +32,6 @@ _SEARCHES = (Countdown(), GameOf24())
 _LONG = (Recall(), Ledger())
 for _family in (*_ARITHMETIC, *_FUNCTIONS, *_SEARCHES, *_LONG):
     register_family(_family)
+# Countdown has numbers from 1, and the long families have signs of their own.
+for _family in (*_ARITHMETIC, *_FUNCTIONS):
+    register_family(Signed(_family))

@@ -13,9 +13,9 @@ from typing import cast
 import numpy as np
 
 from o1nano.envs.errors import ConfigurationError, ProblemError
-from o1nano.envs.language.expression import Function, render
+from o1nano.envs.language.expression import Function, has_negation, render
 from o1nano.envs.language.parser import parse
-from o1nano.envs.language.vocab import ID, NOTHING, OK, REVISE, WRONG
+from o1nano.envs.language.vocab import ID, MINUS, NOTHING, OK, REVISE, WRONG
 from o1nano.envs.problems.countdown_solver import (
     Number,
     Step,
@@ -46,6 +46,15 @@ class Countdown(FunctionFamily):
     name = "countdown"
     op = ID["make"]
     phrasings = ("make {a} from {list}", "find how to make {a} using all of {list}")
+    orders = (
+        "make {a} using {listed}",
+        "make {a} with {listed}",
+        "make {a} out of {listed}",
+        "get {a} from {listed}",
+        "reach {a} with {listed}",
+        "use {listed} to make {a}",
+        "how do you make {a} from {listed} ?",
+    )
     size_name: str | None = "numbers"
     first_value = 2
     default_sizes = (3, 6)
@@ -132,6 +141,9 @@ class Countdown(FunctionFamily):
 
         # Written again, it must be the same: leading zeros, words, and parentheses around a number or twice are not.
         if isinstance(found, Function) or bytes(render(found, least_first)) != given:
+            return False
+        # "-(3-8)" has operations on two numbers only if the sign is one on 0, which is not among the numbers.
+        if MINUS in given and has_negation(found):
             return False
         return sorted(leaves(found)) == sorted(numbers[1:]) and exact_value(found) == target
 

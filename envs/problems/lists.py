@@ -90,6 +90,21 @@ class Maximum(ListFamily):
         "which is larger , {a} or {b} ?",
     )
 
+    nouns = (
+        "the largest of {listed}",
+        "largest of {listed}",
+        "the biggest of {listed}",
+        "the highest of {listed}",
+        "the maximum of {listed}",
+        "{op} of {listed}",
+    )
+    orders = (
+        "which is bigger , {a} or {b} ?",
+        "which number is larger , {a} or {b} ?",
+        "which is the largest of {listed} ?",
+        "which of {listed} is the biggest ?",
+    )
+
     def fold(self, *numbers: int) -> int:
         """Returns the largest number.
 
@@ -117,6 +132,20 @@ class ListSum(ListFamily):
         "what is the sum of all numbers in the list {list} ?",
         "calculate the sum of the numbers {list}",
         "find the total of {list}",
+    )
+
+    nouns = (
+        "the sum of {listed}",
+        "the {op} of {listed}",
+        "{op} of {listed}",
+        "{listed} together",
+        "the sum of the numbers {listed}",
+    )
+    orders = (
+        "add {listed}",
+        "add up {listed}",
+        "add up the numbers {listed}",
+        "add all of {listed}",
     )
 
     def fold(self, *numbers: int) -> int:
