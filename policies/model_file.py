@@ -19,8 +19,11 @@ from o1nano.policies.serialization import UNREADABLE, dataclass_from_dict, read_
 
 FORMAT = 2
 # The weights that have a row for each token.
-_ROWS_OF_TOKENS = ("trunk.tokens.weight",) + tuple(
-    f"heads.{decoder}.{kind}" for decoder in ("reasoning", "completion", "subtask") for kind in ("weight", "bias")
+_ROWS_OF_TOKENS = (
+    "trunk.tokens.weight",
+    *("heads.reasoning.weight", "heads.reasoning.bias"),
+    *("heads.completion.weight", "heads.completion.bias"),
+    *("heads.subtask.weight", "heads.subtask.bias"),
 )
 
 
@@ -76,23 +79,23 @@ def load(path: str | Path, device: str | th.device = "cpu") -> tuple[ReasoningNe
         ) from error
 
 
-def check_tokens(path: Path, content: Mapping[str, Any]) -> None:
-    """Checks that a file's vocabulary is the beginning of this version's. Otherwise its weights mean other tokens.
-
-    Tokens are only ever appended, so an older file lacks the last ones.
+def check_tokens(path: Path, content: Mapping[str, Any], may_be_older: bool = False) -> None:
+    """Checks that a file has the vocabulary of this version. With another one its weights would mean other tokens.
 
     Args:
         path: The file, for the error.
         content: What is in it.
+        may_be_older: Whether the last tokens may be missing: tokens are only ever appended.
 
     Raises:
         CheckpointError: If the vocabulary is another one.
     """
     tokens = tuple(content["tokens"])
-    if tokens != TOKENS[: len(tokens)] or not tokens:
+    known = TOKENS[: len(tokens)] if may_be_older else TOKENS
+    if tokens != known:
         raise CheckpointError(
             f"{str(path)!r} is from o1nano {content['version']} and has another vocabulary ({len(content['tokens'])} "
-            f"tokens); expected the {len(TOKENS)} tokens of o1nano {o1nano.__version__}, or the first ones of them"
+            f"tokens); expected the {len(TOKENS)} tokens of o1nano {o1nano.__version__}"
         )
 
 
@@ -100,7 +103,7 @@ def with_new_tokens(weights: Mapping[str, th.Tensor], known: int) -> dict[str, t
     """Returns weights with a row of zeros for each token that is newer than they are.
 
     The embedding and the decoders have a row for each token. The model has not learned the new ones: ``known_tokens``
-    says which it has, and they never were an action, because words stand in prompts only.
+    says which it has, and they are never an action, because words stand in prompts only.
 
     Args:
         weights: The weights of a model file.
@@ -122,7 +125,7 @@ def _build(path: Path, content: Any, sealed: bool, device: str | th.device) -> t
         raise CheckpointError(f"{str(path)!r} has format {form!r}; expected {FORMAT}")
     if not sealed:
         raise CheckpointError(f"{str(path)!r} has lost its checksum; expected an o1_model.pth as it was written")
-    check_tokens(path, content)
+    check_tokens(path, content, may_be_older=True)
 
     env = dataclass_from_dict(EnvConfig, content["env"])
     shape = dataclass_from_dict(TransformerConfig, content["transformer"])

@@ -42,6 +42,7 @@ _X_FOR_TIMES = 0.2
 _OPENED = 0.5
 _ENDED = 0.4
 _POLITE = 0.05
+_DOES_EQUAL = 0.03
 _OTHER_SIGN = 0.5
 
 
@@ -122,6 +123,9 @@ def vary_frame(tokens: Sequence[int], rng: np.random.Generator) -> list[int]:
     """
     # An equation is solved, and has its "equals" already.
     is_equation = EQUALS_WORD in tokens
+    if not is_equation and rng.random() < _DOES_EQUAL:
+        return [*_ids("what does"), *tokens, *_ids("equal ?")]
+
     opening: list[int] = []
     if rng.random() < _OPENED:
         opening = _pick(_OPENINGS_OF_EQUATIONS if is_equation else _OPENINGS, rng)
@@ -150,5 +154,9 @@ def vary_sentence(tokens: Sequence[int], rng: np.random.Generator) -> list[int]:
 
 def _pick(texts: Sequence[str], rng: np.random.Generator) -> list[int]:
     """Draws one of some texts."""
-    text = texts[int(rng.integers(len(texts)))]
+    return _ids(texts[int(rng.integers(len(texts)))])
+
+
+def _ids(text: str) -> list[int]:
+    """Returns the token ids of some words."""
     return [ID[word] for word in text.split()]

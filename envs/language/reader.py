@@ -30,8 +30,19 @@ from o1nano.envs.language.vocab import (
 # Words before what is asked for: "what is 1 + 2", "tell me the sum of 1 and 2". Longer ones come first.
 _OPENINGS = (
     *(("tell", "me", "what", "is"), ("how", "much", "is"), ("tell", "me"), ("give", "me"), ("work", "out")),
-    *(("what", "is"), ("what's",), ("calculate",), ("compute",), ("evaluate",), ("find",), ("solve",)),
+    *(
+        ("what", "is"),
+        ("what", "does"),
+        ("what's",),
+        ("calculate",),
+        ("compute",),
+        ("evaluate",),
+        ("find",),
+        ("solve",),
+    ),
 )
+# Words after what is asked for.
+_ENDINGS = (("equals", "what"), ("equals",), ("equal",))
 _NOUNS = {ID["sum"]: PLUS, ID["difference"]: MINUS, ID["product"]: TIMES, ID["quotient"]: DIVIDE}
 _INFIX = {
     **{ID["plus"]: PLUS, ID["minus"]: MINUS, ID["times"]: TIMES, ID["x"]: TIMES},
@@ -200,8 +211,9 @@ class Reader:
     def end(self) -> None:
         """Raises an error unless nothing is left but the end of a question: ``equals ?``, ``please``."""
         # "1+2 = ?" asks what "1+2" asks. The last "=" of "1+2=" is the prompt's own.
-        if not self.skip("equals", "what"):
-            self.skip("equals")
+        for words in _ENDINGS:
+            if self.skip(*words):
+                break
         if self.skip("please"):
             self.skip("?")
         elif self.skip("?"):

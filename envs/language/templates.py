@@ -299,6 +299,20 @@ def implied(template: str) -> tuple[Implied, ...]:
     return tuple(part for part in parts(template) if isinstance(part, Implied))
 
 
+def may_begin(template: str, op: int, token: int) -> bool:
+    """Returns True unless a template begins with a word other than a given one.
+
+    Args:
+        template: A template.
+        op: Token of the function or operator.
+        token: The first token of a problem.
+    """
+    first = parts(template)[0]
+    if isinstance(first, Word):
+        return first.token == token
+    return not isinstance(first, Operator) or op == token
+
+
 def say(template: str, task: Task) -> list[int]:
     """Writes a problem as a template says it, numbers most significant digit first.
 
