@@ -106,7 +106,8 @@ def evaluate(run: Run) -> list[dict[str, Any]]:
     if "before" in run.results and not run.config.iterations:
         # Without PPO nothing has changed.
         return list(run.results["before"])
-    problems = held_out(evaluated(run.config), run.config.evaluation.problems_per_level)
+    given = run.config.evaluation
+    problems = held_out(evaluated(run.config), given.problems_per_level, phrasing=run.config.phrasing)
     own_problems = problems[run.process_group.rank :: run.process_group.size]
     run.display.begin(f"{run.current_phase} PPO", len(own_problems))
 

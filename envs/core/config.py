@@ -184,7 +184,7 @@ class EnvConfig:
     @property
     def grammar(self) -> Grammar:
         """The grammar of these environments."""
-        functions = any(isinstance(FAMILIES[name].unsigned, FunctionFamily) for name in self.operations)
+        functions = any(isinstance(FAMILIES[name].origin, FunctionFamily) for name in self.operations)
         return Grammar(self.thinking, self.call_stack, functions)
 
     @property

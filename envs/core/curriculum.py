@@ -288,6 +288,28 @@ class UniformLevels:
         """Does nothing."""
 
 
+class WeightedLevels:
+    """Draws levels by fixed weights and ignores results.
+
+    Args:
+        weights: The weight of each level, above 0.
+    """
+
+    def __init__(self, weights: Mapping[Level, float]) -> None:
+        self.levels = list(weights)
+        self._cumulated = np.cumsum(list(weights.values()))
+
+    def draw(self, rng: np.random.Generator) -> Level:
+        """Returns one of the levels."""
+        # Searching to the right of a drawn share of the total: levels 0 and 1 of weights 1 and 3 split at 1.
+        drawn = rng.random() * self._cumulated[-1]
+        index = int(np.searchsorted(self._cumulated, drawn, side="right"))
+        return self.levels[min(index, len(self.levels) - 1)]
+
+    def record(self, level: Level, success: bool) -> None:
+        """Does nothing."""
+
+
 class UniformCurriculum(Curriculum):
     """No curriculum: every size is open from the beginning, and all levels have the same weight.
 

@@ -19,6 +19,7 @@ from o1nano.envs.language.vocab import (
     OPEN,
     PLUS,
     TIMES,
+    ZERO,
     X,
     is_digit,
 )
@@ -54,8 +55,7 @@ def vary_signs(tokens: Sequence[int], rng: np.random.Generator) -> list[int]:
         rng: Source of all randomness.
     """
     in_words = rng.random() < _IN_WORDS
-    # "3 x - 4" is not read: it would be half of an equation.
-    with_x = not in_words and rng.random() < _X_FOR_TIMES and not _is_sign_after(tokens, TIMES)
+    with_x = not in_words and rng.random() < _X_FOR_TIMES and _may_have_x(tokens)
     varied: list[int] = []
     index = 0
     while index < len(tokens):
@@ -109,9 +109,18 @@ def _ends_operand(token: int) -> bool:
     return is_digit(token) or token == CLOSE
 
 
-def _is_sign_after(tokens: Sequence[int], operator: int) -> bool:
-    """Returns True if a sign follows an operator somewhere."""
-    return (operator, MINUS) in pairwise(tokens)
+def _may_have_x(tokens: Sequence[int]) -> bool:
+    """Returns True if a calculation is read back with ``x`` for ``*``.
+
+    "3 x - 4" would be half of an equation, and "0x7" a number in another base.
+    """
+    previous = OPEN
+    for token, following in pairwise(tokens):
+        is_zero = token == ZERO and not is_digit(previous)
+        if (token, following) == (TIMES, MINUS) or (is_zero and following == TIMES):
+            return False
+        previous = token
+    return True
 
 
 def vary_frame(tokens: Sequence[int], rng: np.random.Generator) -> list[int]:

@@ -6,6 +6,7 @@ from o1nano.envs.problems.addition import Addition
 from o1nano.envs.problems.chains import Chains
 from o1nano.envs.problems.comparison import Comparison
 from o1nano.envs.problems.countdown import Countdown, GameOf24
+from o1nano.envs.problems.counted import Counted
 from o1nano.envs.problems.division import Division
 from o1nano.envs.problems.expressions import Expressions
 from o1nano.envs.problems.gcd import GreatestCommonDivisor
@@ -32,6 +33,9 @@ _SEARCHES = (Countdown(), GameOf24())
 _LONG = (Recall(), Ledger())
 for _family in (*_ARITHMETIC, *_FUNCTIONS, *_SEARCHES, *_LONG):
     register_family(_family)
-# Countdown has numbers from 1, and the long families have signs of their own.
+# Derived families draw the same problems in other ways. Countdown has no negative numbers, and the families that fill a
+# frame have signs of their own.
 for _family in (*_ARITHMETIC, *_FUNCTIONS):
     register_family(Signed(_family))
+for _name in ("expression", "chain", "list_sum", "maximum"):
+    register_family(Counted(FAMILIES[_name]))

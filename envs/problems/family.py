@@ -70,8 +70,8 @@ class Family(ABC, Generic[T]):
         return (*self.nouns, *self.orders)
 
     @property
-    def unsigned(self) -> Family[Any]:
-        """The family whose problems these are, but for their signs: itself, unless it draws negative numbers."""
+    def origin(self) -> Family[Any]:
+        """The family whose problems these are: itself, unless it draws those of another one (see ``derived``)."""
         return self
 
     def imply(self, task: T, given: Mapping[int, int]) -> T:

@@ -246,7 +246,7 @@ def _draw_everyday(level: Level, rng: np.random.Generator, split: Split) -> Prob
             # A second parameter says which numbers are drawn, so none may be replaced.
             args = arguments_of(task)
             task = family.imply(task, {slot.index: cast(int, slot.of(args)) for slot in slots})
-            is_changed = family is not family.unsigned or level.extra is not None
+            is_changed = family is not family.origin or level.extra is not None
             if is_changed:
                 continue
         if split == "all" or split_of(task) == split:

@@ -93,7 +93,7 @@ class Solver:
         for problem in problems:
             family = family_of(problem.expr)
             # Derived families count too: chains are expressions.
-            shown = [level for level in self.config.levels if isinstance(FAMILIES[level.family].unsigned, type(family))]
+            shown = [level for level in self.config.levels if isinstance(FAMILIES[level.family].origin, type(family))]
             if not shown:
                 kinds[family.name] = None
                 continue
