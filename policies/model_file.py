@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch as th
 
@@ -15,6 +15,7 @@ from o1nano.envs.errors import CheckpointError
 from o1nano.envs.language.vocab import TOKENS
 from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.network.transformer import TransformerConfig
+from o1nano.policies.record import TrainingRecord
 from o1nano.policies.serialization import UNREADABLE, dataclass_from_dict, read_sealed, short_reason, write_sealed
 
 FORMAT = 2
@@ -27,14 +28,37 @@ _ROWS_OF_TOKENS = (
 )
 
 
-def save(path: Path, network: ReasoningNetwork, env: EnvConfig, training: Mapping[str, Any]) -> None:
+class ModelFile(NamedTuple):
+    """What is in a model file.
+
+    Attributes:
+        network: The model in evaluation mode.
+        env: Limits and grammar of the environment that it was trained in.
+        record: What it was trained on; None if the file does not say.
+        tokens: The tokens that it knows.
+    """
+
+    network: ReasoningNetwork
+    env: EnvConfig
+    record: TrainingRecord | None
+    tokens: tuple[str, ...]
+
+
+def save(
+    path: Path,
+    network: ReasoningNetwork,
+    env: EnvConfig,
+    training: Mapping[str, Any],
+    record: TrainingRecord | None = None,
+) -> None:
     """Writes a model.
 
     Args:
         path: Usually ``runs/NAME/o1_model.pth``.
         network: The model.
         env: Limits and grammar of the environment, which decoding needs.
-        training: How it was trained, for the record: plain values only.
+        training: How it was trained: plain values only.
+        record: What it was trained on, which it is to know.
     """
     # Plain values only: everything else would need pickle, which executes code.
     content = {
@@ -46,18 +70,28 @@ def save(path: Path, network: ReasoningNetwork, env: EnvConfig, training: Mappin
         "training": dict(training),
         "weights": dict(network.state_dict()),
     }
+    if record is not None:
+        content["record"] = record.as_dict()
     write_sealed(path, content)
 
 
 def load(path: str | Path, device: str | th.device = "cpu") -> tuple[ReasoningNetwork, EnvConfig]:
-    """Reads a model. Nothing in the file is executed.
+    """Reads a model and its environment: see ``load_all``.
 
     Args:
         path: The file, or the folder of its run.
         device: Where the weights are put.
+    """
+    found = load_all(path, device)
+    return found.network, found.env
 
-    Returns:
-        The model in evaluation mode, and limits and grammar of the environment that it was trained in.
+
+def load_all(path: str | Path, device: str | th.device = "cpu") -> ModelFile:
+    """Reads a model file. Nothing in the file is executed.
+
+    Args:
+        path: The file, or the folder of its run.
+        device: Where the weights are put.
 
     Raises:
         CheckpointError: If the file is missing or is no model file, has another vocabulary, or holds weights that are
@@ -119,7 +153,7 @@ def with_new_tokens(weights: Mapping[str, th.Tensor], known: int) -> dict[str, t
     return padded
 
 
-def _build(path: Path, content: Any, sealed: bool, device: str | th.device) -> tuple[ReasoningNetwork, EnvConfig]:
+def _build(path: Path, content: Any, sealed: bool, device: str | th.device) -> ModelFile:
     form = content["format"] if isinstance(content, dict) else type(content).__name__
     if form != FORMAT:
         raise CheckpointError(f"{str(path)!r} has format {form!r}; expected {FORMAT}")
@@ -139,4 +173,7 @@ def _build(path: Path, content: Any, sealed: bool, device: str | th.device) -> t
     for name, weights in network.state_dict().items():
         if not th.isfinite(weights).all():
             raise CheckpointError(f"{str(path)!r} holds NaN or infinite weights ({name}); expected finite numbers")
-    return network.to(device).eval(), env
+
+    record = TrainingRecord.restore(content["record"]) if "record" in content else None
+    known = tuple(record.tokens) if record else tuple(content["tokens"])
+    return ModelFile(network.to(device).eval(), env, record, known)

@@ -2,7 +2,7 @@
 
 python -m benchmarks.recipes.everything --name everything            # trains; two processes, on two cores
 python train_rl.py --resume runs/everything                          # continues a run that was stopped
-python -m benchmarks.recipes.everything --costs                      # tokens and frames of each family, without training
+python -m benchmarks.recipes.everything --costs                      # what each family takes, without training
 
 Further flags are those of train_rl.py, and replace the ones here.
 """

@@ -82,6 +82,10 @@ class Curriculum(ABC):
         results = self._results.get(level)
         return sum(results) / len(results) if results else 0.5
 
+    def episodes(self, level: Level) -> int:
+        """Returns the number of results in a level's window."""
+        return len(self._results.get(level, ()))
+
     def solved(self, share: float = 0.9) -> dict[str, int]:
         """Returns for each family the largest size that is solved, as are all smaller ones.
 

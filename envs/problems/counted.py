@@ -10,6 +10,7 @@ from o1nano.envs.language.expression import Task
 from o1nano.envs.problems.derived import Derived
 from o1nano.envs.problems.draws import below
 from o1nano.envs.problems.family import Family
+from o1nano.envs.problems.measures import numbers_of
 
 _MAX_DIGITS = 2
 
@@ -35,6 +36,18 @@ class Counted(Derived):
         self.first_value = Counted.first_value
         self.default_sizes = Counted.default_sizes
         self.extra_name = Counted.extra_name
+
+    def size_of(self, task: Task, extra: int | None = None) -> int | None:
+        """Returns one less than the number of numbers, provided that they are short enough.
+
+        Args:
+            task: Any problem.
+            extra: Most digits of a number.
+        """
+        count = len(numbers_of(task))
+        digits = self.base.size_of(task, count)
+        most = _MAX_DIGITS if extra is None else extra
+        return count - 1 if digits is not None and digits <= most else None
 
     def sample(self, rng: np.random.Generator, size: int, digits: int | None = None, /) -> Task:
         """Draws a problem.

@@ -8,10 +8,11 @@ from typing import cast
 import numpy as np
 
 from o1nano.envs.errors import ConfigurationError
-from o1nano.envs.language.expression import PRECEDENCE, Binary, Expr, evaluate
+from o1nano.envs.language.expression import PRECEDENCE, Binary, Expr, Task, evaluate
 from o1nano.envs.language.vocab import DIVIDE, MINUS, PLUS, TIMES
 from o1nano.envs.problems.draws import below, draw_number
 from o1nano.envs.problems.family import Family
+from o1nano.envs.problems.measures import is_negative, most_digits, numbers_of
 from o1nano.envs.problems.registry import expected_answer
 from o1nano.envs.problems.script import Script
 
@@ -26,6 +27,8 @@ class Expressions(Family[Binary]):
     name = "expression"
     phrasings = ("calculate {expr}", "what is {expr} ?")
     extra_name = "operands"
+    # That are drawn by default.
+    most_operands = 4
 
     def sample(self, rng: np.random.Generator, size: int, operands: int | None = None, /) -> Binary:
         """Draws an expression.
@@ -44,6 +47,19 @@ class Expressions(Family[Binary]):
             raise ConfigurationError(f"operands={operands} of an expression; expected at least 2")
         # Nothing is in parentheses as a whole.
         return replace(expr, parens=False)
+
+    def size_of(self, task: Task, extra: int | None = None) -> int | None:
+        """Returns the digits of the longest operand of a calculation with several operations.
+
+        Args:
+            task: Any problem.
+            extra: Most operands.
+        """
+        if not isinstance(task, Binary) or is_negative(task):
+            return None
+        numbers = numbers_of(task)
+        most = self.most_operands if extra is None else extra
+        return most_digits(numbers) if 2 < len(numbers) <= most else None
 
     def _tree(self, rng: np.random.Generator, size: int, operands: int) -> Expr:
         """Draws a tree of operations: a number of operands for the left side, both sides, and the operator."""

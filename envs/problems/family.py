@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 import numpy as np
 
 from o1nano.envs.errors import ProblemError
-from o1nano.envs.language.expression import Binary, Function, evaluate
+from o1nano.envs.language.expression import Binary, Function, Task, evaluate
 from o1nano.envs.language.vocab import TOKENS
 from o1nano.envs.problems.draws import below, draw_number, draw_signs
+from o1nano.envs.problems.measures import absolute, is_negative, most_digits, numbers_of
 
 if TYPE_CHECKING:
     # A script computes the answers of calls, for which it needs the registry of families.
@@ -73,6 +74,25 @@ class Family(ABC, Generic[T]):
     def origin(self) -> Family[Any]:
         """The family whose problems these are: itself, unless it draws those of another one (see ``derived``)."""
         return self
+
+    def size_of(self, task: Task, extra: int | None = None) -> int | None:
+        """Returns the smallest size whose levels have problems like a given one; None if no level of the family has.
+
+        So a model that was trained on sizes up to 3 has been shown the problems with sizes up to 3.
+
+        Args:
+            task: Any problem.
+            extra: Second parameter of the level.
+        """
+        return None
+
+    def unsigned(self, task: Task) -> Task | None:
+        """Returns a problem without its signs, if it has signs that this family does not draw; otherwise None.
+
+        Args:
+            task: Any problem.
+        """
+        return absolute(task) if is_negative(task) else None
 
     def imply(self, task: T, given: Mapping[int, int]) -> T:
         """Returns a problem in which some arguments have the values that a template implies.
@@ -136,6 +156,23 @@ class TwoOperands(Family[Binary]):
     def operators(self) -> tuple[int, ...]:
         """The operator."""
         return (self.op,)
+
+    def size_of(self, task: Task, extra: int | None = None) -> int | None:
+        """Returns the digits of the longer operand; of the first one if there are digits of the second.
+
+        Args:
+            task: Any problem.
+            extra: Most digits of the second operand.
+        """
+        if not isinstance(task, Binary) or task.op != self.op:
+            return None
+        left = task.left
+        right = task.right
+        if not (isinstance(left, int) and isinstance(right, int)) or min(left, right) < 0:
+            return None
+        if extra is None:
+            return most_digits((left, right))
+        return most_digits((left,)) if most_digits((right,)) <= extra else None
 
     def sample(self, rng: np.random.Generator, size: int, second_digits: int | None = None, /) -> Binary:
         """Draws both operands by their numbers of digits.
@@ -203,6 +240,17 @@ class FunctionFamily(Family[Function]):
             numbers: The arguments.
         """
         return Function(self.op, numbers)
+
+    def size_of(self, task: Task, extra: int | None = None) -> int | None:
+        """Returns the digits of the longest number, provided that none is negative.
+
+        Args:
+            task: Any problem.
+            extra: Makes no difference.
+        """
+        if not isinstance(task, Function) or task.op != self.op or is_negative(task):
+            return None
+        return most_digits(numbers_of(task))
 
     def has_arity(self, count: int) -> bool:
         """Returns True if the function takes a number of arguments.

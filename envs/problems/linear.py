@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from o1nano.envs.errors import ProblemError
-from o1nano.envs.language.expression import Binary, Function, evaluate, render
+from o1nano.envs.language.expression import Binary, Function, Task, evaluate, render
 from o1nano.envs.language.vocab import DIVIDE, ID, MINUS
 from o1nano.envs.problems.draws import below, draw_number
 from o1nano.envs.problems.family import FunctionFamily
+from o1nano.envs.problems.measures import most_digits
 from o1nano.envs.problems.script import Script
 
 
@@ -61,6 +62,29 @@ class LinearEquation(FunctionFamily):
         unknown = draw_number(rng, size) * (1, -1)[below(rng, 2)]
         # c follows from x, so that x is an integer.
         return self.of(factor, shift, factor * unknown + shift)
+
+    def size_of(self, task: Task, extra: int | None = None) -> int | None:
+        """Returns the digits of the longest of a, b and x, where a is positive.
+
+        Args:
+            task: Any problem.
+            extra: Makes no difference.
+        """
+        if not isinstance(task, Function) or task.op != self.op:
+            return None
+        factor, shift, value = map(evaluate, task.args)
+        return None if factor < 0 else most_digits((factor, shift, (value - shift) // factor))
+
+    def unsigned(self, task: Task) -> Task | None:
+        """Returns the equation with all signs turned, if a is negative; otherwise None.
+
+        Args:
+            task: Any problem.
+        """
+        if not isinstance(task, Function) or task.op != self.op:
+            return None
+        factor, shift, value = map(evaluate, task.args)
+        return self.of(-factor, -shift, -value) if factor < 0 else None
 
     def imply(self, task: Function, given: Mapping[int, int]) -> Function:
         """Returns an equation with the same x and some given coefficients.

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from o1nano.envs.errors import ProblemError
-from o1nano.envs.language.expression import Expr, Task
-from o1nano.envs.language.templates import arguments_of
+from o1nano.envs.language.expression import Task
 from o1nano.envs.problems.derived import Derived
 from o1nano.envs.problems.family import Family
+from o1nano.envs.problems.measures import is_negative
 from o1nano.envs.problems.registry import expected_answer
 
 
@@ -41,21 +41,15 @@ class Signed(Derived):
             if is_negative(task) and _has_answer(task):
                 return task
 
+    def size_of(self, task: Task, extra: int | None = None) -> int | None:
+        """Returns the smallest size of this family whose problems are like a given one, or None.
 
-def is_negative(task: Task) -> bool:
-    """Returns True if a number of a problem is negative, or if a sign stands before parentheses.
-
-    Args:
-        task: The problem.
-    """
-    return any(map(_has_sign, arguments_of(task)))
-
-
-def _has_sign(expr: Expr) -> bool:
-    """Returns True if a number in an expression is negative, or if a sign stands before parentheses."""
-    if isinstance(expr, int):
-        return expr < 0
-    return expr.negation or _has_sign(expr.left) or _has_sign(expr.right)
+        Args:
+            task: Any problem.
+            extra: Second parameter of the level.
+        """
+        unsigned = self.base.unsigned(task)
+        return None if unsigned is None else self.base.size_of(unsigned, extra)
 
 
 def _has_answer(task: Task) -> bool:
