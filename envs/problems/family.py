@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -118,7 +118,7 @@ class Family(ABC, Generic[T]):
             return replace(task, args=tuple(draw_signs(arg, rng) for arg in task.args))
         signed = draw_signs(task, rng)
         assert isinstance(signed, Binary)
-        return cast(T, signed)
+        return signed
 
     @abstractmethod
     def sample(self, rng: np.random.Generator, size: int, extra: int | None = None, /) -> T:

@@ -142,8 +142,9 @@ class Solver:
         problem = fits_frame(read(text), self.config.frame_length)
         words = unknown_words(problem.prompt, self.tokens)
         if words:
+            shown = repr(text.strip()[:80])
             raise ProblemError(
-                f"the model was not trained with {words[0]!r} in {text.strip()[:80]!r}; expected, for example, {EXAMPLES}"
+                f"the model was not trained with {words[0]!r} in {shown}; expected, for example, {EXAMPLES}"
             )
         return problem
 
