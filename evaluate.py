@@ -40,7 +40,7 @@ def measure(options: Options) -> None:
     session = Session(options)
     session.solver.make_room(options.levels)
 
-    problems = held_out(options.levels, options.problems_per_level, options.seed)
+    problems = held_out(options.levels, options.problems_per_level, options.seed, options.phrasing)
     answers = session.solve(problems)
 
     cells = tabulate(answers)
@@ -105,7 +105,7 @@ def probe(options: Options) -> None:
     session.solver.make_room(options.levels)
     found = {}
     for level in options.levels:
-        problems = held_out([level], options.problems_per_level, options.seed)
+        problems = held_out([level], options.problems_per_level, options.seed, options.phrasing)
         found[str(level)] = probes.probe(session.solver, problems)
 
     print(f"{'hidden tokens are':20}" + "".join(f"{name:>10}" for name in probes.PROBES))
@@ -138,7 +138,7 @@ class Session:
             print(f"{PROGRAM}: the model is {self.unnamed}", file=sys.stderr)
             self.unnamed = None
         for kind in self.solver.unlearned(problems):
-            print(f"{PROGRAM}: the model was never shown a problem of this kind: {kind}", file=sys.stderr)
+            print(f"{PROGRAM}: the model has not learned problems of this kind: {kind}", file=sys.stderr)
 
         search = self.options.search
         self.display.begin("solving", len(problems) * search.paths)

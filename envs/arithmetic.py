@@ -49,7 +49,7 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
     by ``<subtask> expr =``. The environment never computes for the agent: it pushes, pops and injects.
 
     ## Action Space
-    ``Discrete(101)``: the next token (``o1nano.envs.language.vocab.TOKENS``). ``action_masks()`` returns which tokens
+    ``Discrete(147)``: the next token (``o1nano.envs.language.vocab.TOKENS``). ``action_masks()`` returns which tokens
     are legal. An illegal token ends the episode. All tokens are legal where the action has no effect: before the first
     reset, and after the end.
 

@@ -11,7 +11,7 @@ import tyro
 from o1nano.agents.evaluation.held_out import standard_levels
 from o1nano.agents.evaluation.reports import check_writable
 from o1nano.envs.errors import ConfigurationError
-from o1nano.envs.problems.problem import Level, read_level
+from o1nano.envs.problems.problem import Level, Phrasing, read_level
 from o1nano.envs.ranges import Range, check_ranges
 from o1nano.policies.device import find_device
 from o1nano.policies.search.options import SearchOptions
@@ -42,6 +42,8 @@ class Options:
     """Largest size of products and quotients."""
     extra_levels: tuple[str, ...] = ()
     """Other levels, as expression/1x3: FAMILY/SIZE or FAMILY/SIZExOTHER."""
+    phrasing: Phrasing = "mixed"
+    """How held-out problems are written: symbolic, words, mixed, or everyday, which is every way that is read."""
     seed: int = 0
     """Chooses the held-out problems and the samples."""
     search: tyro.conf.OmitArgPrefixes[SearchOptions] = field(default_factory=SearchOptions)

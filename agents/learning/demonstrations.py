@@ -11,7 +11,7 @@ from o1nano.agents.learning.packing import TrainingFrame
 from o1nano.envs.core.curriculum import LevelSampler
 from o1nano.envs.language.vocab import NINE, ZERO
 from o1nano.envs.problems.expert import Frame, demonstrate
-from o1nano.envs.problems.problem import draw
+from o1nano.envs.problems.problem import Phrasing, draw
 
 
 class DemonstrationStream:
@@ -30,6 +30,7 @@ class DemonstrationStream:
         pool: Number of batches that are drawn and shuffled together.
         call_stack: Whether subtasks are frames of their own; otherwise the caller writes their solutions inside its
             own frame, as an environment with ``call_stack=False`` wants it.
+        phrasing: How problems are written: see ``problem.draw``.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class DemonstrationStream:
         corruption_rate: float = 0.1,
         pool: int = 16,
         call_stack: bool = True,
+        phrasing: Phrasing = "mixed",
     ) -> None:
         self.level_sampler = level_sampler
         self.rng = rng
@@ -49,6 +51,7 @@ class DemonstrationStream:
         self.corruption_rate = corruption_rate
         self.pool = pool
         self.call_stack = call_stack
+        self.phrasing = phrasing
 
         # Together these two give the position in the stream.
         self._pool_state = rng.bit_generator.state  # random state before the pool was drawn
@@ -86,7 +89,7 @@ class DemonstrationStream:
         frames: list[Frame] = []
         total = 0
         while total < self.pool * self.batch_tokens:
-            problem = draw(self.level_sampler.draw(self.rng), self.rng)
+            problem = draw(self.level_sampler.draw(self.rng), self.rng, phrasing=self.phrasing)
             solution = demonstrate(problem, self.rng, self.mistake_rate, self.call_stack)
             frames += solution
             total += sum(len(frame.tokens) for frame in solution)

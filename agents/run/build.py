@@ -13,8 +13,9 @@ from o1nano.agents.learning.distributed import ProcessGroup
 from o1nano.agents.learning.ppo import FramePPO
 from o1nano.agents.learning.vec_env import GymnasiumVecEnv, TimedVecMonitor
 from o1nano.agents.run.config import TrainConfig
+from o1nano.agents.run.plans import read_plans
 from o1nano.envs.core.config import EnvConfig
-from o1nano.envs.core.curriculum import AdaptiveCurriculum, Curriculum, LevelSampler, UniformCurriculum, UniformLevels
+from o1nano.envs.core.curriculum import AdaptiveCurriculum, Curriculum, LevelSampler, UniformCurriculum, WeightedLevels
 from o1nano.envs.problems import FOUR_OPERATIONS, PRODUCTS, SUMS
 from o1nano.envs.problems.expert import expert_requirements
 from o1nano.envs.problems.problem import Level, Problem, draw, read_level
@@ -26,9 +27,11 @@ from o1nano.policies.actor_critic import ReasoningPolicy
 def build_curriculum(config: TrainConfig) -> Curriculum:
     """Returns the curriculum. It begins with the demonstrated sizes, or with all sizes if it is uniform.
 
-    Only the four operations grow. Levels with a second number (``expression/1x3``) are not part of it.
+    The four operations grow, and the families that have a plan. Levels with a second number (``expression/1x3``) are
+    not part of it.
     """
     given = config.curriculum
+    plans = read_plans(config.plans)
 
     # Sizes that are open at the start.
     first = dict.fromkeys(SUMS, config.sum_digits) | dict.fromkeys(PRODUCTS, config.product_digits)
@@ -43,6 +46,10 @@ def build_curriculum(config: TrainConfig) -> Curriculum:
         last[family] = max(size, limits.get(family, 1))
 
     priority = dict.fromkeys(SUMS, given.sum_weight)
+    for plan in plans.values():
+        first[plan.family] = plan.demonstrated
+        last[plan.family] = plan.largest
+        priority[plan.family] = plan.share
     if given.strategy == "uniform":
         return UniformCurriculum(last, given.window, priority)
     return AdaptiveCurriculum(
@@ -58,13 +65,35 @@ def build_curriculum(config: TrainConfig) -> Curriculum:
 
 def demonstrated(config: TrainConfig) -> list[Level]:
     """Returns the levels that the warm start imitates."""
-    return standard_levels(config.sum_digits, config.product_digits) + _extra_levels(config)
+    return list(demonstration_weights(config))
+
+
+def demonstration_weights(config: TrainConfig) -> dict[Level, float]:
+    """Returns how often the warm start draws each level, as a weight.
+
+    Args:
+        config: The run's.
+    """
+    plans = read_plans(config.plans)
+    weights: dict[Level, float] = {}
+    for level in standard_levels(config.sum_digits, config.product_digits):
+        if level.family not in plans:
+            weights[level] = 1.0
+    # A level that is named twice is drawn twice as often.
+    for level in _extra_levels(config):
+        weights[level] = weights.get(level, 0.0) + 1.0
+    for plan in plans.values():
+        for level in plan.demonstrations:
+            weights[level] = weights.get(level, 0.0) + plan.share
+    return weights
 
 
 def evaluated(config: TrainConfig) -> list[Level]:
     """Returns the levels that are measured on held-out problems, each once."""
     given = config.evaluation
     levels = standard_levels(given.sum_digits, given.product_digits) + _extra_levels(config)
+    for plan in read_plans(config.plans).values():
+        levels += plan.extremes
     return list(dict.fromkeys(levels))
 
 
@@ -85,7 +114,8 @@ def build_check_problems(config: TrainConfig, each: int = 16) -> list[Problem]:
     problems = []
     for level in demonstrated(config):
         for index in range(each):
-            problems.append(draw(level, stream("check", level, config.seed, index)))
+            rng = stream("check", level, config.seed, index)
+            problems.append(draw(level, rng, phrasing=config.phrasing))
     return problems
 
 
@@ -104,10 +134,11 @@ def build_env_config(config: TrainConfig) -> EnvConfig:
         tokens.append(needed.tokens)
         depths.append(needed.depth)
 
-    families = [*FOUR_OPERATIONS, *(level.family for level in _extra_levels(config))]
+    families = [*FOUR_OPERATIONS, *(level.family for level in _extra_levels(config)), *read_plans(config.plans)]
     return EnvConfig(
         operations=tuple(dict.fromkeys(families)),
         digits=(1, config.sum_digits),
+        phrasing=config.phrasing,
         call_stack=config.call_stack,
         frame_length=config.frame_length,
         depth=max(32, 2 * max(depths)),
@@ -124,12 +155,13 @@ def build_demonstrations(config: TrainConfig, process_group: ProcessGroup) -> De
     """
     given = config.warm_start
     return DemonstrationStream(
-        UniformLevels(demonstrated(config)),
+        WeightedLevels(demonstration_weights(config)),
         stream("demonstrations", process_group.seed(config.seed)),
         max(1, given.batch_tokens // process_group.size),
         given.mistake_rate,
         given.corruption_rate,
         call_stack=config.call_stack,
+        phrasing=config.phrasing,
     )
 
 

@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from o1nano.agents.learning.credit import Advantage, Credit
 from o1nano.agents.learning.imitation import WarmStartConfig
+from o1nano.agents.run.plans import read_plans
 from o1nano.agents.run.tracking import Service, check_installed
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.problems import PRODUCTS, SUMS
 from o1nano.envs.problems.expert import check_demonstrable
-from o1nano.envs.problems.problem import Level, read_level
+from o1nano.envs.problems.problem import Level, Phrasing, read_level
 from o1nano.envs.ranges import Range, check_ranges
 from o1nano.policies.device import find_device
 from o1nano.policies.network.transformer import TransformerConfig
@@ -142,6 +143,13 @@ class TrainConfig:
     extra_levels: tuple[str, ...] = ()
     """Levels that are demonstrated in addition to the four operations, as expression/1x3: FAMILY/SIZE or
     FAMILY/SIZExOTHER. PPO practises those without OTHER too, and the smaller sizes of their families."""
+    plans: tuple[str, ...] = ()
+    """What becomes of a family: FAMILY/DEMONSTRATED-LARGEST*SHARE. Sizes 1 to DEMONSTRATED are demonstrated, PPO may go
+    on to LARGEST, and each of its levels is drawn SHARE times as often as others. gcd/2-4*0.5, gcd/2-4 and gcd/2 are
+    plans. Families without one go by the flags above."""
+    phrasing: Phrasing = "mixed"
+    """How problems are written, in demonstrations, for PPO and in the evaluations: symbolic, words, mixed, or everyday,
+    which is every way that is read."""
     frame_length: Annotated[int, Range(32, 2**16)] = 144
     """Length of the longest frame in tokens, in training and for the saved model."""
     call_stack: bool = True
@@ -194,12 +202,16 @@ class TrainConfig:
 
         demonstrated = _largest_levels(self.sum_digits, self.product_digits)
         demonstrated += [read_level(name) for name in self.extra_levels]
+        plans = read_plans(self.plans).values()
+        demonstrated += [plan.extremes[0] for plan in plans]
         for level in demonstrated:
             check_demonstrable(level, self.frame_length, self.call_stack)
 
         # Beyond what is demonstrated, PPO must at least be able to solve it, without mistakes that are revised.
         if self.iterations:
-            for level in _largest_levels(self.curriculum.sum_digits, self.curriculum.product_digits):
+            practised = _largest_levels(self.curriculum.sum_digits, self.curriculum.product_digits)
+            practised += [plan.extremes[-1] for plan in plans]
+            for level in practised:
                 check_demonstrable(level, self.frame_length, self.call_stack, mistake_rate=0)
 
     def small(self) -> TrainConfig:

@@ -22,10 +22,12 @@ from o1nano.agents.run.callbacks import (
 from o1nano.agents.run.config import TrainConfig
 from o1nano.agents.run.run import Run
 from o1nano.agents.run.tensorboard import NOT_TEXT
+from o1nano.envs.core.curriculum import Curriculum
 from o1nano.envs.problems.problem import Problem
 from o1nano.policies.search.answers import Answer, no_progress, solve
 from o1nano.policies.serialization import write_json
 
+_MAX_SHOWN = 8  # families whose sizes the progress shows
 _DUMP_EVERY = 10  # steps of the warm start between TensorBoard's scalars
 
 
@@ -80,11 +82,20 @@ def reinforce(run: Run) -> dict[str, Any]:
     return {"tokens": model.num_timesteps * run.process_group.size, "curriculum": dict(run.curriculum.frontier)}
 
 
+def _describe_sizes(curriculum: Curriculum) -> str:
+    """Returns the largest open size of each family; of many families, how many sizes PPO has opened."""
+    frontier = curriculum.frontier
+    if len(frontier) > _MAX_SHOWN:
+        opened = sum(frontier.values()) - sum(curriculum.first.values())
+        return f"{opened} opened"
+    return " ".join(f"{family[:3]}{size}" for family, size in frontier.items())
+
+
 def _callbacks(run: Run) -> CallbackList:
     """Returns what PPO calls around every rollout. The curriculum learns the results before they are logged."""
 
     def pause(iterations: int, success: float) -> None:
-        sizes = " ".join(f"{family[:3]}{size}" for family, size in run.curriculum.frontier.items())
+        sizes = _describe_sizes(run.curriculum)
         run.display.update(iterations, f"success {success:.2f}, sizes {sizes}")
         run.pause(iterations)
 
@@ -106,7 +117,8 @@ def evaluate(run: Run) -> list[dict[str, Any]]:
     if "before" in run.results and not run.config.iterations:
         # Without PPO nothing has changed.
         return list(run.results["before"])
-    problems = held_out(evaluated(run.config), run.config.evaluation.problems_per_level)
+    given = run.config.evaluation
+    problems = held_out(evaluated(run.config), given.problems_per_level, phrasing=run.config.phrasing)
     own_problems = problems[run.process_group.rank :: run.process_group.size]
     run.display.begin(f"{run.current_phase} PPO", len(own_problems))
 

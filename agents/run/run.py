@@ -25,10 +25,12 @@ from o1nano.agents.run.checkpoints import Checkpoints
 from o1nano.agents.run.config import TrainConfig
 from o1nano.agents.run.hardware import return_memory, versions
 from o1nano.agents.run.progress import Display
+from o1nano.agents.run.recording import training_record
 from o1nano.agents.run.tensorboard import RunLogger, SilentLogger, flat
 from o1nano.agents.run.tracking import Tracker
 from o1nano.envs.errors import CheckpointError
 from o1nano.policies import model_file
+from o1nano.policies.record import TrainingRecord
 from o1nano.policies.serialization import short_reason, write_json
 
 MODEL_FILE = "o1_model.pth"
@@ -73,6 +75,7 @@ class Run:
         self.results: dict[str, Any] = {}
         self.seconds: dict[str, float] = {}
         self.sessions: list[dict[str, str]] = []
+        self._earlier_record: TrainingRecord | None = None
         self.stopping = False
         self.current_phase = "start"
         self._phase_began = time.monotonic()
@@ -81,9 +84,11 @@ class Run:
         self.model.set_logger(self.logger)
         if state is not None:
             self.load_state_dict(state)
-        elif config.init_from:
-            initial, _ = model_file.load(Path(config.init_from), self.model.device)
-            self.network.load_state_dict(initial.state_dict())
+        if config.init_from:
+            initial = model_file.load_all(Path(config.init_from), self.model.device)
+            self._earlier_record = initial.record
+            if state is None:
+                self.network.load_state_dict(initial.network.state_dict())
         self._record_session(is_new=state is None)
 
         # After the first checkpoint: a run that the service refuses can be resumed.
@@ -210,7 +215,8 @@ class Run:
         if not self.process_group.is_rank0:
             return
         training = {"config": asdict(self.config), "sessions": self.sessions, "results": self.results}
-        model_file.save(self.folder / MODEL_FILE, self.network, self.env_config, training)
+        record = training_record(self.config, self.curriculum, self.results, self._earlier_record)
+        model_file.save(self.folder / MODEL_FILE, self.network, self.env_config, training, record)
 
     def pause(self, done: int) -> None:
         """Marks a place where the run can be cut. Writes a checkpoint if one is due.

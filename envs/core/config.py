@@ -83,7 +83,8 @@ class EnvConfig:
         numbers: How many numbers a list has, or Countdown makes the target of; 3 to 6 in Countdown by default.
         number_digits: Most digits of the numbers of Countdown; by default they are those of the television show.
         tokens: Length of the frame that a problem of recall or ledger fills; ``frame_length`` by default.
-        phrasing: ``"symbolic"`` (``98+45``), ``"words"`` (``What is 98 plus 45?``) or ``"mixed"``.
+        phrasing: ``"symbolic"`` (``98+45``), ``"words"`` (``What is 98 plus 45?``), ``"mixed"``, or ``"everyday"``:
+            every way to write a problem that is read, as ``98 + 45 = ?`` and ``what's half of 10``.
         thinking: Whether hidden reasoning is legal.
         call_stack: Whether calls and tail calls open frames. Without it one frame holds everything: see ``Grammar``.
         frame_length: Tokens in one frame, prompt and injected answers included; also the length of an observation.
@@ -183,7 +184,7 @@ class EnvConfig:
     @property
     def grammar(self) -> Grammar:
         """The grammar of these environments."""
-        functions = any(isinstance(FAMILIES[name], FunctionFamily) for name in self.operations)
+        functions = any(isinstance(FAMILIES[name].origin, FunctionFamily) for name in self.operations)
         return Grammar(self.thinking, self.call_stack, functions)
 
     @property

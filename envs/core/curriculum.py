@@ -82,6 +82,10 @@ class Curriculum(ABC):
         results = self._results.get(level)
         return sum(results) / len(results) if results else 0.5
 
+    def episodes(self, level: Level) -> int:
+        """Returns the number of results in a level's window."""
+        return len(self._results.get(level, ()))
+
     def solved(self, share: float = 0.9) -> dict[str, int]:
         """Returns for each family the largest size that is solved, as are all smaller ones.
 
@@ -283,6 +287,28 @@ class UniformLevels:
     def draw(self, rng: np.random.Generator) -> Level:
         """Returns one of the levels."""
         return self.levels[below(rng, len(self.levels))]
+
+    def record(self, level: Level, success: bool) -> None:
+        """Does nothing."""
+
+
+class WeightedLevels:
+    """Draws levels by fixed weights and ignores results.
+
+    Args:
+        weights: The weight of each level, above 0.
+    """
+
+    def __init__(self, weights: Mapping[Level, float]) -> None:
+        self.levels = list(weights)
+        self._cumulated = np.cumsum(list(weights.values()))
+
+    def draw(self, rng: np.random.Generator) -> Level:
+        """Returns one of the levels."""
+        # Searching to the right of a drawn share of the total: levels 0 and 1 of weights 1 and 3 split at 1.
+        drawn = rng.random() * self._cumulated[-1]
+        index = int(np.searchsorted(self._cumulated, drawn, side="right"))
+        return self.levels[min(index, len(self.levels) - 1)]
 
     def record(self, level: Level, success: bool) -> None:
         """Does nothing."""

@@ -77,13 +77,14 @@ class State(IntEnum):
     CHILD_CALL = 18
     TAIL = 22
     ANSWER_SYMBOLS = 26  # a formula, a comparison, or "_"
+    ANSWER_REMAINDER_NEGATIVE = 27  # after the minus sign of a remainder, before a digit
 
 
-NUM_STATES = 27
+NUM_STATES = 28
 
 # The states inside an expression, as offsets from ROOT_CALL, CHILD_CALL or TAIL. At offset 0 an operand must follow:
 # after the opening token, an operator, "(" or a comma. In "( - 1 2 + 3 ) *" the offsets are 0 1 2 2 0 2 3 0.
-_NEGATIVE = 1  # after a minus sign, before a digit
+_NEGATIVE = 1  # after a minus sign, before a digit or "("
 _NUMBER = 2  # inside a number
 _CLOSED = 3  # after ")" or "%": an operand is complete
 
@@ -166,12 +167,15 @@ class Grammar:
 
     @classmethod
     def _add_answer(cls, table: npt.NDArray[np.uint8]) -> None:
-        """Adds the states of an answer: ``143``, ``-19`` or ``139 R 18``."""
+        """Adds the states of an answer: ``143``, ``-19``, ``139 R 18`` or ``-140 R -46``."""
         cls._begin_number(table, State.ANSWER)
         table[State.ANSWER_NEGATIVE, _DIGITS] = State.ANSWER_NUMBER
         table[State.ANSWER_NUMBER, _DIGITS] = State.ANSWER_NUMBER
         table[State.ANSWER_NUMBER, vocab.REMAINDER] = State.ANSWER_REMAINDER
+        # The remainder of a negative divisor is negative. A second sign is not: after one, only digits follow.
         table[State.ANSWER_REMAINDER, _DIGITS] = State.ANSWER_REMAINDER_NUMBER
+        table[State.ANSWER_REMAINDER, vocab.MINUS] = State.ANSWER_REMAINDER_NEGATIVE
+        table[State.ANSWER_REMAINDER_NEGATIVE, _DIGITS] = State.ANSWER_REMAINDER_NUMBER
         table[State.ANSWER_REMAINDER_NUMBER, _DIGITS] = State.ANSWER_REMAINDER_NUMBER
         table[[State.ANSWER_NUMBER, State.ANSWER_REMAINDER_NUMBER], vocab.EOS] = State.DONE
 
@@ -189,9 +193,9 @@ class Grammar:
         number = first + _NUMBER
         closed = first + _CLOSED
 
-        # An operand begins: "-", "(" or a digit.
+        # An operand begins: "-", "(" or a digit. A sign may stand before parentheses: "-(1+2)".
         table[first, vocab.MINUS] = negative
-        table[first, vocab.OPEN] = first
+        table[[first, negative], vocab.OPEN] = first
         table[[first, negative, number], _DIGITS] = number
 
         # After an operand: an operator, ")", "%" or the end.
@@ -240,7 +244,7 @@ class Grammar:
         """``[NUM_STATES, VOCAB_SIZE]``: the ``Event`` that a legal token causes."""
         table = np.full((NUM_STATES, VOCAB_SIZE), Event.NONE, dtype=np.uint8)
         table[State.ROOT_CALL : State.TAIL, vocab.END_CALL] = Event.CALL
-        table[State.TAIL :, vocab.EQUALS] = Event.TAIL_CALL
+        table[State.TAIL : State.ANSWER_SYMBOLS, vocab.EQUALS] = Event.TAIL_CALL
         table[[*range(State.ANSWER, State.DONE), State.ANSWER_SYMBOLS], vocab.EOS] = Event.RETURN
         return np.where(self.legal, table, Event.NONE).astype(np.uint8)
 

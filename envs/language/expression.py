@@ -32,12 +32,15 @@ class Binary:
         left: Left operand.
         right: Right operand.
         parens: Whether the operation is written in parentheses.
+        negation: Whether the operation is written as a sign in front of its right operand, as in ``-(1+2)``. It is a
+            difference whose left operand is 0 then.
     """
 
     op: int
     left: Expr
     right: Expr
     parens: bool = False
+    negation: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,9 @@ def render(expr: Expr | Task, least_first: bool) -> list[int]:
     if isinstance(expr, Function):
         return [expr.op, *render_list(expr.args, least_first)]
 
-    inner = [*render(expr.left, least_first), expr.op, *render(expr.right, least_first)]
+    # The 0 of a negation is not written.
+    left = [] if expr.negation else render(expr.left, least_first)
+    inner = [*left, expr.op, *render(expr.right, least_first)]
     return [OPEN, *inner, CLOSE] if expr.parens else inner
 
 
@@ -101,10 +106,10 @@ def apply(op: int, left: int, right: int) -> int | tuple[int, int]:
         right: Right operand.
 
     Returns:
-        The value; for ``/`` and ``\\`` quotient and remainder.
+        The value; for ``/`` and ``\\`` quotient and remainder: -4 and 1 for -7/2, since -7 = -4*2 + 1.
 
     Raises:
-        ProblemError: If the divisor is 0, or if a division of negative numbers leaves a remainder.
+        ProblemError: If the divisor is 0.
     """
     if op == PLUS:
         return left + right
@@ -116,13 +121,8 @@ def apply(op: int, left: int, right: int) -> int | tuple[int, int]:
     # Only divisions are left.
     if right == 0:
         raise ProblemError(f"{left}/{right} divides by zero; expected a divisor other than 0")
-    if left >= 0 and right > 0:
-        return divmod(left, right)
-
-    # Quotient and remainder of negative numbers are a matter of convention, so only exact divisions are problems.
-    if left % right:
-        raise ProblemError(f"{left}/{right} has a remainder; expected an exact division, since a number is negative")
-    return left // right, 0
+    # Of negative numbers as Python has it: the quotient is rounded down, and the remainder has the divisor's sign.
+    return divmod(left, right)
 
 
 def evaluate(expr: Expr) -> int:
@@ -203,6 +203,9 @@ def _unsigned_key(expr: Expr) -> tuple[str, bool]:
     """
     if isinstance(expr, int):
         return str(abs(expr)), expr < 0
+    # "-(a*b)" is a product with a sign; "-(a+b)" is taken apart like any other sum.
+    if expr.negation and not _is_sum(expr.right):
+        return _unsigned_key(expr.right)[0], True
 
     operands, operators = _flatten(expr)
     signed = MINUS in operators
@@ -224,6 +227,11 @@ def _unsigned_key(expr: Expr) -> tuple[str, bool]:
     return f"({f' {op} '.join(keys)})", signed
 
 
+def _is_sum(expr: Expr) -> bool:
+    """Returns True if the last operation of an expression is a sum or a difference."""
+    return isinstance(expr, Binary) and PRECEDENCE[expr.op] == PRECEDENCE[PLUS]
+
+
 def _flatten(expr: Binary) -> tuple[list[Expr], set[int]]:
     """Takes a sum of sums, or a product of products, apart.
 
@@ -235,12 +243,24 @@ def _flatten(expr: Binary) -> tuple[list[Expr], set[int]]:
     operands: list[Expr] = []
 
     # A stack of parts instead of recursion: a chain of hundreds of operands is as deep as it is long.
-    waiting = [expr.left, expr.right]
+    waiting = [expr.right] if expr.negation else [expr.left, expr.right]
     while waiting:
         part = waiting.pop()
         if isinstance(part, Binary) and PRECEDENCE[part.op] == precedence:
             operators.add(part.op)
-            waiting += (part.left, part.right)
+            # The 0 of a negation is no operand: "-(1+2)" and "-1-2" share a key.
+            waiting += (part.right,) if part.negation else (part.left, part.right)
         else:
             operands.append(part)
     return operands, operators
+
+
+def has_negation(expr: Expr) -> bool:
+    """Returns True if there is a sign before parentheses in an expression, as in ``3*-(1+2)``.
+
+    Args:
+        expr: A number or arithmetic.
+    """
+    if isinstance(expr, int):
+        return False
+    return expr.negation or has_negation(expr.left) or has_negation(expr.right)

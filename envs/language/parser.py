@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from o1nano.envs.errors import ProblemError
 from o1nano.envs.language.expression import Expr, Task
 from o1nano.envs.language.reader import Reader
-from o1nano.envs.language.templates import read_function
+from o1nano.envs.language.templates import may_begin, read_function, read_template
 from o1nano.envs.language.vocab import COMMA, OPEN, longest_number
 
 MAX_PARENTHESES = 200
@@ -79,15 +79,29 @@ def _parse_root(tokens: list[int], functions: Readings) -> Expr | Task:
     except ProblemError as error:
         reason = error
 
+    # Templates begin at the first word, or after an opening such as "how much is".
+    opened = Reader(tokens, least_first=False)
+    starts = (0, opened.position) if opened.opening() else (0,)
     # A template does not fit as soon as one word differs, so most attempts end after a token or two.
-    for op, templates in functions.items():
-        for template in templates:
-            reader = Reader(tokens, least_first=False)
-            try:
-                return read_function(template, op, reader)
-            except ProblemError as error:
-                # What got furthest is most likely what was meant.
-                if reader.position > best.position:
-                    best = reader
-                    reason = error
+    for start, op, template in _attempts(tokens, starts, functions):
+        reader = Reader(tokens, least_first=False)
+        reader.position = start
+        try:
+            return read_template(template, op, reader)
+        except ProblemError as error:
+            # What got furthest is most likely what was meant.
+            if reader.position > best.position:
+                best = reader
+                reason = error
     raise reason
+
+
+def _attempts(tokens: Sequence[int], starts: Sequence[int], functions: Readings) -> Iterator[tuple[int, int, str]]:
+    """Yields every place where a template may begin, with every operator or function and each of its templates."""
+    for start in starts:
+        if start == len(tokens):
+            continue
+        for op, templates in functions.items():
+            for template in templates:
+                if may_begin(template, op, tokens[start]):
+                    yield start, op, template

@@ -27,8 +27,31 @@ from o1nano.envs.language.vocab import (
     value_of,
 )
 
+# Words before what is asked for: "what is 1 + 2", "tell me the sum of 1 and 2". Longer ones come first.
+_OPENINGS = (
+    *(("tell", "me", "what", "is"), ("how", "much", "is"), ("tell", "me"), ("give", "me"), ("work", "out")),
+    *(
+        ("what", "is"),
+        ("what", "does"),
+        ("what's",),
+        ("calculate",),
+        ("compute",),
+        ("evaluate",),
+        ("find",),
+        ("solve",),
+    ),
+)
+# Words after what is asked for.
+_ENDINGS = (("equals", "what"), ("equals",), ("equal",))
 _NOUNS = {ID["sum"]: PLUS, ID["difference"]: MINUS, ID["product"]: TIMES, ID["quotient"]: DIVIDE}
-_INFIX = {ID["plus"]: PLUS, ID["minus"]: MINUS, ID["times"]: TIMES, ID["divided"]: DIVIDE}
+_INFIX = {
+    **{ID["plus"]: PLUS, ID["minus"]: MINUS, ID["times"]: TIMES, ID["x"]: TIMES},
+    # These two have "by" after them.
+    **{ID["multiplied"]: TIMES, ID["divided"]: DIVIDE},
+}
+_BEFORE_BY = (ID["multiplied"], ID["divided"])
+_SIGNS = (MINUS, ID["minus"], ID["negative"])
+_SQUARED = (ID["^2"], ID["squared"])
 # Returned by ``Reader.peek`` after the last token. It is the id of padding, which no problem contains.
 _END = 0
 
@@ -51,11 +74,29 @@ class Reader:
 
     def problem(self) -> Expr:
         """Reads arithmetic from the first token to the last: ``what is 1 + 2 ?``, ``the sum of 1 and 2``."""
-        if not self.skip("calculate"):
-            self.skip("what", "is")
-        expr = self._named() if self.skip("the") else self.expression()
+        self.opening()
+        first = self.peek()
+        is_named = self.skip("the") or first in _NOUNS
+        expr = self._named() if is_named else self.expression()
         self.end()
+        # "7 squared" is 7*7; in parentheses it is only as a part of something.
+        if isinstance(expr, Binary) and expr.parens and first != OPEN:
+            return replace(expr, parens=False)
         return expr
+
+    def opening(self) -> bool:
+        """Moves past the words before what is asked for, if there are any: ``please``, ``how much is``.
+
+        Returns:
+            Whether there were any.
+        """
+        found = self.skip("please")
+        for words in _OPENINGS:
+            if self.skip(*words):
+                found = True
+                break
+        # "The result of 1 + 2" is what "1 + 2" is.
+        return self.skip("the", "result", "of") or found
 
     def expression(self, floor: int = 0) -> Expr:
         """Reads operands and operators.
@@ -71,7 +112,11 @@ class Reader:
                 return left
 
             # "divided by" has two tokens.
-            self.position += 2 if self.peek() == ID["divided"] else 1
+            is_x = self.peek() == ID["x"]
+            self.position += 2 if self.peek() in _BEFORE_BY else 1
+            # "3x-4" is half of an equation, not 3 times -4.
+            if is_x and self.peek() in _SIGNS:
+                raise self.error()
             left = Binary(op, left, self.expression(PRECEDENCE[op]))
 
     def argument(self, floor: int = 0) -> Expr:
@@ -90,6 +135,24 @@ class Reader:
             self.position += 1
             args.append(self.argument())
         return args
+
+    def spoken_arguments(self) -> list[Expr]:
+        """Reads numbers as people list them, at least two: ``3 , 14 and 15``.
+
+        A calculation among them needs parentheses: "the largest of 1 and 2 plus 3" may be 3 or 5.
+        """
+        args = [self._operand()]
+        while self.peek() == COMMA:
+            self.position += 1
+            # "3, 14, and 15" has both.
+            if self.peek() == ID["and"]:
+                break
+            args.append(self._operand())
+        if self.skip("and"):
+            args.append(self._operand())
+        if len(args) < 2:
+            raise self.error()
+        return [arg if isinstance(arg, int) else replace(arg, parens=False) for arg in args]
 
     def pairs(self) -> list[Expr]:
         """Reads pairs of numbers, at least one: ``3 : 1 4 , 1 5 : 9`` gives 3, 14, 15, 9."""
@@ -146,8 +209,15 @@ class Reader:
         return found
 
     def end(self) -> None:
-        """Raises an error unless nothing but a question mark is left."""
-        self.skip("?")
+        """Raises an error unless nothing is left but the end of a question: ``equals ?``, ``please``."""
+        # "1+2 = ?" asks what "1+2" asks. The last "=" of "1+2=" is the prompt's own.
+        for words in _ENDINGS:
+            if self.skip(*words):
+                break
+        if self.skip("please"):
+            self.skip("?")
+        elif self.skip("?"):
+            self.skip("please")
         if self.position < len(self.tokens):
             raise self.error()
 
@@ -161,6 +231,11 @@ class Reader:
         where = "at its end" if at_end else f"at {spell([self.peek()])!r}"
         shown = repr(spell(self.tokens)[:80])
         return ProblemError(f"not a problem: {shown} breaks off {where}; expected, for example, {EXAMPLES}")
+
+    def no_square(self) -> ProblemError:
+        """Returns the error for the square of anything but a number."""
+        shown = repr(spell(self.tokens)[:80])
+        return ProblemError(f"the square of a calculation in {shown}; expected the square of a number")
 
     def _named(self) -> Expr:
         """Reads the rest of ``the sum of A and B`` or ``the difference between A and B``."""
@@ -180,7 +255,7 @@ class Reader:
     def _operator(self) -> int | None:
         """Returns the operator that comes next, in symbols or in words, without moving."""
         token = self.peek()
-        if token == ID["divided"]:
+        if token in _BEFORE_BY:
             # Without "by" it is not an operator.
             following = self.tokens[self.position + 1 : self.position + 2]
             if following != [ID["by"]]:
@@ -189,16 +264,41 @@ class Reader:
         return op if op in PRECEDENCE else None
 
     def _operand(self) -> Expr:
-        """Reads a number, which may be negative, or an expression in parentheses."""
+        """Reads a number or an expression in parentheses; a sign may stand before it, or its square be asked for."""
+        if self.peek() in _SIGNS:
+            self.position += 1
+            return self._negated()
+
         if self.peek() == OPEN:
             self.position += 1
             inner = self.expression()
             self.expect(CLOSE)
             # Parentheses around a number are dropped: "((7))" is 7.
-            return inner if isinstance(inner, int) else replace(inner, parens=True)
+            operand = inner if isinstance(inner, int) else replace(inner, parens=True)
+        else:
+            operand = self.number()
+        return self._squared(operand)
 
-        # A sign belongs to a number only: "-(1+2)" is not a problem.
-        if self.peek() == MINUS:
+    def _squared(self, operand: Expr) -> Expr:
+        """Reads what follows an operand if it is ``squared`` or ``^2``. Only numbers have squares."""
+        if self.peek() not in _SQUARED:
+            return operand
+        if not isinstance(operand, int):
+            raise self.no_square()
+        self.position += 1
+        # "100/5^2" divides by the square as a whole.
+        return Binary(TIMES, operand, operand, parens=True)
+
+    def _negated(self) -> Expr:
+        """Reads a number or parentheses after a sign."""
+        if self.peek() == OPEN:
             self.position += 1
-            return -self.number()
-        return self.number()
+            inner = self.expression()
+            self.expect(CLOSE)
+            negated = -inner if isinstance(inner, int) else Binary(MINUS, 0, replace(inner, parens=True), negation=True)
+        else:
+            negated = -self.number()
+        # "-7^2" is -49 for some people and 49 for others.
+        if self.peek() in _SQUARED:
+            raise ProblemError(f"a sign before a square in {spell(self.tokens)[:80]!r}; expected (-7)^2 or 0-7^2")
+        return negated

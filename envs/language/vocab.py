@@ -1,4 +1,4 @@
-"""The vocabulary: about a hundred symbols and words, one token each. No text is ever mapped to padding.
+"""The vocabulary: about 150 symbols and words, one token each. No text is ever mapped to padding.
 
 Token ids are part of every checkpoint, so tokens are only ever appended.
 """
@@ -27,6 +27,13 @@ MORE_WORDS = (
     *("which", "larger", "smaller", "largest", "smallest", "maximum", "minimum", "or", "how", "does", "to"),
     *("for", "if", "equals", "find", "from", "using", "with", "key", "value", "entry", "balance"),
 )
+# The words of everyday phrasings: "what's 7 squared", "take 3 away from 10". "^2" is the square in symbols.
+EVERYDAY_WORDS = (
+    *("what's", "much", "compute", "evaluate", "work", "out", "tell", "give", "me", "please", "result", "equal"),
+    *("add", "up", "subtract", "take", "away", "multiply", "multiplied", "divide", "over", "increased", "decreased"),
+    *("square", "squared", "^2", "half", "double", "twice", "triple", "negative", "together", "number", "than"),
+    *("highest", "biggest", "bigger", "factor", "compared", "get", "do", "you", "use", "reach", "hcf", "gcf"),
+)
 TOKENS: tuple[str, ...] = (
     "<pad>",
     *DIGITS,
@@ -43,6 +50,7 @@ TOKENS: tuple[str, ...] = (
     *(",", ":", "<", ">", "==", "x"),
     *CALLABLE_FUNCTIONS,
     *MORE_WORDS,
+    *EVERYDAY_WORDS,
 )
 VOCAB_SIZE = len(TOKENS)
 ID: dict[str, int] = {token: index for index, token in enumerate(TOKENS)}
@@ -61,6 +69,9 @@ OPEN = ID["("]
 CLOSE = ID[")"]
 EQUALS = ID["="]
 REMAINDER = ID["R"]
+# In problems: the unknown, or a sign of multiplication; and any "=" but the prompt's own.
+X = ID["x"]
+EQUALS_WORD = ID["equals"]
 # Lists and the answers of functions.
 COMMA = ID[","]
 COLON = ID[":"]
@@ -89,9 +100,24 @@ EXAMPLES = '"98+45", "(4-7)*3", "What is 98 plus 45?", "Calculate the quotient o
 
 # Maps the ASCII codes of the digits to their token ids: b"143" becomes the bytes 2, 5, 4.
 _DIGIT_TOKENS = bytes.maketrans(b"0123456789", bytes(range(ZERO, NINE + 1)))
-# Splits a text into single digits, whole words, "==", and other single characters.
-_PIECES = re.compile(r"\d|[a-z]+|==|\S")
-_IN_PROBLEMS = (*DIGITS, *"+-*/()=,:x", *WORDS, *FUNCTIONS, *MORE_WORDS)
+# Splits a text into single digits, whole words, "==", "^2", and other single characters. "what's" is one word.
+_PIECES = re.compile(r"\d|[a-z]+(?:'[a-z]+)?|==|\^2(?!\d)|\S")
+_IN_PROBLEMS = (*DIGITS, *"+-*/()=,:x", *WORDS, *FUNCTIONS, *MORE_WORDS, *EVERYDAY_WORDS)
+# Other spellings of tokens, tried in this order: signs that word processors write, "**2", and the square as one sign.
+_SPELLINGS = (
+    *(("×", "*"), ("·", "*"), ("⋅", "*"), ("∗", "*"), ("÷", "/"), ("−", "-"), ("–", "-"), ("’", "'")),
+    (re.compile(r"\bwhats\b"), "what's"),
+    *((re.compile(r"(?<=[\d)])\s*²"), "^2"), (re.compile(r"(?<=[\d)])\s*(?:\*\*|\^)\s*2(?!\d)"), "^2")),
+)
+_END_OF_SENTENCE = re.compile(r"\s*[.!]+\s*$")
+# What people write that is not part of any task, with the reason.
+_NOT_A_TASK = (
+    (re.compile(r"\d[.]\d|(?<!\d)[.]\d"), "a decimal point ({}); expected whole numbers, as {}"),
+    (re.compile(r"\^|\*\*|[²³]|\bcubed\b|\bpower\b"), "a power other than the square ({}); expected, for example, {}"),
+    (re.compile(r"\b0[xbo][0-9a-f]+"), "a number in another base ({}); expected decimal numbers, as {}"),
+    (re.compile(r"\bbinary\b|\bhexadecimal\b|\boctal\b|\bhex\b"), "another base ({}); expected decimal numbers, as {}"),
+    (re.compile(r"%|\bpercent\b"), 'a percentage ({}); expected "mod" for a remainder; other forms are {}'),
+)
 _IN_ANSWERS = ("<", ">", "==", "_")
 # Texts are read in lower case, so "R" is found as "r".
 _READABLE = {token: ID[token] for token in (*_IN_PROBLEMS, *_IN_ANSWERS)} | {"r": REMAINDER}
@@ -100,8 +126,10 @@ _MAX_DIGITS = 1000
 _SPARE_DIGITS = 10
 _FUNCTION_TOKENS = frozenset(ID[name] for name in FUNCTIONS)
 # "equals" does not make a problem worded: it is in the symbolic form of equations, because a prompt ends with its
-# only "=".
-_WORD_TOKENS = frozenset(ID[word] for word in (*WORDS, *MORE_WORDS)) - {ID["equals"]} - _FUNCTION_TOKENS
+# only "=". Neither do "?" and the square.
+_SYMBOLS_AMONG_WORDS = {ID["equals"], ID["?"], ID["^2"]}
+_WORD_TOKENS = frozenset(ID[word] for word in (*WORDS, *MORE_WORDS, *EVERYDAY_WORDS))
+_WORD_TOKENS -= _SYMBOLS_AMONG_WORDS | _FUNCTION_TOKENS
 
 
 def tokenize(text: str) -> list[int]:
@@ -118,7 +146,7 @@ def tokenize(text: str) -> list[int]:
     Raises:
         TokenizationError: If a word or sign has no token. The message names the first one.
     """
-    ids = tokenize_answer(text)
+    ids = tokenize_answer(_END_OF_SENTENCE.sub("", text))
     if ids and ids[-1] == EQUALS:
         ids.pop()
     return [ID["equals"] if token == EQUALS else token for token in ids]
@@ -133,10 +161,9 @@ def tokenize_answer(text: str) -> list[int]:
     Raises:
         TokenizationError: If a word or sign has no token. The message names the first one.
     """
-    plain = text.strip().lower()
-    # Signs that word processors write.
-    plain = plain.replace("×", "*").replace("÷", "/").replace("−", "-")
+    plain = _spelled(text)
     shown = repr(text.strip()[:80])
+    _check_kind(plain, shown)
 
     # "12 34" would become the number 1234, because spaces are dropped.
     if re.search(r"\d[\s]+\d", plain):
@@ -148,6 +175,23 @@ def tokenize_answer(text: str) -> list[int]:
             raise TokenizationError(f"unknown word {piece[:40]!r} in {shown}; expected, for example, {EXAMPLES}")
         ids.append(_READABLE[piece])
     return ids
+
+
+def _spelled(text: str) -> str:
+    """Returns a text in lower case, with one spelling for each token."""
+    plain = text.strip().lower()
+    for written, token in _SPELLINGS:
+        plain = plain.replace(written, token) if isinstance(written, str) else written.sub(token, plain)
+    return plain
+
+
+def _check_kind(plain: str, shown: str) -> None:
+    """Raises ``TokenizationError`` with the reason if a text asks for something that is not part of any task."""
+    for pattern, reason in _NOT_A_TASK:
+        # "^2" after a number is a token: it is not a power that nobody reads.
+        found = pattern.search(re.sub(r"(?<=[\d)])\^2(?!\d)", "", plain))
+        if found:
+            raise TokenizationError(f"{reason.format(repr(found[0]), EXAMPLES)}; it was {shown}")
 
 
 def without_leading_zeros(text: str) -> str:
@@ -220,7 +264,7 @@ def problem_text(tokens: Sequence[int]) -> str:
     # Function names stand apart from numbers, but not from their parenthesis: "12 mod 7", "gcd(48, 36)".
     named = [f" {TOKENS[token]} " if token in _FUNCTION_TOKENS else TOKENS[token] for token in tokens]
     text = "".join(named).replace(" (", "(").replace(",", ", ")
-    return text.replace("equals", "=").strip()
+    return re.sub(r" +", " ", text.replace("equals", "=")).strip()
 
 
 def spell(tokens: Iterable[int]) -> str:

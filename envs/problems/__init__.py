@@ -6,6 +6,7 @@ from o1nano.envs.problems.addition import Addition
 from o1nano.envs.problems.chains import Chains
 from o1nano.envs.problems.comparison import Comparison
 from o1nano.envs.problems.countdown import Countdown, GameOf24
+from o1nano.envs.problems.counted import Counted
 from o1nano.envs.problems.division import Division
 from o1nano.envs.problems.expressions import Expressions
 from o1nano.envs.problems.gcd import GreatestCommonDivisor
@@ -16,6 +17,7 @@ from o1nano.envs.problems.modular import Modular
 from o1nano.envs.problems.multiplication import Multiplication
 from o1nano.envs.problems.recall import Recall
 from o1nano.envs.problems.registry import FAMILIES, family_of, register_family
+from o1nano.envs.problems.signed import Signed
 from o1nano.envs.problems.subtraction import Subtraction
 
 __all__ = ["FAMILIES", "FOUR_OPERATIONS", "PRODUCTS", "SUMS", "family_of", "register_family"]
@@ -31,3 +33,9 @@ _SEARCHES = (Countdown(), GameOf24())
 _LONG = (Recall(), Ledger())
 for _family in (*_ARITHMETIC, *_FUNCTIONS, *_SEARCHES, *_LONG):
     register_family(_family)
+# Derived families draw the same problems in other ways. Countdown has no negative numbers, and the families that fill a
+# frame have signs of their own.
+for _family in (*_ARITHMETIC, *_FUNCTIONS):
+    register_family(Signed(_family))
+for _name in ("expression", "chain", "list_sum", "maximum"):
+    register_family(Counted(FAMILIES[_name]))

@@ -26,6 +26,18 @@ class Addition(TwoOperands):
         "what is {a} plus {b} ?",
     )
 
+    nouns = (
+        "sum of {a} and {b}",
+        "{a} and {b} together",
+        "{a} increased by {b}",
+    )
+    orders = (
+        "add {a} and {b}",
+        "add {b} to {a}",
+        "{a} and {b} is how much ?",
+        "what do you get if you add {a} and {b} ?",
+    )
+
     def think(self, task: Binary, script: Script) -> list[int]:
         """Writes digit and carry of each column, so that every step is a lookup.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from o1nano.envs.errors import ConfigurationError
-from o1nano.envs.language.expression import Binary, Expr
-from o1nano.envs.language.vocab import MINUS, PLUS, TIMES
+from o1nano.envs.language.expression import Binary, Expr, Task, render
+from o1nano.envs.language.vocab import DIVIDE, MINUS, PLUS, TIMES
 from o1nano.envs.problems.draws import below, draw_number
 from o1nano.envs.problems.expressions import Expressions
 
@@ -19,6 +19,18 @@ class Chains(Expressions):
     """
 
     name = "chain"
+    most_operands = 12
+
+    def size_of(self, task: Task, extra: int | None = None) -> int | None:
+        """Returns the digits of the longest operand of a calculation without divisions.
+
+        Args:
+            task: Any problem.
+            extra: Most operands.
+        """
+        if isinstance(task, Binary) and DIVIDE in render(task, least_first=False):
+            return None
+        return super().size_of(task, extra)
 
     def sample(self, rng: np.random.Generator, size: int, operands: int | None = None, /) -> Binary:
         """Draws an expression.

@@ -26,6 +26,13 @@ class Comparison(FunctionFamily):
         "compare {a} and {b}",
         "compare {a} with {b}",
     )
+    nouns = ("{a} compared to {b}",)
+    orders = (
+        "compare {a} to {b}",
+        "compare the numbers {a} and {b}",
+        "is {a} larger or smaller than {b} ?",
+        "is {a} bigger or smaller than {b} ?",
+    )
     arity = 2
     allows_negative = True
     commutative = True

@@ -13,9 +13,9 @@ from typing import cast
 import numpy as np
 
 from o1nano.envs.errors import ConfigurationError, ProblemError
-from o1nano.envs.language.expression import Function, render
+from o1nano.envs.language.expression import Function, Task, evaluate, has_negation, render
 from o1nano.envs.language.parser import parse
-from o1nano.envs.language.vocab import ID, NOTHING, OK, REVISE, WRONG
+from o1nano.envs.language.vocab import ID, MINUS, NOTHING, OK, REVISE, WRONG
 from o1nano.envs.problems.countdown_solver import (
     Number,
     Step,
@@ -37,6 +37,9 @@ MAX_NUMBERS = 6
 PATIENCE = 3
 """Candidates that the expert tries in a dead end of three numbers before it answers ``_``; of more numbers, twice."""
 
+# Of the Game of 24.
+_TARGET = 24
+_HIGHEST_CARD = 13
 _LARGE_NUMBERS = (25, 50, 75, 100)
 
 
@@ -46,6 +49,15 @@ class Countdown(FunctionFamily):
     name = "countdown"
     op = ID["make"]
     phrasings = ("make {a} from {list}", "find how to make {a} using all of {list}")
+    orders = (
+        "make {a} using {listed}",
+        "make {a} with {listed}",
+        "make {a} out of {listed}",
+        "get {a} from {listed}",
+        "reach {a} with {listed}",
+        "use {listed} to make {a}",
+        "how do you make {a} from {listed} ?",
+    )
     size_name: str | None = "numbers"
     first_value = 2
     default_sizes = (3, 6)
@@ -80,6 +92,18 @@ class Countdown(FunctionFamily):
             numbers = [max(draw_number(rng, 1 + below(rng, number_digits)), 1) for _ in range(count)]
             largest = min(10 ** (number_digits + 2) - 1, MAX_NUMBER)
         return self.of(_random_target(numbers, rng, largest), *numbers)
+
+    def size_of(self, task: Task, extra: int | None = None) -> int | None:
+        """Returns the number of operations in a formula.
+
+        Args:
+            task: Any problem.
+            extra: Makes no difference.
+        """
+        if not isinstance(task, Function) or task.op != self.op:
+            return None
+        # Target and one number need none, but a problem of size 1 has two numbers.
+        return max(1, len(task.args) - 2)
 
     def check(self, numbers: tuple[int, ...]) -> None:
         """Raises ``ProblemError`` unless there are a target and 1 to 6 numbers, none of them too large.
@@ -132,6 +156,9 @@ class Countdown(FunctionFamily):
 
         # Written again, it must be the same: leading zeros, words, and parentheses around a number or twice are not.
         if isinstance(found, Function) or bytes(render(found, least_first)) != given:
+            return False
+        # "-(3-8)" has operations on two numbers only if the sign is one on 0, which is not among the numbers.
+        if MINUS in given and has_negation(found):
             return False
         return sorted(leaves(found)) == sorted(numbers[1:]) and exact_value(found) == target
 
@@ -209,6 +236,19 @@ class GameOf24(Countdown):
     size_name = None
     extra_name = None
 
+    def size_of(self, task: Task, extra: int | None = None) -> int | None:
+        """Returns 1 if a problem asks for 24 from four cards.
+
+        Args:
+            task: Any problem.
+            extra: Makes no difference.
+        """
+        if not isinstance(task, Function) or task.op != self.op:
+            return None
+        target, *cards = map(evaluate, task.args)
+        is_of_cards = target == _TARGET and len(cards) == 4 and max(cards) <= _HIGHEST_CARD and min(cards) >= 1
+        return 1 if is_of_cards else None
+
     def sample(self, rng: np.random.Generator, size: int, extra: int | None = None, /) -> Function:
         """Draws four cards that make 24 in whole numbers.
 
@@ -219,9 +259,9 @@ class GameOf24(Countdown):
         """
         # Some hands cannot be solved, or only with fractions.
         while True:
-            cards = tuple(int(card) for card in rng.integers(1, 14, 4))
-            if first_step(24, cards):
-                return self.of(24, *cards)
+            cards = tuple(int(card) for card in rng.integers(1, _HIGHEST_CARD + 1, 4))
+            if first_step(_TARGET, cards):
+                return self.of(_TARGET, *cards)
 
 
 def _draw_show_numbers(rng: np.random.Generator, count: int) -> list[int]:

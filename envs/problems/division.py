@@ -33,6 +33,18 @@ class Division(TwoOperands):
         "what is {a} divided by {b} ?",
     )
 
+    nouns = (
+        "{a} over {b}",
+        "quotient of {a} and {b}",
+        "half of {a} {b=2}",
+        "half {a} {b=2}",
+    )
+    orders = (
+        "divide {a} by {b}",
+        "what do you get if you divide {a} by {b} ?",
+        "divide {a} in half {b=2}",
+    )
+
     @property
     def operators(self) -> tuple[int, ...]:
         """``/``, and ``\\``, which divides with a quotient of one digit."""

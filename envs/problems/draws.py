@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 
 from o1nano.envs.errors import ConfigurationError
+from o1nano.envs.language.expression import Binary, Expr
+from o1nano.envs.language.vocab import MINUS
 
+# Shares of what gets a sign in signed problems.
+_NEGATIVE_NUMBERS = 0.5
+_NEGATED_PARENTHESES = 0.25
 # A float has 53 bits: a number of up to 15 digits can be drawn with one call of ``below``.
 _EXACT_DIGITS = 15
 
@@ -51,6 +57,25 @@ def draw_number(rng: np.random.Generator, digits: int) -> int:
     first = 1 + below(rng, 9)
     others = rng.integers(0, 10, digits - 1)
     return int("".join(map(str, (first, *others))))
+
+
+def draw_signs(expr: Expr, rng: np.random.Generator) -> Expr:
+    """Returns an expression with a sign before half of its numbers, and before a quarter of its parentheses.
+
+    Args:
+        expr: A number or arithmetic.
+        rng: Source of all randomness.
+    """
+    if isinstance(expr, int):
+        return -expr if rng.random() < _NEGATIVE_NUMBERS else expr
+
+    left = draw_signs(expr.left, rng)
+    right = draw_signs(expr.right, rng)
+    signed = replace(expr, left=left, right=right)
+    # "-(1+2)": the sign stands before the parentheses, which belong to the sum.
+    if expr.parens and rng.random() < _NEGATED_PARENTHESES:
+        return Binary(MINUS, 0, signed, negation=True)
+    return signed
 
 
 def digits_least_first(value: int) -> list[int]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 
 from o1nano.envs.errors import ConfigurationError
-from o1nano.envs.language.expression import PRECEDENCE, Binary, Expr, evaluate
+from o1nano.envs.language.expression import PRECEDENCE, Binary, Expr, Task, evaluate
 from o1nano.envs.language.vocab import DIVIDE, MINUS, PLUS, TIMES
 from o1nano.envs.problems.draws import below, draw_number
 from o1nano.envs.problems.family import Family
+from o1nano.envs.problems.measures import is_negative, most_digits, numbers_of
 from o1nano.envs.problems.registry import expected_answer
 from o1nano.envs.problems.script import Script
 
@@ -25,6 +27,8 @@ class Expressions(Family[Binary]):
     name = "expression"
     phrasings = ("calculate {expr}", "what is {expr} ?")
     extra_name = "operands"
+    # That are drawn by default.
+    most_operands = 4
 
     def sample(self, rng: np.random.Generator, size: int, operands: int | None = None, /) -> Binary:
         """Draws an expression.
@@ -43,6 +47,19 @@ class Expressions(Family[Binary]):
             raise ConfigurationError(f"operands={operands} of an expression; expected at least 2")
         # Nothing is in parentheses as a whole.
         return replace(expr, parens=False)
+
+    def size_of(self, task: Task, extra: int | None = None) -> int | None:
+        """Returns the digits of the longest operand of a calculation with several operations.
+
+        Args:
+            task: Any problem.
+            extra: Most operands.
+        """
+        if not isinstance(task, Binary) or is_negative(task):
+            return None
+        numbers = numbers_of(task)
+        most = self.most_operands if extra is None else extra
+        return most_digits(numbers) if 2 < len(numbers) <= most else None
 
     def _tree(self, rng: np.random.Generator, size: int, operands: int) -> Expr:
         """Draws a tree of operations: a number of operands for the left side, both sides, and the operator."""
@@ -93,16 +110,41 @@ class Expressions(Family[Binary]):
             task: The problem.
             script: Receives the thinking.
         """
+        # "-(1+2)": the value of what the sign stands before.
+        if task.negation:
+            script.call(cast(Binary, task.right))
+            return expected_answer(task, least_first=True)
         if isinstance(task.left, int) and isinstance(task.right, int):
             script.call(_without_signs(task.op, task.left, task.right))
+            if task.op == DIVIDE:
+                _round_down(task.left, task.right, script)
             return expected_answer(task, least_first=True)
 
         # The frame that replaces this one has one operation less, so a long expression takes no deeper stack.
         reduced, operation = _reduce(task)
         script.call(operation)
         script.step()
-        script.tail_call(reduced)
+        script.tail_call(cast(Binary, reduced))
         return None
+
+
+def _round_down(left: int, right: int, script: Script) -> None:
+    """Writes how quotient and remainder of negative numbers follow from those of their absolute values.
+
+    The quotient is rounded down. 7/2 is 3 R 1, so -7/2 is -(3+1) R 2-1 and 7/-2 is -(3+1) R -(2-1), but -7/-2 is
+    3 R -1.
+
+    Args:
+        left: The dividend.
+        right: The divisor.
+        script: Receives the calls.
+    """
+    quotient, remainder = divmod(abs(left), abs(right))
+    if remainder and (left < 0) != (right < 0):
+        script.step()
+        script.call(Binary(PLUS, quotient, 1))
+        script.step()
+        script.call(Binary(MINUS, abs(right), remainder))
 
 
 def _without_signs(op: int, left: int, right: int) -> Binary:
@@ -130,8 +172,8 @@ def _without_signs(op: int, left: int, right: int) -> Binary:
     return Binary(PLUS, low, high)
 
 
-def _reduce(expr: Binary) -> tuple[Binary, Binary]:
-    """Replaces the leftmost operation on two numbers by its value.
+def _reduce(expr: Binary) -> tuple[Expr, Binary]:
+    """Replaces the leftmost operation on two numbers by its value. A sign before a number is part of the number.
 
     Args:
         expr: An expression with more than one operation.
@@ -148,9 +190,16 @@ def _reduce(expr: Binary) -> tuple[Binary, Binary]:
 
     assert isinstance(expr.right, Binary)
     if _is_of_numbers(expr.right):
-        return replace(expr, right=evaluate(expr.right)), replace(expr.right, parens=False)
+        return _with_right(expr, evaluate(expr.right)), replace(expr.right, parens=False)
     right, operation = _reduce(expr.right)
-    return replace(expr, right=right), operation
+    return _with_right(expr, right), operation
+
+
+def _with_right(expr: Binary, right: Expr) -> Expr:
+    """Returns an expression with another right operand: -3 for ``-(1+2)`` with 3."""
+    if expr.negation and isinstance(right, int):
+        return -right
+    return replace(expr, right=right)
 
 
 def _is_of_numbers(expr: Binary) -> bool:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
 from o1nano.envs.errors import ProblemError
-from o1nano.envs.language.expression import Binary, Function, evaluate
+from o1nano.envs.language.expression import Binary, Function, Task, evaluate
 from o1nano.envs.language.vocab import TOKENS
-from o1nano.envs.problems.draws import below, draw_number
+from o1nano.envs.problems.draws import below, draw_number, draw_signs
+from o1nano.envs.problems.measures import absolute, is_negative, most_digits, numbers_of
 
 if TYPE_CHECKING:
     # A script computes the answers of calls, for which it needs the registry of families.
@@ -30,6 +32,9 @@ class Family(ABC, Generic[T]):
         name: The name in keyword arguments, tables and TensorBoard.
         symbolic: The template that says a problem in symbols: see ``language.templates``.
         phrasings: Templates that say it in words.
+        nouns: Further templates, of everyday speech, for what is asked: ``half of {a} {b=2}``. An opening such as
+            "what's" may stand before them.
+        orders: Further templates, of everyday speech, for whole sentences: ``subtract {b} from {a}``.
         size_name: Keyword argument of the environments that sets the sizes; None if there is only size 1.
         first_value: The value of that keyword argument at size 1.
         default_sizes: The smallest and the largest value of that keyword argument by default.
@@ -43,6 +48,8 @@ class Family(ABC, Generic[T]):
     name: str
     symbolic: str = "{expr}"
     phrasings: tuple[str, ...]
+    nouns: tuple[str, ...] = ()
+    orders: tuple[str, ...] = ()
     size_name: str | None = "digits"
     first_value: int = 1
     default_sizes: tuple[int, int] = (1, 3)
@@ -57,6 +64,61 @@ class Family(ABC, Generic[T]):
         Of several families with the same token, the problems belong to the one that was registered first.
         """
         return ()
+
+    @property
+    def readings(self) -> tuple[str, ...]:
+        """Templates of the ways to ask for the family's operator that the grammar of arithmetic does not have."""
+        return (*self.nouns, *self.orders)
+
+    @property
+    def origin(self) -> Family[Any]:
+        """The family whose problems these are: itself, unless it draws those of another one (see ``derived``)."""
+        return self
+
+    def size_of(self, task: Task, extra: int | None = None) -> int | None:
+        """Returns the smallest size whose levels have problems like a given one; None if no level of the family has.
+
+        So a model that was trained on sizes up to 3 has been shown the problems with sizes up to 3.
+
+        Args:
+            task: Any problem.
+            extra: Second parameter of the level.
+        """
+        return None
+
+    def unsigned(self, task: Task) -> Task | None:
+        """Returns a problem without its signs, if it has signs that this family does not draw; otherwise None.
+
+        Args:
+            task: Any problem.
+        """
+        return absolute(task) if is_negative(task) else None
+
+    def imply(self, task: T, given: Mapping[int, int]) -> T:
+        """Returns a problem in which some arguments have the values that a template implies.
+
+        Args:
+            task: A problem of this family.
+            given: Values by the index of their argument: {1: 2} for "half of".
+        """
+        if isinstance(task, Binary):
+            return replace(task, left=given.get(0, task.left), right=given.get(1, task.right))
+        assert isinstance(task, Function)
+        args = (given.get(index, arg) for index, arg in enumerate(task.args))
+        return replace(task, args=tuple(args))
+
+    def with_signs(self, task: T, rng: np.random.Generator) -> T:
+        """Returns a problem with signs before some of its numbers and parentheses.
+
+        Args:
+            task: A problem of this family.
+            rng: Source of all randomness.
+        """
+        if isinstance(task, Function):
+            return replace(task, args=tuple(draw_signs(arg, rng) for arg in task.args))
+        signed = draw_signs(task, rng)
+        assert isinstance(signed, Binary)
+        return signed
 
     @abstractmethod
     def sample(self, rng: np.random.Generator, size: int, extra: int | None = None, /) -> T:
@@ -94,6 +156,23 @@ class TwoOperands(Family[Binary]):
     def operators(self) -> tuple[int, ...]:
         """The operator."""
         return (self.op,)
+
+    def size_of(self, task: Task, extra: int | None = None) -> int | None:
+        """Returns the digits of the longer operand; of the first one if there are digits of the second.
+
+        Args:
+            task: Any problem.
+            extra: Most digits of the second operand.
+        """
+        if not isinstance(task, Binary) or task.op != self.op:
+            return None
+        left = task.left
+        right = task.right
+        if not (isinstance(left, int) and isinstance(right, int)) or min(left, right) < 0:
+            return None
+        if extra is None:
+            return most_digits((left, right))
+        return most_digits((left,)) if most_digits((right,)) <= extra else None
 
     def sample(self, rng: np.random.Generator, size: int, second_digits: int | None = None, /) -> Binary:
         """Draws both operands by their numbers of digits.
@@ -151,7 +230,8 @@ class FunctionFamily(Family[Function]):
     def readings(self) -> tuple[str, ...]:
         """Templates of all ways to ask for the function."""
         symbolic = self.symbolic
-        return (*self.phrasings, symbolic, f"calculate {symbolic}", f"what is {symbolic}", "{op} {list}")
+        formal = (*self.phrasings, symbolic, f"calculate {symbolic}", f"what is {symbolic}", "{op} {list}")
+        return (*formal, *super().readings)
 
     def of(self, *numbers: int) -> Function:
         """Returns the problem for some numbers.
@@ -160,6 +240,17 @@ class FunctionFamily(Family[Function]):
             numbers: The arguments.
         """
         return Function(self.op, numbers)
+
+    def size_of(self, task: Task, extra: int | None = None) -> int | None:
+        """Returns the digits of the longest number, provided that none is negative.
+
+        Args:
+            task: Any problem.
+            extra: Makes no difference.
+        """
+        if not isinstance(task, Function) or task.op != self.op or is_negative(task):
+            return None
+        return most_digits(numbers_of(task))
 
     def has_arity(self, count: int) -> bool:
         """Returns True if the function takes a number of arguments.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from o1nano.envs.problems.script import Script
 
 
 class GreatestCommonDivisor(FunctionFamily):
-    """``gcd(a, b)`` of non-negative integers; ``gcd(a, 0)`` is a."""
+    """``gcd(a, b)`` of integers; it is not negative, and ``gcd(a, 0)`` is a without its sign."""
 
     name = "gcd"
     op = ID["gcd"]
@@ -23,7 +24,19 @@ class GreatestCommonDivisor(FunctionFamily):
         "what is the greatest common divisor of {a} and {b} ?",
         "find the greatest common divisor of {a} and {b}",
     )
+    nouns = (
+        "{op} of {a} and {b}",
+        "the {op} of {a} and {b}",
+        "greatest common divisor of {a} and {b}",
+        "greatest common factor of {a} and {b}",
+        "the greatest common factor of {a} and {b}",
+        "the highest common factor of {a} and {b}",
+        "the hcf of {a} and {b}",
+        "hcf ( {list} )",
+        "gcf ( {list} )",
+    )
     arity = 2
+    allows_negative = True
     commutative = True
 
     def sample(self, rng: np.random.Generator, size: int, second_digits: int | None = None, /) -> Function:
@@ -46,6 +59,14 @@ class GreatestCommonDivisor(FunctionFamily):
         # Euclid needs one step more if the smaller number comes first, and the model must know that case too.
         return self.of(first, second) if rng.random() < 0.5 else self.of(second, first)
 
+    def canonical(self, keys: Sequence[str]) -> list[str]:
+        """Orders the keys, without signs: they make no difference.
+
+        Args:
+            keys: The keys of the two numbers.
+        """
+        return sorted(key.removeprefix("-") for key in keys)
+
     def answer(self, numbers: tuple[int, ...], least_first: bool) -> list[int]:
         """Returns the tokens of the divisor.
 
@@ -56,13 +77,17 @@ class GreatestCommonDivisor(FunctionFamily):
         return render(math.gcd(*numbers), least_first)
 
     def steps(self, numbers: tuple[int, ...], script: Script) -> list[int] | None:
-        """Replaces ``gcd(a, b)`` by ``gcd(b, a mod b)`` until b is 0.
+        """Drops signs, then replaces ``gcd(a, b)`` by ``gcd(b, a mod b)`` until b is 0.
 
         Args:
             numbers: The two numbers.
             script: Receives the thinking.
         """
         left, right = numbers
+        # gcd(-48, 36) is gcd(48, 36).
+        if left < 0 or right < 0:
+            script.tail_call(self.of(abs(left), abs(right)))
+            return None
         # gcd(a, 0) is a: here the algorithm ends.
         if right == 0:
             return self.answer(numbers, least_first=True)

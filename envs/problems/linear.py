@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from o1nano.envs.errors import ProblemError
-from o1nano.envs.language.expression import Binary, Function, render
+from o1nano.envs.language.expression import Binary, Function, Task, evaluate, render
 from o1nano.envs.language.vocab import DIVIDE, ID, MINUS
 from o1nano.envs.problems.draws import below, draw_number
 from o1nano.envs.problems.family import FunctionFamily
+from o1nano.envs.problems.measures import most_digits
 from o1nano.envs.problems.script import Script
 
 
@@ -26,13 +27,26 @@ class LinearEquation(FunctionFamily):
         "for which x is {a} * x {+b} equals {c} ?",
         "find x in {a} * x {+b} equals {c}",
     )
+    nouns = (
+        "{a} x {+b} equals {c}",
+        "{a=1} x {+b} equals {c}",
+        "{a} x {b=0} equals {c}",
+        "{a} * x {b=0} equals {c}",
+        "{b} + {a} x equals {c}",
+        "{b} + {a} * x equals {c}",
+    )
+    orders = (
+        "find x in {a} x {+b} equals {c}",
+        "solve for x : {a} x {+b} equals {c}",
+        "find x : {a} x {+b} equals {c}",
+        "find x if {a} x {+b} equals {c}",
+        "what is x when {a} x {+b} equals {c} ?",
+        "{a} x {+b} equals {c} , what is x ?",
+        "{a} x {+b} equals {c} , find x",
+        "{a} x {b=0} equals {c} , what is x ?",
+    )
     arity = 3
     allows_negative = True
-
-    @property
-    def readings(self) -> tuple[str, ...]:
-        """Templates of all ways to ask for x, also ``3x+4=19``."""
-        return ("{a} x {+b} equals {c}", *super().readings)
 
     def sample(self, rng: np.random.Generator, size: int, second_digits: int | None = None, /) -> Function:
         """Draws a, b and x. Half of the time b is negative, and so is x.
@@ -48,6 +62,52 @@ class LinearEquation(FunctionFamily):
         unknown = draw_number(rng, size) * (1, -1)[below(rng, 2)]
         # c follows from x, so that x is an integer.
         return self.of(factor, shift, factor * unknown + shift)
+
+    def size_of(self, task: Task, extra: int | None = None) -> int | None:
+        """Returns the digits of the longest of a, b and x, where a is positive.
+
+        Args:
+            task: Any problem.
+            extra: Makes no difference.
+        """
+        if not isinstance(task, Function) or task.op != self.op:
+            return None
+        factor, shift, value = map(evaluate, task.args)
+        return None if factor < 0 else most_digits((factor, shift, (value - shift) // factor))
+
+    def unsigned(self, task: Task) -> Task | None:
+        """Returns the equation with all signs turned, if a is negative; otherwise None.
+
+        Args:
+            task: Any problem.
+        """
+        if not isinstance(task, Function) or task.op != self.op:
+            return None
+        factor, shift, value = map(evaluate, task.args)
+        return self.of(-factor, -shift, -value) if factor < 0 else None
+
+    def imply(self, task: Function, given: Mapping[int, int]) -> Function:
+        """Returns an equation with the same x and some given coefficients.
+
+        Args:
+            task: A problem of this family.
+            given: Values of a and b by their index, 0 and 1.
+        """
+        factor, shift, value = map(evaluate, task.args)
+        unknown = (value - shift) // factor
+        factor = given.get(0, factor)
+        shift = given.get(1, shift)
+        return self.of(factor, shift, factor * unknown + shift)
+
+    def with_signs(self, task: Function, rng: np.random.Generator) -> Function:
+        """Returns an equation with a negative factor and the same b and x: others have signs already.
+
+        Args:
+            task: A problem of this family.
+            rng: Makes no difference.
+        """
+        factor, shift, value = map(evaluate, task.args)
+        return self.of(-factor, shift, 2 * shift - value)
 
     def check(self, numbers: tuple[int, ...]) -> None:
         """Raises ``ProblemError`` unless exactly one integer solves the equation.

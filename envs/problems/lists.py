@@ -12,6 +12,9 @@ from o1nano.envs.problems.draws import below, draw_number
 from o1nano.envs.problems.family import FunctionFamily
 from o1nano.envs.problems.script import Script
 
+# Of a list, by default.
+_MOST_NUMBERS = 5
+
 
 class ListFamily(FunctionFamily):
     """A function of a list of numbers that can be computed two numbers at a time."""
@@ -28,11 +31,23 @@ class ListFamily(FunctionFamily):
             size: Digits of the longest number.
             numbers: How many numbers; by default 2 to 5.
         """
-        count = 2 + below(rng, 4) if numbers is None else numbers
+        count = 2 + below(rng, _MOST_NUMBERS - 1) if numbers is None else numbers
         # The first number has the full size; the permutation moves it to a random place.
         digits = [size, *rng.integers(1, size + 1, count - 1)]
         drawn = [draw_number(rng, int(digits[index])) for index in rng.permutation(count)]
         return self.of(*drawn)
+
+    def size_of(self, task: Task, extra: int | None = None) -> int | None:
+        """Returns the digits of the longest number of a list that is not too long.
+
+        Args:
+            task: Any problem.
+            extra: Most numbers, 5 by default.
+        """
+        most = _MOST_NUMBERS if extra is None else extra
+        if isinstance(task, Function) and len(task.args) > most:
+            return None
+        return super().size_of(task, extra)
 
     def answer(self, numbers: tuple[int, ...], least_first: bool) -> list[int]:
         """Returns the tokens of the value.
@@ -90,6 +105,21 @@ class Maximum(ListFamily):
         "which is larger , {a} or {b} ?",
     )
 
+    nouns = (
+        "the largest of {listed}",
+        "largest of {listed}",
+        "the biggest of {listed}",
+        "the highest of {listed}",
+        "the maximum of {listed}",
+        "{op} of {listed}",
+    )
+    orders = (
+        "which is bigger , {a} or {b} ?",
+        "which number is larger , {a} or {b} ?",
+        "which is the largest of {listed} ?",
+        "which of {listed} is the biggest ?",
+    )
+
     def fold(self, *numbers: int) -> int:
         """Returns the largest number.
 
@@ -117,6 +147,20 @@ class ListSum(ListFamily):
         "what is the sum of all numbers in the list {list} ?",
         "calculate the sum of the numbers {list}",
         "find the total of {list}",
+    )
+
+    nouns = (
+        "the sum of {listed}",
+        "the {op} of {listed}",
+        "{op} of {listed}",
+        "{listed} together",
+        "the sum of the numbers {listed}",
+    )
+    orders = (
+        "add {listed}",
+        "add up {listed}",
+        "add up the numbers {listed}",
+        "add all of {listed}",
     )
 
     def fold(self, *numbers: int) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from o1nano.envs.errors import ProblemError
 from o1nano.envs.language.expression import Binary, Function, render
 from o1nano.envs.language.vocab import DIVIDE, ID, MINUS, PLUS, TIMES
-from o1nano.envs.problems.draws import below, draw_number
+from o1nano.envs.problems.draws import below, draw_number, draw_signs
 from o1nano.envs.problems.family import FunctionFamily
 from o1nano.envs.problems.script import Script
 
@@ -25,6 +27,17 @@ class Modular(FunctionFamily):
         "calculate {a} modulo {b}",
         "what is the remainder when {a} is divided by {b} ?",
         "find the remainder of {a} modulo {b}",
+    )
+    nouns = (
+        "{a} modulo {b}",
+        "{op} ( {list} )",
+        "the remainder of {a} divided by {b}",
+        "remainder when {a} is divided by {b}",
+        "the remainder when {a} is divided by {b}",
+    )
+    orders = (
+        "divide {a} by {b} and give the remainder",
+        "find {a} modulo {b}",
     )
     arity = 2
     allows_negative = True
@@ -44,6 +57,16 @@ class Modular(FunctionFamily):
         right = draw_number(rng, size)
         # Modulo 1 everything is 0.
         return Function(self.op, (Binary(op, left, right), max(modulus, 2)))
+
+    def with_signs(self, task: Function, rng: np.random.Generator) -> Function:
+        """Returns a problem with signs in the number, not before the modulus.
+
+        Args:
+            task: A problem of this family.
+            rng: Source of all randomness.
+        """
+        number, modulus = task.args
+        return replace(task, args=(draw_signs(number, rng), modulus))
 
     def check(self, numbers: tuple[int, ...]) -> None:
         """Raises ``ProblemError`` unless there are a number and a modulus from 1.

@@ -24,6 +24,24 @@ class Multiplication(TwoOperands):
         "what is {a} times {b} ?",
     )
 
+    nouns = (
+        "{a} multiplied by {b}",
+        "product of {a} and {b}",
+        "{a} squared {b=a}",
+        "{a} ^2 {b=a}",
+        "the square of {a} {b=a}",
+        "twice {a} {b=2}",
+        "double {a} {b=2}",
+        "triple {a} {b=3}",
+    )
+    orders = (
+        "multiply {a} by {b}",
+        "multiply {a} and {b}",
+        "square {a} {b=a}",
+        "double the number {a} {b=2}",
+        "what do you get if you multiply {a} by {b} ?",
+    )
+
     def think(self, task: Binary, script: Script) -> list[int]:
         """Writes digit and carry of each column if the second factor has one digit; otherwise makes three calls.
 

@@ -7,17 +7,19 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
 from o1nano.envs.errors import ConfigurationError, ProblemError, TokenizationError
+from o1nano.envs.language.everyday import vary_frame, vary_sentence, vary_signs
 from o1nano.envs.language.expression import Binary, Function, Task
-from o1nano.envs.language.templates import fitting, say
+from o1nano.envs.language.templates import arguments_of, fitting, implied, say
 from o1nano.envs.language.vocab import (
     EQUALS,
     EXAMPLES,
     PROBLEM,
+    X,
     answer_text,
     problem_text,
     tokenize,
@@ -25,6 +27,7 @@ from o1nano.envs.language.vocab import (
     without_leading_zeros,
 )
 from o1nano.envs.problems.draws import below
+from o1nano.envs.problems.family import Family
 from o1nano.envs.problems.registry import (
     FAMILIES,
     canonical,
@@ -36,10 +39,16 @@ from o1nano.envs.problems.registry import (
 )
 
 Split = Literal["train", "test", "all"]
-Phrasing = Literal["symbolic", "words", "mixed"]
+Phrasing = Literal["symbolic", "words", "mixed", "everyday"]
 
 TEST_SHARE = 5
 """One canonical problem in this number belongs to the test split."""
+# A number with its digits in groups of three, and separators that nobody mistakes for those of digits.
+_THOUSANDS = re.compile(r"(?<![0-9,])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?!,?[0-9])")
+_OTHER_SEPARATORS = re.compile(r",\s|\b(?:and|or)\b", re.IGNORECASE)
+# Shares of symbols and of formal phrasings among everyday ones.
+_SYMBOLIC = 0.35
+_FORMAL = 0.15
 # Draws after which a level is taken to have no problem on a side of the split.
 _MAX_DRAWS = 10_000
 
@@ -122,6 +131,9 @@ class Problem:
 def read(text: str) -> Problem:
     """Reads a user's problem.
 
+    In ``1,234+5`` the comma belongs to a number, in ``gcd(48,360)`` it separates two. Where both can be read, as in
+    ``max(1,234)``, it separates, unless the text has other separators: ``the sum of 1,234 and 5``.
+
     Args:
         text: A problem in symbols or in words. Leading zeros of numbers are dropped.
 
@@ -129,6 +141,18 @@ def read(text: str) -> Problem:
         TokenizationError: If a word has no token.
         ProblemError: If it is not a problem, or has no answer in this format.
     """
+    joined = _THOUSANDS.sub(lambda number: number[0].replace(",", ""), text)
+    if joined == text:
+        return _read(text)
+    first, second = (joined, text) if _OTHER_SEPARATORS.search(text) else (text, joined)
+    try:
+        return _read(first)
+    except (TokenizationError, ProblemError):
+        return _read(second)
+
+
+def _read(text: str) -> Problem:
+    """Reads a problem in which every comma separates numbers."""
     tokens = tokenize(without_leading_zeros(text))
     return problem_from_prompt((PROBLEM, *tokens, EQUALS))
 
@@ -175,7 +199,8 @@ def draw(level: Level | str, rng: np.random.Generator, split: Split = "train", p
         level: The level, or its text, such as ``"addition/3"``: see ``read_level``.
         rng: Source of all randomness.
         split: The side: ``"train"``, ``"test"``, or ``"all"`` for both.
-        phrasing: ``"symbolic"``, ``"words"``, or ``"mixed"`` for either with the same probability.
+        phrasing: ``"symbolic"``, ``"words"``, ``"mixed"`` for either with the same probability, or ``"everyday"`` for
+            all ways to write a problem that are read: see ``language.everyday``.
 
     Raises:
         ConfigurationError: If there is no such level, or if it has no problem on that side.
@@ -184,6 +209,8 @@ def draw(level: Level | str, rng: np.random.Generator, split: Split = "train", p
         level = read_level(str(level))
     family = FAMILIES[check_family(level.family)]
 
+    if phrasing == "everyday":
+        return _draw_everyday(level, rng, split)
     task = _draw_task(level, rng, split)
 
     # Of the phrasings, only those with a place for every argument: "which is larger, {a} or {b}?" has two.
@@ -203,6 +230,52 @@ def _draw_task(level: Level, rng: np.random.Generator, split: Split) -> Task:
         if split == "all" or split_of(task) == split:
             return task
     raise ConfigurationError(f"level {level} has no problem in split={split!r}; expected a larger size")
+
+
+def _draw_everyday(level: Level, rng: np.random.Generator, split: Split) -> Problem:
+    """Draws a problem and an everyday way to write it.
+
+    Words such as "half" set an operand. So the words come first, and then it is known which side the problem is on.
+    """
+    family = FAMILIES[level.family]
+    for _ in range(_MAX_DRAWS):
+        task: Task = family.sample(rng, level.size, level.extra)
+        template = _everyday_template(family, task, rng)
+        slots = implied(template)
+        if slots:
+            # A second parameter says which numbers are drawn, so none may be replaced.
+            args = arguments_of(task)
+            task = family.imply(task, {slot.index: cast(int, slot.of(args)) for slot in slots})
+            is_changed = family is not family.origin or level.extra is not None
+            if is_changed:
+                continue
+        if split == "all" or split_of(task) == split:
+            return _say_everyday(template, task, level, rng)
+    raise ConfigurationError(f"level {level} has no problem in split={split!r}; expected a larger size")
+
+
+def _everyday_template(family: Family[Any], task: Task, rng: np.random.Generator) -> str:
+    """Draws a template: symbols, a formal phrasing, or an everyday one, if there is one that fits."""
+    drawn = rng.random()
+    if drawn < _SYMBOLIC:
+        return family.symbolic
+    count = len(arguments_of(task))
+    templates = fitting((*family.nouns, *family.orders), count)
+    if drawn < _SYMBOLIC + _FORMAL or not templates:
+        templates = fitting(family.phrasings, count)
+    return templates[below(rng, len(templates))]
+
+
+def _say_everyday(template: str, task: Task, level: Level, rng: np.random.Generator) -> Problem:
+    """Returns the problem that asks for a task in a template's words, with variations."""
+    family = FAMILIES[level.family]
+    tokens = say(template, task)
+    if X not in tokens:
+        tokens = vary_signs(tokens, rng)
+    is_sentence = template in family.phrasings or template in family.orders
+    tokens = vary_sentence(tokens, rng) if is_sentence else vary_frame(tokens, rng)
+    prompt = (PROBLEM, *tokens, EQUALS)
+    return Problem(prompt, task, bytes(expected_answer(task, least_first=False)), level)
 
 
 def _say(template: str, task: Task, level: Level | None = None) -> Problem:

@@ -19,7 +19,7 @@ from o1nano.envs.language.expression import (
     render,
 )
 from o1nano.envs.language.parser import parse
-from o1nano.envs.language.vocab import DIVIDE, FUNCTIONS, ID, QUOTIENT_DIGIT, REMAINDER, TOKENS, digits_of
+from o1nano.envs.language.vocab import DIVIDE, FUNCTIONS, ID, QUOTIENT_DIGIT, REMAINDER, TOKENS
 from o1nano.envs.problems.family import Family, FunctionFamily
 
 FAMILIES: dict[str, Family[Any]] = {}
@@ -146,6 +146,21 @@ def _readings_among(families: tuple[Family[Any], ...]) -> dict[int, tuple[str, .
     return readings
 
 
+def all_readings() -> dict[int, tuple[str, ...]]:
+    """Returns the templates of everyday ways to ask for each operator, and of all ways to ask for each function."""
+    return _all_readings_among(tuple(FAMILIES.values()))
+
+
+@lru_cache(maxsize=16)
+def _all_readings_among(families: tuple[Family[Any], ...]) -> dict[int, tuple[str, ...]]:
+    readings = {}
+    for op, family in _owners_among(families).items():
+        # Division has a second operator, which nobody asks for.
+        if op == family.operators[0]:
+            readings[op] = family.readings
+    return readings
+
+
 def _known_functions() -> str:
     """Returns the names of the functions that families have, for messages."""
     return ", ".join(TOKENS[op] for op in function_readings())
@@ -161,7 +176,7 @@ def read_task(tokens: Sequence[int], least_first: bool) -> Expr | Task:
     Raises:
         ProblemError: If the tokens are not a problem.
     """
-    return parse(tokens, least_first, function_readings())
+    return parse(tokens, least_first, function_readings() if least_first else all_readings())
 
 
 def expected_answer(task: Expr | Task, least_first: bool) -> list[int]:
@@ -186,7 +201,8 @@ def expected_answer(task: Expr | Task, least_first: bool) -> list[int]:
         quotient, remainder = divide(task)
         tokens = render(quotient, least_first)
         if least_first or remainder:
-            tokens += [REMAINDER, *digits_of(remainder, least_first)]
+            # The remainder of a negative divisor is negative.
+            tokens += [REMAINDER, *render(remainder, least_first)]
         return tokens
 
     return render(evaluate(task), least_first)

@@ -48,6 +48,19 @@ class Subtraction(TwoOperands):
         "what is {a} minus {b} ?",
     )
 
+    nouns = (
+        "difference between {a} and {b}",
+        "{a} take away {b}",
+        "{a} decreased by {b}",
+    )
+    orders = (
+        "subtract {b} from {a}",
+        "take {b} from {a}",
+        "take {b} away from {a}",
+        "take away {b} from {a}",
+        "what do you get if you subtract {b} from {a} ?",
+    )
+
     def think(self, task: Binary, script: Script) -> list[int]:
         """Writes digit and borrow of each column. If a borrow is left over, calls the reverse difference.
 

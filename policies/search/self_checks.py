@@ -19,7 +19,7 @@ Ask = Callable[[list[Binary]], list[int | None]]
 """Has the model compute ``left op right`` for each expression; None if it gave no whole number."""
 
 _MAX_DIGIT_SUM = 18  # of two digits
-_RESULT = re.compile(r"(?P<result>-?\d+)( R (?P<rest>\d+))?", re.ASCII)
+_RESULT = re.compile(r"(?P<result>-?\d+)( R (?P<rest>-?\d+))?", re.ASCII)
 
 
 class Claim(NamedTuple):
@@ -51,7 +51,7 @@ def read_claim(problem: Problem, text: str) -> Claim | None:
     if found is None or (found["rest"] and task.op != DIVIDE):
         return None
     rest = int(found["rest"] or 0)
-    if rest and rest >= abs(task.right):
+    if rest and abs(rest) >= abs(task.right):
         return None
     return Claim(task.op, task.left, task.right, int(found["result"]), rest)
 

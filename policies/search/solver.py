@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 from o1nano.envs.core.config import EnvConfig
-from o1nano.envs.errors import ConfigurationError
+from o1nano.envs.errors import ConfigurationError, ProblemError
 from o1nano.envs.language.expression import Binary, Expr, Function, Task
+from o1nano.envs.language.vocab import EXAMPLES, TOKENS
 from o1nano.envs.problems import FAMILIES, family_of
 from o1nano.envs.problems.expert import expert_requirements
 from o1nano.envs.problems.problem import Level, Problem, draw, fits_frame, read
 from o1nano.envs.seeding import stream
 from o1nano.policies.device import find_device
-from o1nano.policies.model_file import load
+from o1nano.policies.model_file import load_all
 from o1nano.policies.network.model import ReasoningNetwork
+from o1nano.policies.record import TrainingRecord, unknown_words
 from o1nano.policies.search.answers import Answer, Progress, no_progress
 from o1nano.policies.search.options import SearchOptions, Select
 from o1nano.policies.search.search import search
 
+MOST_KINDS = 5
+"""Most kinds of problems that ``Solver.unlearned`` names."""
 _SAMPLES = 32  # problems of a level that show its traits
 
 
@@ -32,18 +36,30 @@ class Solver:
         config: Limits and grammar of the environment that it was trained in.
         batch: Number of call stacks that are decoded together.
         seed: Seed of all sampling.
+        record: What the model was trained on; None if nobody knows.
+        tokens: The tokens that it knows; by default all.
 
     Raises:
         ConfigurationError: If ``batch`` is below 1.
     """
 
-    def __init__(self, network: ReasoningNetwork, config: EnvConfig, batch: int = 256, seed: int = 0) -> None:
+    def __init__(
+        self,
+        network: ReasoningNetwork,
+        config: EnvConfig,
+        batch: int = 256,
+        seed: int = 0,
+        record: TrainingRecord | None = None,
+        tokens: Collection[str] = TOKENS,
+    ) -> None:
         if batch < 1:
             raise ConfigurationError(f"batch={batch}; expected at least 1")
         self.network = network
         self.config = config
         self.batch = batch
         self.seed = seed
+        self.record = record
+        self.tokens = frozenset(tokens)
 
     @classmethod
     def load(cls, path: str | Path, device: str = "cpu", batch: int = 256, seed: int = 0) -> Solver:
@@ -59,8 +75,8 @@ class Solver:
             CheckpointError: If the file is not a model file.
             ConfigurationError: If there is no such device.
         """
-        network, config = load(path, find_device(device))
-        return cls(network, config, batch, seed)
+        found = load_all(path, find_device(device))
+        return cls(found.network, found.env, batch, seed, found.record, found.tokens)
 
     def make_room(self, levels: Iterable[Level]) -> None:
         """Raises the limits to twice the tokens and depth of the expert's solutions, if they are lower.
@@ -81,19 +97,28 @@ class Solver:
     def unlearned(self, problems: Iterable[Problem]) -> list[str]:
         """Returns the kinds of problems that were not in the model's training. It answers these too, but unreliably.
 
-        What was in the training follows from the levels of its environment.
+        The model file has a record of what was in the training. In a file without one, it follows from the levels of
+        the environment, which say nothing about sizes.
 
         Args:
             problems: What the model is asked.
 
         Returns:
-            Each kind once: ``gcd``, or ``expression with negative numbers`` if it knows that family without them.
+            Each kind once: ``gcd``, ``expression with negative numbers`` if it knows that family without them, or
+            ``addition/25 (it learned sizes up to 20)``; at most ``MOST_KINDS``.
         """
         kinds: dict[str, None] = {}
+        if self.record is not None:
+            for problem in problems:
+                beyond = self.record.beyond(problem)
+                if beyond:
+                    kinds[beyond] = None
+            return list(kinds)[:MOST_KINDS]
+
         for problem in problems:
             family = family_of(problem.expr)
             # Derived families count too: chains are expressions.
-            shown = [level for level in self.config.levels if isinstance(FAMILIES[level.family], type(family))]
+            shown = [level for level in self.config.levels if isinstance(FAMILIES[level.family].origin, type(family))]
             if not shown:
                 kinds[family.name] = None
                 continue
@@ -111,9 +136,17 @@ class Solver:
             text: Such as ``"12*(34+5)"`` or ``"What is 98 plus 45?"``.
 
         Raises:
-            O1NanoError: If it is not a problem, or does not fit in a frame of the model.
+            O1NanoError: If it is not a problem, does not fit in a frame of the model, or has a word that the model does
+                not know.
         """
-        return fits_frame(read(text), self.config.frame_length)
+        problem = fits_frame(read(text), self.config.frame_length)
+        words = unknown_words(problem.prompt, self.tokens)
+        if words:
+            shown = repr(text.strip()[:80])
+            raise ProblemError(
+                f"the model was not trained with {words[0]!r} in {shown}; expected, for example, {EXAMPLES}"
+            )
+        return problem
 
     def solve(
         self,

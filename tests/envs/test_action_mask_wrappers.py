@@ -13,6 +13,7 @@ from gymnasium.vector import SyncVectorEnv
 from o1nano.envs.action_mask_wrappers import ActionMaskWrapper, Place, VectorActionMaskWrapper
 from o1nano.envs.arithmetic import ArithmeticEnv
 from o1nano.envs.errors import ConfigurationError
+from o1nano.envs.language.vocab import VOCAB_SIZE
 from o1nano.envs.vector import ArithmeticVectorEnv
 from o1nano.envs.wrappers import OneHotWrapper, VectorOneHotWrapper, VectorRewardWrapper
 
@@ -73,7 +74,7 @@ def test_a_vector_over_random_episodes(place: Place, mode: str, kind: str) -> No
     ends = 0
     for _ in range(100):
         masks = found(place, observation, info)
-        assert masks.shape == (3, 101)
+        assert masks.shape == (3, VOCAB_SIZE)
         np.testing.assert_array_equal(masks, np.stack(base.call("action_masks")))
         if kind != "hot":
             assert env.observation_space.contains(observation)
@@ -124,5 +125,5 @@ def test_what_has_no_mask_or_no_such_place_is_refused() -> None:
 
 def test_a_mask_of_another_size_is_refused() -> None:
     hot = VectorOneHotWrapper(ArithmeticVectorEnv(2), actions=[*"0123456789"])
-    with pytest.raises(ConfigurationError, match="mask of 101 actions"):
+    with pytest.raises(ConfigurationError, match=f"mask of {VOCAB_SIZE} actions"):
         VectorActionMaskWrapper(VectorRewardWrapper(hot, "digits"))

@@ -131,10 +131,28 @@ def altered(model: Path, **changes: Any) -> Path:
     return model
 
 
-@pytest.mark.parametrize("tokens", [list(TOKENS[:-1]), [*TOKENS, "<new>"], [*TOKENS[:-2], TOKENS[-1], TOKENS[-2]]])
+@pytest.mark.parametrize("tokens", [[*TOKENS, "<new>"], [*TOKENS[:-2], TOKENS[-1], TOKENS[-2]]])
 def test_another_vocabulary_is_refused(model: Path, tokens: list[str]) -> None:
     with pytest.raises(CheckpointError, match=rf"another vocabulary \({len(tokens)} tokens\)"):
         load(altered(model, tokens=tokens))
+
+
+def test_weights_must_have_a_row_for_each_token(model: Path) -> None:
+    with pytest.raises(
+        CheckpointError, match=f"{len(TOKENS)} rows in trunk.tokens.weight for {len(TOKENS) - 1} tokens"
+    ):
+        load(altered(model, tokens=list(TOKENS[:-1])))
+
+
+def test_an_older_file_gets_rows_of_zeros_for_new_tokens(model: Path) -> None:
+    weights = th.load(model, weights_only=True)["weights"]
+    rows = {name: rows[:-2] for name, rows in weights.items() if len(rows) == len(TOKENS)}
+    assert len(rows) == 7
+    network, _ = load(altered(model, tokens=list(TOKENS[:-2]), weights={**weights, **rows}))
+    for name, longer in network.state_dict().items():
+        if name in rows:
+            assert th.equal(longer[:-2], rows[name])
+            assert not longer[-2:].any()
 
 
 def test_another_format_is_refused(model: Path) -> None:

@@ -189,7 +189,7 @@ def test_bad_input_is_one_line_and_status_2(
 def test_what_a_model_was_never_shown_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path
 ) -> None:
-    said = "evaluate.py: the model was never shown a problem of this kind: {}\n"
+    said = "evaluate.py: the model has not learned problems of this kind: {}\n"
     for text, kind in (("gcd(4, 6)", "gcd"), ("-5+3", "expression"), ("007+5", "")):
         assert run(monkeypatch, model, "--ask", text) == 0
         assert capsys.readouterr().err == (said.format(kind) if kind else "")

@@ -11,6 +11,7 @@ from o1nano.envs.arithmetic import ArithmeticEnv
 from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.core.frame_changes import FrameChange, frame_changes
 from o1nano.envs.core.grammar import Grammar
+from o1nano.envs.language.vocab import VOCAB_SIZE
 from o1nano.envs.vector import ArithmeticVectorEnv
 from tests.helpers.play import ids
 
@@ -74,7 +75,7 @@ def test_observations_tell_what_the_call_stacks_know(seed: int, mode: str) -> No
         actions[:3] = expert.predict(observations[:3])
         for index in range(3, 6):
             legal = np.flatnonzero(envs.action_masks()[index])
-            actions[index] = rng.choice(legal) if rng.random() < 0.98 else rng.integers(101)
+            actions[index] = rng.choice(legal) if rng.random() < 0.98 else rng.integers(VOCAB_SIZE)
         following = envs.step(actions)[0]
         changes = frame_changes(observations, actions, following)
         np.testing.assert_array_equal(changes, stacks.changes)

@@ -31,12 +31,15 @@ STABLE = r"""
 plus minus times divided by ? , : < > == x gcd mod total max min compare solve make recall f g h
 greatest common divisor remainder when modulo all in list numbers which larger smaller largest smallest maximum minimum
 or how does to for if equals find from using with key value entry balance
+what's much compute evaluate work out tell give me please result equal add up subtract take away multiply multiplied
+divide over increased decreased square squared ^2 half double twice triple negative together number than
+highest biggest bigger factor compared get do you use reach hcf gcf
 """.split()
 
 
 def test_ids_never_move() -> None:
     assert list(TOKENS[: len(STABLE)]) == STABLE
-    assert len(STABLE) == 101
+    assert len(STABLE) == 147
 
 
 def test_every_token_has_its_own_id_and_padding_is_zero() -> None:
@@ -72,9 +75,12 @@ def test_tokenize(text: str, tokens: str) -> None:
     [
         ("98 foo 45", "'foo'"),
         ("98 + y", "'y'"),
-        ("1.5+2", "'.'"),
+        ("1.5+2", "decimal point ('1.5')"),
         ("1;2", "';'"),
-        ("2^3", "'^'"),
+        ("2^3", "power other than the square ('^')"),
+        ("2 cubed", "power other than the square ('cubed')"),
+        ("0x1f + 1", "number in another base ('0x1f')"),
+        ("5 % of 20", "percentage ('%')"),
         ("7 \\ 3", "'\\\\'"),
         ("1+1 <eos>", "'eos'"),
         ("٣+1", "'٣'"),

@@ -34,7 +34,9 @@ class Shuffle:
         return task
 
     def step(self, expr: Binary) -> Binary:
-        """Rewrites one random node."""
+        """Rewrites one random node. The sign before parentheses stays: its 0 is not a term."""
+        if expr.negation:
+            return expr
         inner = [side for side in ("left", "right") if isinstance(getattr(expr, side), Binary)]
         if inner and self.rng.random() < 0.6:
             side = inner[self.rng.integers(len(inner))]
@@ -44,7 +46,7 @@ class Shuffle:
     def associate(self, expr: Binary) -> Binary:
         """Turns ``(a - b) + c`` into ``a - (b - c)``."""
         left = expr.left
-        if not isinstance(left, Binary) or PRECEDENCE[left.op] != PRECEDENCE[expr.op]:
+        if not isinstance(left, Binary) or left.negation or PRECEDENCE[left.op] != PRECEDENCE[expr.op]:
             return expr
         op = expr.op if left.op in (PLUS, TIMES) else INVERSE[expr.op]
         return Binary(left.op, left.left, Binary(op, left.right, expr.right, parens=True))

@@ -1,0 +1,82 @@
+"""Plans: how far a family of problems is demonstrated, how far PPO may take it, and how often it is drawn."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from o1nano.envs.errors import ConfigurationError
+from o1nano.envs.problems.problem import Level
+from o1nano.envs.problems.registry import check_family
+
+_FORM = re.compile(r"(\w{1,40})/(\d{1,3})(?:-(\d{1,3}))?(?:\*(\d{1,4}(?:\.\d{1,4})?))?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class FamilyPlan:
+    """A family's part in a run.
+
+    Attributes:
+        family: Name of the family.
+        demonstrated: Largest size that the warm start demonstrates; it demonstrates all sizes from 1.
+        largest: Largest size that the curriculum may open.
+        share: Factor on how often each of its levels is drawn, in demonstrations and under the curriculum.
+    """
+
+    family: str
+    demonstrated: int
+    largest: int
+    share: float = 1.0
+
+    @property
+    def demonstrations(self) -> list[Level]:
+        """The levels that are demonstrated."""
+        return [Level(self.family, size) for size in range(1, self.demonstrated + 1)]
+
+    @property
+    def extremes(self) -> list[Level]:
+        """The largest demonstrated level, and the largest one of all."""
+        sizes = dict.fromkeys((self.demonstrated, self.largest))
+        return [Level(self.family, size) for size in sizes]
+
+
+def read_plan(text: str) -> FamilyPlan:
+    """Reads a plan as the flag has it: a family, the two sizes and the share, of which the last two may be left out.
+
+    Args:
+        text: For example ``gcd/2-4`` or ``addition/3-20*0.5``.
+
+    Raises:
+        ConfigurationError: If it is no plan.
+    """
+    found = _FORM.fullmatch(text)
+    if found is None:
+        raise ConfigurationError(
+            f"plan {text[:60]!r}; expected FAMILY/DEMONSTRATED-LARGEST*SHARE, as gcd/2-4*0.5, gcd/2-4 or gcd/2"
+        )
+    family, demonstrated, largest, share = found.groups()
+    plan = FamilyPlan(
+        check_family(family), int(demonstrated), int(largest or demonstrated), float(share) if share else 1.0
+    )
+    if not 1 <= plan.demonstrated <= plan.largest or plan.share == 0:
+        raise ConfigurationError(f"plan {text!r}; expected 1 <= DEMONSTRATED <= LARGEST, and SHARE above 0")
+    return plan
+
+
+def read_plans(texts: Sequence[str]) -> dict[str, FamilyPlan]:
+    """Reads plans, one for each family.
+
+    Args:
+        texts: The plans: see ``read_plan``.
+
+    Raises:
+        ConfigurationError: If one is no plan, or a family has two.
+    """
+    plans: dict[str, FamilyPlan] = {}
+    for text in texts:
+        plan = read_plan(text)
+        if plan.family in plans:
+            raise ConfigurationError(f"two plans for {plan.family}; expected one for each family")
+        plans[plan.family] = plan
+    return plans

@@ -1,0 +1,65 @@
+"""The record of a run: what its model was trained on, for the model file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from o1nano.agents.evaluation.held_out import Cell
+from o1nano.agents.run.build import demonstration_weights
+from o1nano.agents.run.config import TrainConfig
+from o1nano.envs.core.curriculum import Curriculum
+from o1nano.envs.language.vocab import TOKENS
+from o1nano.envs.problems.problem import Level, Phrasing, draw
+from o1nano.envs.seeding import stream
+from o1nano.policies.record import LevelRecord, TrainingRecord
+
+_SAMPLES = 200  # problems of a level that show the words of its prompts
+
+
+def training_record(
+    config: TrainConfig, curriculum: Curriculum, results: Mapping[str, Any], earlier: TrainingRecord | None = None
+) -> TrainingRecord:
+    """Returns what a model was trained on so far.
+
+    Args:
+        config: The run's.
+        curriculum: With the results of the last episodes.
+        results: Of the run's phases.
+        earlier: The record of the model that the run began with.
+    """
+    levels = dict(earlier.levels) if earlier else {}
+    shown = demonstration_weights(config) if config.warm_start.steps else {}
+    for level in shown:
+        levels[str(level)] = LevelRecord(demonstrated=True)
+
+    # Measured before PPO, then after it: the last figures hold.
+    for phase in ("before", "after"):
+        for saved in results.get(phase, ()):
+            cell = Cell.restore(saved)
+            old = levels.get(cell.name, LevelRecord())
+            levels[cell.name] = LevelRecord(old.demonstrated, old.episodes, old.success, cell.n, cell.accuracy)
+
+    for level in curriculum.open_levels:
+        count = curriculum.episodes(level)
+        if count:
+            old = levels.get(str(level), LevelRecord())
+            success = curriculum.success(level)
+            levels[str(level)] = LevelRecord(old.demonstrated, count, success, old.problems, old.accuracy)
+
+    practised = curriculum.open_levels if config.iterations else []
+    words = _words(tuple(dict.fromkeys([*shown, *practised])), config.phrasing)
+    known = dict.fromkeys([*(earlier.tokens if earlier else ()), *words])
+    return TrainingRecord(levels, tuple(known))
+
+
+@lru_cache(maxsize=4)
+def _words(levels: Iterable[Level], phrasing: Phrasing) -> tuple[str, ...]:
+    """Returns the tokens of the prompts of some levels, found in a sample of each; and those of every number."""
+    tokens: set[int] = set()
+    for level in levels:
+        rng = stream("words", level)
+        for _ in range(_SAMPLES):
+            tokens.update(draw(level, rng, "all", phrasing).prompt)
+    return tuple(TOKENS[token] for token in sorted(tokens))

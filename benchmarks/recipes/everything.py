@@ -1,0 +1,100 @@
+"""One model for every task but Recall and Ledger: imitation of small sizes, then PPO on sizes that grow.
+
+python -m benchmarks.recipes.everything --name everything            # trains; two processes, on two cores
+python train_rl.py --resume runs/everything                          # continues a run that was stopped
+python -m benchmarks.recipes.everything --costs                      # what each family takes, without training
+
+Further flags are those of train_rl.py, and replace the ones here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+from o1nano.agents.learning.distributed import end
+from o1nano.agents.run.plans import read_plans
+from o1nano.envs.problems.expert import demonstrate
+from o1nano.envs.problems.problem import Level, draw
+from o1nano.envs.seeding import stream
+from train_rl import main as train
+
+# FAMILY/DEMONSTRATED-LARGEST*SHARE: see agents/run/plans.py. Shares even out the tokens of the families: those whose
+# problems are short are drawn more often, and those with many sizes less.
+PLANS = (
+    *("addition/6-20*1.5", "subtraction/6-20*1.5", "multiplication/5-20*1.5", "division/5-8*1.5"),
+    *("expression/3-5", "chain/3-5*0.5", "gcd/3-6*0.5", "modular/3-6*0.5", "list_sum/3-8", "comparison/3-12*2"),
+    *("maximum/3-8", "linear_equation/3-6*0.5", "countdown/3-5*2", "game_of_24/1*4"),
+    *("signed_addition/4-20", "signed_subtraction/4-20", "signed_multiplication/3-8", "signed_division/3-6*0.7"),
+    *("signed_expression/3-4", "signed_chain/2-4*0.3", "signed_gcd/2-4*0.3", "signed_modular/2-4*0.3"),
+    *("signed_list_sum/3-6*0.5", "signed_comparison/3-8", "signed_maximum/3-6*0.5", "signed_linear_equation/2-4*0.3"),
+    *("long_expression/3-7*0.5", "long_chain/9-19*0.25", "long_list_sum/5-15*0.3", "long_maximum/5-15*0.3"),
+)
+FLAGS = (
+    *("--processes", "2", "--threads", "1", "--frame-length", "384", "--phrasing", "everyday"),
+    *("--plans", *PLANS),
+    # Imitation: about 10 million tokens.
+    *("--warm-start.steps", "2600", "--warm-start.batch-tokens", "4096"),
+    *("--warm-start.stop-at", "None", "--warm-start.check-every", "None"),
+    # PPO far beyond the demonstrated sizes, so without a tie to the policy that imitation has found.
+    *("--iterations", "600", "--ppo.kl-coef", "0"),
+    *("--curriculum.promote", "0.75", "--curriculum.floor", "0.02", "--curriculum.window", "32"),
+    *("--transformer.positions", "coupled"),
+    *("--evaluation.problems-per-level", "20", "--evaluation.sum-digits", "6", "--evaluation.product-digits", "5"),
+)
+_SAMPLES = 30
+
+
+def costs() -> None:
+    """Prints what the demonstrations of each family take: its share of draws and of tokens, and its longest frame."""
+    plans = read_plans(PLANS)
+    rows = []
+    for name, plan in plans.items():
+        tokens = []
+        frames = []
+        longest = 0
+        rng = stream("costs", name)
+        for level in plan.demonstrations:
+            for _ in range(_SAMPLES):
+                solution = demonstrate(draw(level, rng, phrasing="everyday"), rng, 0.4)
+                lengths = [len(frame.tokens) for frame in solution]
+                tokens.append(sum(lengths))
+                frames.append(len(solution))
+                longest = max(longest, *lengths)
+        weight = plan.share * plan.demonstrated
+        rows.append(
+            (name, weight, float(np.mean(tokens)), float(np.mean(frames)), longest, _longest(plan.extremes[-1]))
+        )
+
+    draws = sum(row[1] for row in rows)
+    total = sum(row[1] * row[2] for row in rows)
+    print(f"{'family':24}{'draws':>8}{'tokens':>8}{'a problem':>11}{'frames':>8}{'longest':>9}{'largest size':>14}")
+    for name, weight, mean, count, longest, largest in rows:
+        shares = f"{weight / draws:8.1%}{weight * mean / total:8.1%}"
+        print(f"{name:24}{shares}{mean:11.0f}{count:8.1f}{longest:9}{largest:14}")
+
+
+def _longest(level: Level) -> int:
+    """Returns the tokens of the longest frame among a few solutions of a level, without mistakes."""
+    rng = stream("costs", level)
+    longest = 0
+    for _ in range(8):
+        solution = demonstrate(draw(level, rng, phrasing="everyday"), rng, 0.0)
+        longest = max(longest, *(len(frame.tokens) for frame in solution))
+    return longest
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Trains, or prints the costs; returns the exit status."""
+    if "--costs" in arguments:
+        costs()
+        return 0
+    # The last of two equal flags counts.
+    sys.argv = [sys.argv[0], *FLAGS, *arguments]
+    return train()
+
+
+if __name__ == "__main__":
+    end(main(sys.argv[1:]))

@@ -1,0 +1,115 @@
+"""How people write arithmetic: a corpus of lines with their answers, and what everyday phrasings draw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from o1nano.envs.errors import O1NanoError
+from o1nano.envs.language.everyday import vary_frame, vary_sentence, vary_signs
+from o1nano.envs.language.vocab import EVERYDAY_WORDS, ID, TOKENS, spell
+from o1nano.envs.problems import FAMILIES
+from o1nano.envs.problems.expert import demonstrate
+from o1nano.envs.problems.problem import Level, draw, problem_from_prompt, read, split_of
+from tests.helpers.corpus import Line, read_corpus
+from tests.helpers.play import ids
+
+CORPUS = read_corpus(Path(__file__).with_name("everyday.txt"))
+DRAWN = sorted(name for name, family in FAMILIES.items() if not family.solved_in_place)
+
+
+def test_the_corpus_has_many_lines_of_every_kind() -> None:
+    assert len(CORPUS) >= 200
+    assert len({line.text for line in CORPUS}) == len(CORPUS)
+    assert sum(line.answer is None for line in CORPUS) >= 30
+
+
+@pytest.mark.parametrize("line", [line for line in CORPUS if line.answer is not None], ids=str)
+def test_a_line_is_read_as_the_right_problem(line: Line) -> None:
+    problem = read(line.text)
+    assert line.answer is not None and problem.accepts(line.answer)
+    demonstrate(problem)
+
+
+@pytest.mark.parametrize("line", [line for line in CORPUS if line.answer is None], ids=str)
+def test_a_line_without_an_answer_is_refused_with_the_reason(line: Line) -> None:
+    with pytest.raises(O1NanoError) as error:
+        read(line.text)
+    assert line.reason in str(error.value)
+    assert "expected" in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("family", DRAWN)
+def test_every_way_to_write_a_problem_is_read_back(family: str) -> None:
+    rng = np.random.default_rng(0)
+    size = 2 if family == "countdown" else 3
+    for _ in range(25):
+        problem = draw(Level(family, size), rng, "train", "everyday")
+        assert problem_from_prompt(problem.prompt).expr == problem.expr
+        assert read(problem.text).expr == problem.expr
+        assert split_of(problem.expr) == "train"
+
+
+def test_every_everyday_word_is_drawn() -> None:
+    rng = np.random.default_rng(0)
+    seen: set[int] = set()
+    for family in DRAWN:
+        for _ in range(300):
+            seen.update(draw(Level(family, 2), rng, "all", "everyday").prompt)
+    assert {TOKENS[token] for token in seen} >= set(EVERYDAY_WORDS)
+
+
+@pytest.mark.parametrize("family", [name for name in DRAWN if not FAMILIES[name].name.startswith("signed_")])
+def test_other_phrasings_have_no_everyday_words(family: str) -> None:
+    new = {ID[word] for word in EVERYDAY_WORDS}
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        assert new.isdisjoint(draw(Level(family, 2), rng, "all", "mixed").prompt)
+
+
+def variants(tokens: str, vary: object, count: int = 300) -> set[str]:
+    assert callable(vary)
+    rng = np.random.default_rng(0)
+    return {spell(vary(ids(tokens), rng)) for _ in range(count)}
+
+
+def test_signs_are_written_in_every_way() -> None:
+    found = variants("- 5 * - 3", vary_signs)
+    assert found == {
+        "- 5 * - 3",
+        "- 5 * ( - 3 )",
+        "- 5 times - 3",
+        "- 5 times minus 3",
+        "- 5 times negative 3",
+        "minus 5 times - 3",
+        "minus 5 times minus 3",
+        "minus 5 times negative 3",
+        "negative 5 times - 3",
+        "negative 5 times minus 3",
+        "negative 5 times negative 3",
+    }
+    assert variants("2 * 3", vary_signs) == {"2 * 3", "2 times 3", "2 x 3"}
+    assert variants("8 / ( 2 - 3 )", vary_signs) == {"8 / ( 2 - 3 )", "8 divided by ( 2 minus 3 )"}
+
+
+def test_openings_and_endings_vary() -> None:
+    found = variants("1 + 2", vary_frame, 2000)
+    assert {
+        "1 + 2",
+        "1 + 2 equals ?",
+        "1 + 2 ?",
+        "how much is 1 + 2 ?",
+        "what's 1 + 2",
+        "please calculate 1 + 2",
+    } <= found
+    assert variants("3 * x + 4 equals 1 9", vary_frame) <= {
+        f"{opening}3 * x + 4 equals 1 9{ending}"
+        for opening in ("", "solve ", "find ")
+        for ending in ("", " ?", " please")
+    }
+
+
+def test_a_question_mark_may_be_missing() -> None:
+    assert variants("what is 1 + 2 ?", vary_sentence) == {"what is 1 + 2 ?", "what is 1 + 2", "what is 1 + 2 please"}
