@@ -25,7 +25,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))
 from benchmarks.speed.digits import mixed_thoughts
 from benchmarks.speed.measuring import clock, positive, spread
 from benchmarks.speed.roofline import products
-from o1nano.agents.learning.distributed import Team
+from o1nano.agents.learning.distributed import ProcessGroup
 from o1nano.agents.learning.imitation import WarmStart
 from o1nano.agents.learning.packing import pack_training_frames
 from o1nano.agents.learning.vec_env import GymnasiumVecEnv
@@ -57,7 +57,7 @@ class Jobs:
             env.observation_space, env.action_space, lambda _: 1e-4, transformer=CONFIG.transformer, bf16=bf16
         )
         self.trainer = WarmStart(self.policy.network, CONFIG.warm_start, bf16)
-        stream = iter(build_demonstrations(CONFIG, Team()))
+        stream = iter(build_demonstrations(CONFIG, ProcessGroup()))
         self.batches = [next(stream) for _ in range(STEPS)]
         self.frames = sorted(mixed_thoughts(ACTIONS), key=lambda frame: len(frame.tokens))
         self.old_log_probs = th.from_numpy(np.concatenate([frame.log_probs for frame in self.frames]))

@@ -143,7 +143,7 @@ def test_every_process_has_the_same_number_of_minibatches(tmp_path: Path) -> Non
         model = ppo(process_group)
         model.begin()
         model.collect()
-        return [(batch.count, batch.weight) for batch in model.rollout_buffer.get(60)]
+        return [(batch.count, batch.weight) for batch in model.rollout_buffer.get(30)]
 
     first, second = together(tmp_path, sizes_of)
     assert len(first) == len(second) > 3

@@ -151,7 +151,7 @@ def test_with_credit_by_episodes_whole_episodes_are_compared() -> None:
 
 
 def grouped(estimator: Advantage, **kwargs: Any) -> CollectingPPO:
-    return frame_ppo(12, 48, advantage=estimator, env={"digits": 1, "group_size": 4}, **kwargs)
+    return frame_ppo(48, 48, advantage=estimator, env={"digits": 1, "group_size": 4}, **kwargs)
 
 
 @every
