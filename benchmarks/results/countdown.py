@@ -71,13 +71,11 @@ class Options:
             check_writable("--json", self.json)
 
 
-def puzzles() -> list[tuple[int, ...]]:
+@cache
+def puzzles() -> tuple[tuple[int, ...], ...]:
     """Returns all four numbers that make 24, each set of them once: 1,362."""
-    return [
-        numbers
-        for numbers in combinations_with_replacement(range(1, LARGEST + 1), NUMBERS)
-        if solvable(TARGET, numbers)
-    ]
+    candidates = combinations_with_replacement(range(1, LARGEST + 1), NUMBERS)
+    return tuple(numbers for numbers in candidates if solvable(TARGET, numbers))
 
 
 def pose(numbers: Sequence[int]) -> Problem:

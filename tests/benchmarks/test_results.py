@@ -86,6 +86,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, *flags: object) -> None:
     assert results.main() == 0
 
 
+@pytest.mark.integration
 def test_everything_is_measured_and_written(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,6 +130,7 @@ def mistaken(solver: Solver, problems: list[Problem], *, progress: Progress) -> 
     raise MemoryError(str(len(problems)))
 
 
+@pytest.mark.integration
 def test_several_processes_answer_as_one_does(model: Path) -> None:
     solver, seen = Solver.load(model), list[int]()
     problems = [problem for question in products(3) for problem in question.draw(5)]
@@ -150,6 +152,7 @@ def killed(solver: Solver, problems: list[Problem], *, progress: Progress) -> li
     return []
 
 
+@pytest.mark.integration
 def test_a_process_that_is_killed_ends_the_work(model: Path) -> None:
     with (
         pytest.raises(

@@ -91,6 +91,7 @@ def test_the_first_minibatch_has_ratio_one(device: str, bf16: bool, tolerance: f
     assert (log_probs - batch.old_log_prob).abs().max() < tolerance
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_whole_run_is_cut_and_resumed(tmp_path: Path, device: str) -> None:
     folder = tmp_path / "run"

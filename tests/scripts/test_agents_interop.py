@@ -56,6 +56,10 @@ def native() -> VecEnv:
     return VecMonitor(GymnasiumVecEnv(VectorOneHotWrapper(envs, **ALPHABET)))
 
 
+# Every algorithm trains on the native vector in the fast tier, and on the two others in the second one.
+WHOLE_RUNS = [pytest.param(make, marks=pytest.mark.integration, id=make.__name__) for make in (one, side_by_side)]
+
+
 def predict(model: BaseAlgorithm, observations: np.ndarray, masks: np.ndarray) -> np.ndarray:
     masking = {"action_masks": masks} if isinstance(model, MaskablePPO) else {}
     actions: np.ndarray = model.predict(observations, deterministic=True, **masking)[0]
@@ -87,7 +91,7 @@ def test_the_lines_of_the_page_train_an_agent(block: Block, tmp_path: Path) -> N
     check_trained(names["model"], tmp_path / "model", STEPS)
 
 
-@pytest.mark.parametrize("make", [one, side_by_side, native], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", [native, *WHOLE_RUNS], ids=lambda make: make.__name__)
 @pytest.mark.parametrize("algorithm, policy, settings", ALGORITHMS, ids=lambda value: getattr(value, "__name__", ""))
 def test_every_algorithm_trains_on_every_vector(
     algorithm: type[BaseAlgorithm],

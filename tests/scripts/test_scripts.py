@@ -284,7 +284,7 @@ def test_an_answer_that_failed_its_own_checks_is_marked(
     """An untrained model contradicts itself."""
     problems, out = tmp_path / "problems.txt", tmp_path / "out.json"
     problems.write_text("12+7\n")
-    asked = (model, "--select", "check", "--paths", 64)
+    asked = (model, "--select", "check", "--paths", 8)
     assert run(monkeypatch, *asked, "--problems", problems, "--json", out) == 0
     first = capsys.readouterr().out.splitlines()[0]
     (record,) = json.loads(out.read_text())["problems"]
