@@ -123,8 +123,9 @@ class TrainingRecord:
                 break
 
         # Shorter ones were learned: of three operands, but not of five.
-        if any(family == name for family, _ in self._groups):
-            return f"{name} of {len(numbers_of(problem.expr))} numbers"
+        count = len(numbers_of(problem.expr))
+        if count > 2 and any(family == name for family, _ in self._groups):
+            return f"{name} of {count} numbers"
         return name
 
 
