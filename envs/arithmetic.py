@@ -54,7 +54,7 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
     reset, and after the end.
 
     ## Observation Space
-    ``Box(0, 100, (frame_length,))``: the token ids of the top frame, padded with 0. The default is ``float32``, because
+    ``Box(0, 146, (frame_length,))``: the token ids of the top frame, padded with 0. The default is ``float32``, because
     every library accepts it. ``obs_dtype`` selects a compact form.
 
     ## Rewards

@@ -9,6 +9,7 @@ from typing import Any
 
 from o1nano.envs.language.vocab import TOKENS
 from o1nano.envs.problems import FAMILIES
+from o1nano.envs.problems.measures import numbers_of
 from o1nano.envs.problems.problem import Level, Problem, read_level
 from o1nano.envs.problems.registry import family_of
 from o1nano.envs.problems.signed import Signed
@@ -106,11 +107,26 @@ class TrainingRecord:
         # The family that is closest to having learned it names the problem.
         _, learned, name = max(found, default=(0, 0, ""))
         if not learned:
-            return _kind(problem)
+            return self._kind(problem)
         if not is_covered:
             return f"{name} (it learned sizes up to {learned})"
         accuracy, told = max(measured, default=(1.0, ""))
         return told if accuracy < _RELIABLE else ""
+
+    def _kind(self, problem: Problem) -> str:
+        """Returns the name of a problem's kind, of which no level was learned that could have the problem."""
+        name = family_of(problem.expr).name
+        for other in FAMILIES.values():
+            # "-5+3" is read as an expression, but is of the kind signed_addition.
+            if isinstance(other, Signed) and other.size_of(problem.expr) is not None:
+                name = other.name
+                break
+
+        # Shorter ones were learned: of three operands, but not of five.
+        count = len(numbers_of(problem.expr))
+        if count > 2 and any(family == name for family, _ in self._groups):
+            return f"{name} of {count} numbers"
+        return name
 
 
 def _measured(level: Level, records: Mapping[int, LevelRecord]) -> list[tuple[float, str]]:
@@ -132,13 +148,3 @@ def unknown_words(prompt: Sequence[int], known: Collection[str]) -> list[str]:
     """
     words = dict.fromkeys(TOKENS[token] for token in prompt)
     return [word for word in words if word not in known]
-
-
-def _kind(problem: Problem) -> str:
-    """Returns the name of a problem's kind."""
-    family = family_of(problem.expr)
-    for other in FAMILIES.values():
-        # "-5+3" is read as an expression, but is of the kind signed_addition.
-        if isinstance(other, Signed) and other.size_of(problem.expr) is not None:
-            return other.name
-    return family.name

@@ -122,8 +122,8 @@ def build_check_problems(config: TrainConfig, each: int = 16) -> list[Problem]:
 def build_env_config(config: TrainConfig) -> EnvConfig:
     """Returns limits and grammar of the environment. Its problems are the curriculum's.
 
-    A solution may have twice the tokens and twice the depth of the expert's largest one, over all levels that are
-    demonstrated, practised or measured.
+    A solution may have twice the tokens, if there is no flag, and twice the depth of the expert's largest one, over all
+    levels that are demonstrated, practised or measured.
     """
     # Twice what the expert needs leaves room for detours; without a limit a beginner would never come to an end.
     practised = [Level(family, size) for family, size in build_curriculum(config).last.items()]
@@ -142,7 +142,7 @@ def build_env_config(config: TrainConfig) -> EnvConfig:
         call_stack=config.call_stack,
         frame_length=config.frame_length,
         depth=max(32, 2 * max(depths)),
-        max_tokens=max(2048, 2 * max(tokens)),
+        max_tokens=config.max_tokens or max(2048, 2 * max(tokens)),
     )
 
 

@@ -25,7 +25,9 @@ from o1nano.envs.problems.problem import Level, Problem, draw
 from o1nano.envs.seeding import stream
 from o1nano.policies.search.answers import Answer, solve
 
-_FRONTIER_PROBLEMS = 4  # of each family, for the transcripts
+# For the transcripts: problems of each family, but not many more than the second number in all.
+_FRONTIER_PROBLEMS = 4
+_ALL_FRONTIER_PROBLEMS = 32
 _MAX_FAILED = 4  # transcripts of failed answers
 
 
@@ -206,7 +208,7 @@ class TranscriptCallback(RolloutCallback):
         answers = solve(self.model.policy.network, easy + frontier, self.config, keep_frames=True)
 
         # One transcript of each family's largest size is enough; all of them are candidates for the failed ones.
-        shown_frontier = answers[len(easy) :: _FRONTIER_PROBLEMS]
+        shown_frontier = answers[len(easy) :: len(frontier) // len(easy)]
         self._record("easy", answers[: len(easy)])
         self._record("frontier", shown_frontier)
         self._record("failed", [answer for answer in answers if not answer.correct][:_MAX_FAILED])
@@ -221,8 +223,9 @@ class TranscriptCallback(RolloutCallback):
         frontier = self.curriculum.frontier
         easy = [draw(Level(family, 1), rng) for family in frontier]
         hard = []
+        each = max(1, min(_FRONTIER_PROBLEMS, _ALL_FRONTIER_PROBLEMS // len(frontier)))
         for family, size in frontier.items():
-            for _ in range(_FRONTIER_PROBLEMS):
+            for _ in range(each):
                 hard.append(draw(Level(family, size), rng))
         return easy, hard
 

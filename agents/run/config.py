@@ -152,6 +152,9 @@ class TrainConfig:
     which is every way that is read."""
     frame_length: Annotated[int, Range(32, 2**16)] = 144
     """Length of the longest frame in tokens, in training and for the saved model."""
+    max_tokens: Annotated[int | None, Range(1, 2**40)] = None
+    """Most tokens of a solution, in training and for the saved model. By default twice those of the expert's largest
+    one. A long search that may be given up earlier needs no such room."""
     call_stack: bool = True
     """Whether subtasks get frames of their own. Without it the model reasons in one frame, which must be long."""
     warm_start: WarmStartConfig = field(default_factory=WarmStartConfig)

@@ -34,6 +34,8 @@ PLANS = (
 )
 FLAGS = (
     *("--processes", "2", "--threads", "1", "--frame-length", "384", "--phrasing", "everyday"),
+    # Twice what a product of 20x20 digits takes. The expert's longest searches in Countdown take more.
+    *("--max-tokens", "12288"),
     *("--plans", *PLANS),
     # Imitation: about 10 million tokens.
     *("--warm-start.steps", "2600", "--warm-start.batch-tokens", "4096"),
