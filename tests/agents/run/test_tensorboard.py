@@ -78,9 +78,13 @@ def test_first_ratios_are_one_and_weights_sum_to_one(events: EventAccumulator) -
 
 def test_transcripts_are_readable_trees(events: EventAccumulator) -> None:
     for name in ("easy", "frontier", "failed"):
-        (text, *_) = events.Tensors(f"transcript/{name}/text_summary")
-        lines = text.tensor_proto.string_val[0].decode().splitlines()
-        assert lines[0] == "```" and any(line.startswith("<problem>") for line in lines)
+        # A model that has hardly learned may leave all problems without an answer, and so without a tree of frames.
+        lines: list[str] = []
+        for text in events.Tensors(f"transcript/{name}/text_summary"):
+            shown = text.tensor_proto.string_val[0].decode().splitlines()
+            assert shown[0] == "```" or shown == ["none"]
+            lines += shown
+        assert any(line.startswith(("<problem>", "no answer")) for line in lines)
         assert any(line.endswith("tokens)") for line in lines)
     (table,) = events.Tensors("config/text_summary")
     assert "| ppo.n_envs | 6 |" in table.tensor_proto.string_val[0].decode()
