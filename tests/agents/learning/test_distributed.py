@@ -217,7 +217,7 @@ def test_a_run_of_two_processes_agrees_with_itself_and_resumes_exactly(tmp_path:
     each = 6 * 24
     assert [tokens for tokens, _ in first["history"]] == [each * (done + 1) for done in range(SMALL_RUN.iterations)]
     assert first["results"]["ppo"]["tokens"] == SMALL_RUN.iterations * 6 * 24
-    assert sum(len(results) for _, _, results in first["curriculum"]["results"]) > 10
+    assert sum(len(results) for _, _, results in first["curriculum"]["results"]) > 3
     for name in ("observations", "demonstrations"):
         assert not same(first[name], second[name]), name
     cut = tmp_path / "cut" / "run"
