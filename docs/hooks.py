@@ -1,4 +1,4 @@
-"""What the documentation site has besides the pages of docs/. MkDocs calls the ``on_...`` functions (mkdocs.yml).
+"""What the documentation site has besides the pages of docs/. MkDocs calls the functions named ``on_...`` (mkdocs.yml).
 
 Pages link to files outside docs/, as GitHub allows: model cards, sources, data. The site gets a page for each of these
 files, and the links lead there. The README is the first page.

@@ -49,6 +49,7 @@ def commands(block: str) -> list[list[str]]:
 
 
 SMALL_TABLE = ["--problems-per-level", "1", "--sum-digits", "1", "--product-digits", "1"]
+INSTALLED = {"o1nano-train": "train_rl.py", "o1nano-evaluate": "evaluate.py"}
 GATE_TOOLS = ("pip", "ruff", "mypy", "pytest")
 
 
@@ -111,6 +112,8 @@ def run(command: list[str], patch: pytest.MonkeyPatch) -> None:
         program.TensorBoard(default.get_plugins()).configure(command)
     elif tool == "torchrun":
         run_script(given[given.index("train_rl.py") :], patch)
+    elif tool in INSTALLED:
+        run_script([INSTALLED[tool], *given], patch)
     elif given[0] in ("train_rl.py", "evaluate.py"):
         run_script(given, patch)
     else:
