@@ -10,6 +10,7 @@ from o1nano.policies.record import TrainingRecord
 from o1nano.policies.search.solver import Solver
 
 _LARGEST = 3  # size of an example, if the model has learned that many sizes
+_USUAL = 2  # size of an example, if nobody knows what the model has learned
 _LONGEST = 48  # characters of an example that fits on a button
 _TRIES = 8
 
@@ -20,10 +21,14 @@ def examples(solver: Solver) -> list[dict[str, str]]:
     Args:
         solver: The model.
     """
-    levels = {name: Level(name, 1) for name in FAMILIES} if solver.record is None else learned(solver.record)
+    known = None if solver.record is None else learned(solver.record)
     found = []
-    for name, level in levels.items():
-        text = _example(solver, level)
+    for name in FAMILIES:
+        if known is None:
+            # Some families have one size only.
+            text = _example(solver, Level(name, _USUAL)) or _example(solver, Level(name, 1))
+        else:
+            text = _example(solver, known[name]) if name in known else ""
         if text:
             found.append({"family": name.replace("_", " "), "problem": text})
     return found

@@ -81,8 +81,9 @@ class Visit:
         Args:
             seconds: How long to wait for a message.
         """
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._ready.wait(), seconds)
+        if not self._is_finished:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ready.wait(), seconds)
         self._ready.clear()
         was_finished = self._is_finished
         with self._room:
@@ -136,7 +137,7 @@ class Worker:
             BusyError: If it is full.
         """
         with self._change:
-            if len(self._waiting) >= self.room:
+            if len(self._waiting) + (self._current is not None) > self.room:
                 raise BusyError(f"{self.room} visitors wait already; expected that you try again in a minute")
             self._waiting.append(visit)
             self._change.notify()
@@ -177,9 +178,9 @@ class Worker:
                 self.answer(visit)
             except O1NanoError as error:
                 visit.send({"kind": "error", "text": " ".join(str(error).split())})
-            except Exception as error:
-                if isinstance(error, Gone):
-                    raise
+            except Gone:
+                raise
+            except Exception:
                 # The fault is shown in the terminal, and the other visitors still get their answers.
                 _log.exception("while answering %r", visit.question)
                 visit.send({"kind": "error", "text": _FAULT})

@@ -92,7 +92,7 @@ class Options:
             ),
             (
                 self.search.select == "oracle" and self.is_asking,
-                "--select oracle, which looks at the solution, where you ask (--ask, --interactive, --serve); expected another",
+                "--select oracle, which looks at the solution, with --ask, --interactive or --serve; expected another",
             ),
             (
                 self.serve and (has_search or self.show_reasoning),

@@ -323,6 +323,7 @@ async function ask(event) {
   for (const id of ["answer", "votes", "usage", "notes"]) byId(id).replaceChildren();
   for (const id of ["result", "player", "legend", "keys"]) byId(id).hidden = true;
   byId("stop").hidden = false;
+  byId("try").open = false;
   document.body.dataset.state = "asking";
   player.begin();
   try {

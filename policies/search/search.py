@@ -145,6 +145,8 @@ def _check_new_answers(
                 owners.append((trial, text))
                 claims.append(claim)
 
+    if not claims:
+        return
     if observe is not None:
         observe(ChecksBegan(tuple(text for _, text in owners)))
     passed, usage = check_claims(network, claims, config, batch, observe)
