@@ -114,6 +114,29 @@ def probe(options: Options) -> None:
     reports.write_report(options.json, {"probe": found})
 
 
+def serve(options: Options) -> None:
+    """Serves the page until Ctrl-C.
+
+    Raises:
+        ConfigurationError: If the packages of the extra are missing.
+    """
+    # Only this mode needs them, and they are optional.
+    try:
+        from o1nano.playground.server import serve as serve_page
+    except ModuleNotFoundError as error:
+        if error.name not in ("starlette", "uvicorn"):
+            raise
+        raise ConfigurationError(
+            f"--serve without the package {error.name}; expected: pip install starlette uvicorn (the extra demo)"
+        ) from error
+    session = Session(options)
+
+    def say(address: str) -> None:
+        print(f"{address}    (Ctrl-C ends)", flush=True)
+
+    serve_page(session.solver, session.path, Path("runs"), options.port, say)
+
+
 class Session:
     """A loaded model, and how its answers are shown.
 
@@ -124,7 +147,7 @@ class Session:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.console = Console(highlight=False)
-        path = find_model(options.model)
+        self.path = path = find_model(options.model)
         self.solver = Solver.load(path, find_device(options.device), options.batch, options.seed)
         self.unnamed = path if options.model is None and not options.quiet else None
 
@@ -198,6 +221,8 @@ def evaluate() -> None:
         Session(options).ask(options.ask)
     elif options.interactive:
         ask_interactively(options)
+    elif options.serve:
+        serve(options)
     elif options.problems is not None:
         answer_file(options, options.problems)
     elif options.probe:

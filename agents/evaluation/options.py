@@ -28,6 +28,10 @@ class Options:
     """Answer one problem, such as "Calculate the sum of 98 and 45"."""
     interactive: bool = False
     """Answer the problems that you type, until end of file."""
+    serve: bool = False
+    """Open a page on this machine that shows how the model thinks (needs the extra demo)."""
+    port: Annotated[int, Range(0, 65535)] = 0
+    """Where --serve listens; 0 for a free port."""
     problems: Path | None = None
     """Answer a file: JSON lines {"problem": ..., "answer": ...}, or plain text with one problem a line."""
     json: Path | None = None
@@ -65,7 +69,7 @@ class Options:
     @property
     def is_asking(self) -> bool:
         """Whether someone waits for single answers."""
-        return self.ask is not None or self.interactive
+        return self.ask is not None or self.interactive or self.serve
 
     def validate(self) -> None:
         """Checks all values.
@@ -78,18 +82,23 @@ class Options:
         self.search.validate()
         find_device(self.device)
 
-        modes = [self.ask is not None, self.interactive, self.problems is not None, self.probe]
+        modes = [self.ask is not None, self.interactive, self.serve, self.problems is not None, self.probe]
         has_search = self.search != SearchOptions()
         contradictions = (
-            (sum(modes) > 1, "several of --ask, --interactive, --problems and --probe; expected one of them"),
+            (sum(modes) > 1, "several of --ask, --interactive, --serve, --problems and --probe; expected one of them"),
             (
                 self.json is not None and self.is_asking,
-                "--json with --ask or --interactive; expected --problems or a measurement with it",
+                "--json with --ask, --interactive or --serve; expected --problems or a measurement with it",
             ),
             (
                 self.search.select == "oracle" and self.is_asking,
-                "--select oracle, which looks at the solution, with --ask or --interactive; expected another way",
+                "--select oracle, which looks at the solution, with --ask, --interactive or --serve; expected another",
             ),
+            (
+                self.serve and (has_search or self.show_reasoning),
+                "--serve with flags of a search or --show-reasoning; expected --serve alone: the page has them",
+            ),
+            (self.port != 0 and not self.serve, "--port without --serve; expected both"),
             (
                 self.probe and (has_search or self.show_reasoning),
                 "--probe with flags of a search or --show-reasoning; expected one greedy path",

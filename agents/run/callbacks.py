@@ -15,7 +15,7 @@ from o1nano.agents.evaluation.transcripts import transcript
 from o1nano.agents.learning.distributed import ProcessGroup
 from o1nano.agents.learning.ppo import FramePPO
 from o1nano.agents.learning.vec_env import TimedVecMonitor
-from o1nano.agents.run.tensorboard import NOT_TEXT
+from o1nano.agents.run.tensorboard import NOT_TEXT, WINDOW
 from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.core.curriculum import Curriculum
 from o1nano.envs.core.grammar import Channel
@@ -51,27 +51,33 @@ class EpisodeStatisticsCallback(RolloutCallback):
     Args:
         curriculum: The curriculum in use.
         process_group: The processes whose episodes are counted.
+        window: Episodes of which a point of a size's success is the mean, at least.
 
     Attributes:
         history: Tokens of all processes so far and success, of each rollout.
+        windows: The results of each level since its last point.
     """
 
-    def __init__(self, curriculum: Curriculum, process_group: ProcessGroup | None = None) -> None:
+    def __init__(self, curriculum: Curriculum, process_group: ProcessGroup | None = None, window: int = WINDOW) -> None:
         super().__init__()
+        self.window = window
         self.curriculum = curriculum
         self.process_group = process_group or ProcessGroup()
         self.success: defaultdict[str, list[bool]] = defaultdict(list)
         self.usage: defaultdict[str, list[float]] = defaultdict(list)
         self.rewards: defaultdict[str, list[float]] = defaultdict(list)
         self.history: list[list[float]] = []
+        self.windows: dict[str, list[bool]] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the history. Everything else is cleared after each rollout."""
-        return {"history": self.history}
+        """Returns the history and the windows. Everything else is cleared after each rollout."""
+        return {"history": self.history, "windows": self.windows}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what ``state_dict`` returned."""
         self.history = state["history"]
+        # Older checkpoints have none.
+        self.windows = dict(state.get("windows", {}))
 
     def _on_step(self) -> bool:
         for info, done in zip(self.locals["infos"], self.locals["dones"], strict=True):
@@ -94,7 +100,7 @@ class EpisodeStatisticsCallback(RolloutCallback):
         usage = _joined(self.process_group.gather(self.usage))
         rewards = _joined(self.process_group.gather(self.rewards))
 
-        self._record_means({f"accuracy/{level}": results for level, results in success.items()})
+        self._record_levels(success)
         self._record_means({f"usage/{name}": values for name, values in usage.items()})
         self._record_means(rewards)
         if rewards:
@@ -107,6 +113,15 @@ class EpisodeStatisticsCallback(RolloutCallback):
         self.success.clear()
         self.usage.clear()
         self.rewards.clear()
+
+    def _record_levels(self, success: Mapping[str, list[bool]]) -> None:
+        """Records the success of each level whose window is full. A rollout has a handful of its episodes only."""
+        for level, results in success.items():
+            window = self.windows.setdefault(level, [])
+            window += map(bool, results)
+            if len(window) >= self.window:
+                self.logger.record(f"accuracy/{level}", float(np.mean(window)))
+                self.windows[level] = []
 
     def _record_means(self, groups: Mapping[str, list[Any]]) -> None:
         for name, values in groups.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,15 @@ from o1nano.agents.evaluation.figures import as_image, learning_curve
 from o1nano.envs.problems import FOUR_OPERATIONS
 
 NOT_TEXT = ("stdout", "log", "json", "csv")
+WINDOW = 64
+"""Episodes of which a point of a size's curve is the mean, at least."""
 _EVENTS = "events.out.tfevents.*"
+# TensorBoard gives a colour to a run, not to a tag. So the curves of each size are a run of their own below the run's.
+_OF_SIZE = re.compile(r"(?P<curve>accuracy/\w+)/(?P<size>\w+)", re.ASCII)
 LAYOUT = {
     "learning": {
         "solved": ["Multiline", ["warm_start/accuracy", "rollout/success_rate", "evaluation/average"]],
-        **{family: ["Multiline", [f"accuracy/{family}/.*"]] for family in FOUR_OPERATIONS},
+        **{family: ["Multiline", [f"accuracy/{family}"]] for family in FOUR_OPERATIONS},
         "largest open sizes": ["Multiline", ["curriculum/.*"]],
     },
     "answers": {
@@ -35,11 +40,47 @@ LAYOUT = {
 
 
 class _Events(TensorBoardOutputFormat):
-    """Stable-Baselines3's format with a writer that tells a running TensorBoard to drop later steps."""
+    """Stable-Baselines3's format, with a writer of its own for each size.
+
+    Args:
+        folder: The run's.
+        purge_step: Tells a running TensorBoard to drop this step and later ones.
+    """
 
     def __init__(self, folder: Path, purge_step: int | None) -> None:
+        self.folder = folder
+        self.purge_step = purge_step
         self.writer = SummaryWriter(str(folder), purge_step=purge_step)
+        self.sizes: dict[str, SummaryWriter] = {}
         self._is_closed = False
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
+        """Writes ``accuracy/addition/3`` as ``accuracy/addition`` of the run ``size_3``, and the rest as it is."""
+        rest = {}
+        for key, value in key_values.items():
+            found = _OF_SIZE.fullmatch(key)
+            if found is None:
+                rest[key] = value
+            else:
+                self._of_size(found["size"]).add_scalar(found["curve"], value, step)
+        super().write(rest, {key: key_excluded[key] for key in rest}, step)
+        self.flush()
+
+    def _of_size(self, size: str) -> SummaryWriter:
+        if size not in self.sizes:
+            self.sizes[size] = SummaryWriter(str(self.folder / f"size_{size}"), purge_step=self.purge_step)
+        return self.sizes[size]
+
+    def flush(self) -> None:
+        """Writes to the files what is buffered."""
+        for writer in (self.writer, *self.sizes.values()):
+            writer.flush()
+
+    def close(self) -> None:
+        """Closes the files."""
+        for writer in self.sizes.values():
+            writer.close()
+        super().close()
 
 
 class RunLogger(Logger):
@@ -63,8 +104,8 @@ class RunLogger(Logger):
         self.scale = state["scale"]
 
         # The files as they were when the run was cut. Files that have begun since then are not known.
-        for path in folder.glob(_EVENTS):
-            size = state["events"].get(path.name)
+        for path in folder.rglob(_EVENTS):
+            size = state["events"].get(path.relative_to(folder).as_posix())
             if size is None:
                 path.unlink()
             else:
@@ -90,12 +131,13 @@ class RunLogger(Logger):
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the lengths of the files, and the numbers that the next ``dump`` will write."""
-        self.events.writer.flush()
+        self.events.flush()
         pending = []
         for key, value in self.name_to_value.items():
             pending.append([key, float(value), self.name_to_count[key], self.name_to_excluded[key]])
 
-        sizes = {path.name: path.stat().st_size for path in self.folder.glob(_EVENTS)}
+        files = self.folder.rglob(_EVENTS)
+        sizes = {path.relative_to(self.folder).as_posix(): path.stat().st_size for path in files}
         return {"start": self.start, "step": self.step, "scale": self.scale, "events": sizes, "pending": pending}
 
     def describe(self, config: Mapping[str, Any]) -> None:

@@ -45,6 +45,13 @@ def curve(events: EventAccumulator, tag: str, edges: np.ndarray) -> np.ndarray:
     return np.array([values[where == b].mean() if (where == b).any() else np.nan for b in range(len(edges) - 1)])
 
 
+def read(folder: Path) -> EventAccumulator:
+    """Reads every scalar of a folder of events."""
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events.Reload()
+    return events
+
+
 def main() -> None:
     """Draws one panel a task; thin lines are seeds, thick ones their mean."""
     options = parse(Options, __doc__)
@@ -55,9 +62,7 @@ def main() -> None:
     for folder in options.runs:
         if not any(folder.glob("events.out.tfevents.*")):
             raise ConfigurationError(f"no TensorBoard events in {folder}; expected folders of runs")
-        events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
-        events.Reload()
-        runs.append(events)
+        runs.append(read(folder))
     # A run's axis is tokens of the warm start, then of PPO: the first iteration of PPO is the origin here.
     steps = [scalar.step for events in runs for scalar in events.Scalars("rollout/ep_rew_mean")]
     edges = np.linspace(min(steps), max(steps) + 1, options.bins + 1)
@@ -66,7 +71,11 @@ def main() -> None:
     colours = plt.cm.viridis(np.linspace(0, 0.9, len(SIZES)))
     for axis, task in zip(axes, TASKS, strict=True):
         for size, colour in zip(SIZES, colours, strict=True):
-            curves = np.array([curve(events, f"accuracy/{task}/{size}", edges) for events in runs])
+            # The curves of each size are in a folder of their own.
+            of_size = [folder / f"size_{size}" for folder in options.runs]
+            if not all(folder.is_dir() for folder in of_size):
+                continue
+            curves = np.array([curve(read(folder), f"accuracy/{task}", edges) for folder in of_size])
             if np.isnan(curves).all():
                 continue
             axis.plot(middle, curves.T, color=colour, alpha=0.3, linewidth=0.7)

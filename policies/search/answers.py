@@ -15,6 +15,7 @@ from o1nano.envs.seeding import stream_seed
 from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.search.branches import Attempt, Branch
 from o1nano.policies.search.engine import Engine
+from o1nano.policies.search.events import Observe
 from o1nano.policies.search.options import SearchOptions
 
 Progress = Callable[[int], None]
@@ -79,6 +80,7 @@ def attempt_all(
     batch: int = 256,
     keep_frames: bool = False,
     progress: Progress = no_progress,
+    observe: Observe | None = None,
 ) -> list[Answer]:
     """Makes attempts, many of them in one batch.
 
@@ -90,6 +92,7 @@ def attempt_all(
         batch: Number of call stacks that are decoded together.
         keep_frames: Whether answers carry their frames, hidden reasoning included.
         progress: Called with the number of attempts that have ended.
+        observe: Called with every event of the decoding; what it raises ends the search.
 
     Returns:
         An answer for each request, in the same order.
@@ -112,7 +115,7 @@ def attempt_all(
     order = sorted(range(len(requests)), key=lambda index: -len(requests[index].problem.prompt))
     rows = min(batch, len(requests) * options.votes)
     if rows:
-        engine = Engine(network, config, rows, options, keep_frames)
+        engine = Engine(network, config, rows, options, keep_frames, observe)
         engine.run(branch_of(index) for index in order)
     return [answers[index] for index in range(len(requests))]
 
@@ -126,10 +129,11 @@ def solve(
     seed: int = 0,
     keep_frames: bool = False,
     progress: Progress = no_progress,
+    observe: Observe | None = None,
 ) -> list[Answer]:
     """Answers each problem by one attempt, greedy by default: ``explore`` with one path."""
     options = SearchOptions(temperature=temperature)
-    explored = explore(network, problems, config, options, batch, seed, keep_frames, progress)
+    explored = explore(network, problems, config, options, batch, seed, keep_frames, progress, observe)
     return [answer for (answer,) in explored]
 
 
@@ -142,6 +146,7 @@ def explore(
     seed: int = 0,
     keep_frames: bool = False,
     progress: Progress = no_progress,
+    observe: Observe | None = None,
 ) -> list[list[Answer]]:
     """Answers each problem by ``options.paths`` attempts.
 
@@ -156,6 +161,7 @@ def explore(
         seed: Seed of the sampling.
         keep_frames: Whether answers carry their frames.
         progress: Called with the number of attempts that have ended.
+        observe: Called with every event of the decoding; what it raises ends the search.
 
     Returns:
         For each problem its attempts, in the same order.
@@ -165,7 +171,7 @@ def explore(
     for index, problem in enumerate(problems):
         for path in range(options.paths):
             requests.append(Request(problem, stream_seed(seed, index, path), temperature))
-    answers = attempt_all(network, requests, config, options, batch, keep_frames, progress)
+    answers = attempt_all(network, requests, config, options, batch, keep_frames, progress, observe)
     return [answers[start : start + options.paths] for start in range(0, len(answers), options.paths)]
 
 

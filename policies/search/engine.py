@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from o1nano.envs.core.call_stack import CallStacks, Outcome
 from o1nano.envs.core.config import EnvConfig
+from o1nano.envs.core.frame_changes import CONTINUED, OPENED, RETURNED
 from o1nano.envs.core.grammar import Grammar, State
 from o1nano.envs.core.usage import Usage
 from o1nano.envs.language.vocab import END_CALL, END_THINK, EQUALS, THINK
@@ -18,6 +19,7 @@ from o1nano.envs.seeding import stream_seed
 from o1nano.policies.decoding.decoder import Decoder
 from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.search.branches import Branch, Vote, commuted
+from o1nano.policies.search.events import BranchEnded, FrameOpened, FrameReturned, Observe, TokenEmitted
 from o1nano.policies.search.options import SearchOptions
 from o1nano.policies.search.sampling import sample_tokens, uniforms
 
@@ -38,6 +40,7 @@ class Engine:
         rows: Number of call stacks that are decoded together; one if frames may be longer than ``LONG_FRAME``.
         options: Votes, reuse of subtasks and budgets.
         keep_frames: Whether branches keep the frames that have ended, hidden reasoning included.
+        observe: Called with every event; None costs nothing.
     """
 
     def __init__(
@@ -47,10 +50,12 @@ class Engine:
         rows: int,
         options: SearchOptions,
         keep_frames: bool = False,
+        observe: Observe | None = None,
     ) -> None:
         network.eval()
         rows = 1 if config.frame_length > LONG_FRAME else rows
         self.options = options
+        self.observe = observe
         self.depth = config.depth
         self.frame_length = config.frame_length
         self.stacks = CallStacks(rows, config.limits, config.grammar)
@@ -78,6 +83,7 @@ class Engine:
 
             outcome = self.stacks.step(actions)
             self._keep_frames()
+            self._report_step(actions, log_probs)
             self._collect_ended(outcome)
 
     def _assign_rows(self) -> bool:
@@ -98,6 +104,8 @@ class Engine:
         self._drawn[row] = branch.drawn
         self._temperature[row] = branch.temperature
         self._log_prob[row] = branch.log_prob
+        if self.observe is not None and not branch.emitted:
+            self.observe(FrameOpened(branch, branch.depth, branch.frame))
 
     def _release_row(self, row: int) -> Branch:
         """Takes the branch of a row out of it, and charges its attempt."""
@@ -137,6 +145,8 @@ class Engine:
     def _end(self, branch: Branch, outcome: int, answer: bytes) -> None:
         branch.outcome = Outcome(outcome)
         branch.answer = answer
+        if self.observe is not None:
+            self.observe(BranchEnded(branch))
         if not branch.cancelled:
             branch.on_end(branch)
 
@@ -198,6 +208,8 @@ class Engine:
 
     def _resume(self, branch: Branch, child: Branch) -> None:
         branch.resume_with(child)
+        if self.observe is not None:
+            self.observe(FrameReturned(branch, branch.depth, child.answer))
         if len(branch.frame) >= self.frame_length:
             self._end(branch, Outcome.FRAME_FULL, b"")
         else:
@@ -212,6 +224,29 @@ class Engine:
         if options.max_tokens:
             late = emitted >= options.max_tokens
             log_probs[late[:, None] & self._not_answering[state]] = -np.inf
+
+    def _report_step(self, actions: npt.NDArray[np.int64], log_probs: npt.NDArray[np.float32]) -> None:
+        """Tells whoever watches what the last step did in each row."""
+        if self.observe is None:
+            return
+        stacks = self.stacks
+        for row, branch in enumerate(self.running):
+            if branch is None:
+                continue
+            change = int(stacks.changes[row])
+            depth = branch.depth + int(stacks.depth[row])
+
+            # The token belongs to the frame that was on top before the step: one below a frame that it has opened, one
+            # above the frame that it has returned to.
+            own_depth = depth - (change == OPENED) + (change == RETURNED)
+            self.observe(TokenEmitted(branch, own_depth, int(actions[row]), log_probs[row]))
+            if change == CONTINUED:
+                continue
+            frame = stacks.frame(row).tobytes()
+            if change == RETURNED:
+                self.observe(FrameReturned(branch, depth, frame[frame.rindex(END_CALL) + 1 :]))
+            elif change != OPENED or not self.options.runs_subtasks_apart:
+                self.observe(FrameOpened(branch, depth, frame, replaces=change != OPENED))
 
     def _keep_frames(self) -> None:
         """Hands the frames that have just ended to their branches."""

@@ -16,6 +16,7 @@ from o1nano.envs.seeding import stream_seed
 from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.search import self_checks
 from o1nano.policies.search.answers import Answer, Progress, Request, attempt_all, explore, no_progress, solve
+from o1nano.policies.search.events import ChecksBegan, ChecksEnded, Observe
 from o1nano.policies.search.options import SearchOptions
 from o1nano.policies.search.selection import select_answer
 
@@ -32,6 +33,7 @@ def search(
     seed: int = 0,
     keep_frames: bool = False,
     progress: Progress = no_progress,
+    observe: Observe | None = None,
 ) -> list[Answer]:
     """Answers problems. The usage of an answer covers all attempts at its problem and all checks of them.
 
@@ -44,14 +46,15 @@ def search(
         seed: Seed of the sampling.
         keep_frames: Whether answers carry their frames, hidden reasoning included.
         progress: Called with the number of attempts that have ended or are no longer needed.
+        observe: Called with every event of the decoding and of the checks; what it raises ends the search.
 
     Raises:
         ConfigurationError: If an option makes no sense.
     """
     options.validate()
     if options.select == "check":
-        return _search_until_checked(network, problems, config, options, batch, seed, keep_frames, progress)
-    explored = explore(network, problems, config, options, batch, seed, keep_frames, progress)
+        return _search_until_checked(network, problems, config, options, batch, seed, keep_frames, progress, observe)
+    explored = explore(network, problems, config, options, batch, seed, keep_frames, progress, observe)
     return [_with_total_usage(select_answer(answers, options.select), answers) for answers in explored]
 
 
@@ -91,6 +94,7 @@ def _search_until_checked(
     seed: int,
     keep_frames: bool,
     progress: Progress,
+    observe: Observe | None,
 ) -> list[Answer]:
     """Spends more only where a check fails.
 
@@ -114,11 +118,11 @@ def _search_until_checked(
 
         ended = len(problems) * options.paths - len(open_problems) * (options.paths - made)
         shown = partial(_add_progress, progress, ended)
-        answers = attempt_all(network, requests, config, options, batch, keep_frames, shown)
+        answers = attempt_all(network, requests, config, options, batch, keep_frames, shown, observe)
         for index, answer in zip(owners, answers, strict=True):
             trials[index].answers.append(answer)
 
-        _check_new_answers(network, [trials[index] for index in open_problems], config, batch)
+        _check_new_answers(network, [trials[index] for index in open_problems], config, batch, observe)
         made = target
     progress(len(problems) * options.paths)
     return [trial.result() for trial in trials]
@@ -128,7 +132,9 @@ def _add_progress(progress: Progress, before: int, done: int) -> None:
     progress(before + done)
 
 
-def _check_new_answers(network: ReasoningNetwork, trials: Sequence[_Trial], config: EnvConfig, batch: int) -> None:
+def _check_new_answers(
+    network: ReasoningNetwork, trials: Sequence[_Trial], config: EnvConfig, batch: int, observe: Observe | None
+) -> None:
     """Checks the answers that have not been checked yet."""
     owners: list[tuple[_Trial, str]] = []
     claims: list[self_checks.Claim] = []
@@ -139,14 +145,24 @@ def _check_new_answers(network: ReasoningNetwork, trials: Sequence[_Trial], conf
                 owners.append((trial, text))
                 claims.append(claim)
 
-    passed, usage = check_claims(network, claims, config, batch)
+    if not claims:
+        return
+    if observe is not None:
+        observe(ChecksBegan(tuple(text for _, text in owners)))
+    passed, usage = check_claims(network, claims, config, batch, observe)
+    if observe is not None:
+        observe(ChecksEnded(tuple(passed)))
     for (trial, text), count, cost in zip(owners, passed, usage, strict=True):
         trial.passed[text] = count
         trial.checks += cost
 
 
 def check_claims(
-    network: ReasoningNetwork, claims: Sequence[self_checks.Claim], config: EnvConfig, batch: int = 256
+    network: ReasoningNetwork,
+    claims: Sequence[self_checks.Claim],
+    config: EnvConfig,
+    batch: int = 256,
+    observe: Observe | None = None,
 ) -> tuple[list[int], list[Usage]]:
     """Has the model check claims by the inverse operation and by casting out nines, all of them together.
 
@@ -155,6 +171,7 @@ def check_claims(
         claims: What to check.
         config: Limits and grammar of the environment.
         batch: Number of call stacks that are decoded together.
+        observe: Called with every event of the decoding; what it raises ends the checks.
 
     Returns:
         For each claim the number of checks that it has passed, and an equal part of what all checks have cost.
@@ -165,7 +182,8 @@ def check_claims(
     def ask(expressions: list[Binary]) -> list[int | None]:
         nonlocal answered
         posed = [_problem(expression, config.frame_length) for expression in expressions]
-        answers = iter(solve(network, [problem for problem in posed if problem], config, batch))
+        wanted = [problem for problem in posed if problem]
+        answers = iter(solve(network, wanted, config, batch, observe=observe))
         numbers: list[int | None] = []
         for problem in posed:
             answer = next(answers) if problem else None

@@ -20,6 +20,7 @@ from o1nano.policies.model_file import load_all
 from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.record import TrainingRecord, unknown_words
 from o1nano.policies.search.answers import Answer, Progress, no_progress
+from o1nano.policies.search.events import Observe
 from o1nano.policies.search.options import SearchOptions, Select
 from o1nano.policies.search.search import search
 
@@ -177,6 +178,7 @@ class Solver:
         options: SearchOptions | None = None,
         keep_frames: bool = False,
         progress: Progress = no_progress,
+        observe: Observe | None = None,
     ) -> list[Answer]:
         """Answers problems together.
 
@@ -185,6 +187,7 @@ class Solver:
             options: How they are answered. By default with one greedy path.
             keep_frames: Whether answers carry their hidden reasoning.
             progress: Called with the number of attempts that have ended.
+            observe: Called with every event of the decoding, see ``events``; what it raises ends the search.
 
         Raises:
             O1NanoError: If a problem cannot be read, or an option makes no sense.
@@ -192,7 +195,7 @@ class Solver:
         # Texts are read before anything is solved, so that a mistake in the last one costs nothing.
         read = [problem if isinstance(problem, Problem) else self.read(problem) for problem in problems]
         options = options or SearchOptions()
-        return search(self.network, read, self.config, options, self.batch, self.seed, keep_frames, progress)
+        return search(self.network, read, self.config, options, self.batch, self.seed, keep_frames, progress, observe)
 
 
 def traits_of(task: Task) -> set[str]:

@@ -244,7 +244,8 @@ def test_statistics_are_of_the_episodes_of_all_processes(tmp_path: Path) -> None
     ]
 
     def recorded(process_group: ProcessGroup) -> dict[str, float]:
-        statistics = EpisodeStatisticsCallback(AdaptiveCurriculum({"addition": 1}, {"addition": 2}), process_group)
+        curriculum = AdaptiveCurriculum({"addition": 1}, {"addition": 2})
+        statistics = EpisodeStatisticsCallback(curriculum, process_group, window=1)
         model = ppo(process_group)
         statistics.init_callback(model)
         own = [{**dict.fromkeys(EPISODE_USAGE, 0), **info} for info in infos[process_group.rank :: 2]]

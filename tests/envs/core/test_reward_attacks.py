@@ -227,7 +227,7 @@ def test_training_logs_every_term_and_the_hack_rate(planted: bool) -> None:
     model = PPO("MlpPolicy", GymnasiumVecEnv(env), n_steps=64, batch_size=64, n_epochs=1, device="cpu", seed=0)
     notes, state = Notes(), AdaptiveCurriculum({"addition": 1}, {"addition": 1})
     model.set_logger(notes)
-    model.learn(512, CallbackList([statistics := EpisodeStatisticsCallback(state)]))
+    model.learn(512, CallbackList([statistics := EpisodeStatisticsCallback(state, window=1)]))
     assert not statistics.rewards  # every rollout by itself
     names = {"reward/true", "reward/digits", "reward/total", "reward/hack_rate", "reward/groups_without_variance"} | (
         {"reward/gift"} if planted else set()

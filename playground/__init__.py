@@ -1,0 +1,1 @@
+"""A page on this machine that shows how a model answers: ``python evaluate.py --serve``."""
