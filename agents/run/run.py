@@ -84,11 +84,10 @@ class Run:
         self.model.set_logger(self.logger)
         if state is not None:
             self.load_state_dict(state)
-        if config.init_from:
+        elif config.init_from:
             initial = model_file.load_all(Path(config.init_from), self.model.device)
             self._earlier_record = initial.record
-            if state is None:
-                self.network.load_state_dict(initial.network.state_dict())
+            self.network.load_state_dict(initial.network.state_dict())
         self._record_session(is_new=state is None)
 
         # After the first checkpoint: a run that the service refuses can be resumed.
@@ -172,6 +171,7 @@ class Run:
             "results": self.results,
             "seconds": self.seconds,
             "sessions": self.sessions,
+            "earlier_record": self._earlier_record and self._earlier_record.as_dict(),
             "logger": self.logger.state_dict(),
             "model": self.model.state_dict(),
             "curriculum": self.curriculum.state_dict(),
@@ -190,6 +190,8 @@ class Run:
         self.results = state["results"]
         self.seconds = state["seconds"]
         self.sessions = state["sessions"]
+        if state["earlier_record"] is not None:
+            self._earlier_record = TrainingRecord.restore(state["earlier_record"])
 
         own = state if self.process_group.is_rank0 else state["others"][self.process_group.rank - 1]
         self.model.load_state_dict({**state["model"], **own["model"]})
