@@ -100,7 +100,7 @@ def picture(request: pytest.FixtureRequest) -> Any:
             page.wait_for_timeout(700)  # what fades has faded
             shown = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
             shown = shown.crop((0, 0, shown.width, min(shown.height, height or shown.height)))
-            shown.quantize(128, Image.Quantize.MAXCOVERAGE).save(Path(out) / f"playground_{name}.png", optimize=True)
+            shown.save(Path(out) / f"playground_{name}.png", optimize=True)
 
     return take
 
@@ -236,19 +236,19 @@ def test_the_recording(page: Any, request: pytest.FixtureRequest) -> None:
     out = request.config.getoption("--pictures")
     if out is None:
         pytest.skip("no --pictures")
-    page.set_viewport_size({"width": 1000, "height": 500})
+    page.set_viewport_size({"width": 1080, "height": 440})
     ask(page, PRODUCT)
     steps = int(page.get_attribute("#position", "max") or 0)
-    page.evaluate("scrollTo(0, document.getElementById('player').offsetTop - 130)")
+    page.evaluate("scrollTo(0, document.getElementById('player').offsetTop - 95)")
     page.click("#first")
     frames = []
     for step in range(0, steps + 1, 2):
         page.evaluate(f"player.seek({min(step, steps)})")
         frames.append(
-            Image.open(io.BytesIO(page.screenshot())).convert("RGB").resize((800, 400), Image.Resampling.LANCZOS)
+            Image.open(io.BytesIO(page.screenshot())).convert("RGB").resize((864, 352), Image.Resampling.LANCZOS)
         )
     page.wait_for_timeout(700)
-    frames.append(Image.open(io.BytesIO(page.screenshot())).convert("RGB").resize((800, 400), Image.Resampling.LANCZOS))
+    frames.append(Image.open(io.BytesIO(page.screenshot())).convert("RGB").resize((864, 352), Image.Resampling.LANCZOS))
 
     # One palette for all: what does not change between two pictures then costs nothing.
     palette = frames[len(frames) // 2].quantize(64, Image.Quantize.MAXCOVERAGE)
