@@ -124,10 +124,11 @@ def serve(options: Options) -> None:
     try:
         from o1nano.playground.server import serve as serve_page
     except ModuleNotFoundError as error:
-        if error.name not in ("starlette", "uvicorn"):
+        package = str(error.name).partition(".")[0]
+        if package not in ("starlette", "uvicorn"):
             raise
         raise ConfigurationError(
-            f"--serve without the package {error.name}; expected: pip install starlette uvicorn (the extra demo)"
+            f"--serve without the package {package}; expected: pip install starlette uvicorn (the extra demo)"
         ) from error
     session = Session(options)
 

@@ -1,4 +1,4 @@
-"""What the documentation site has besides the pages of docs/. MkDocs calls the functions named ``on_...`` (mkdocs.yml).
+"""What the documentation site has besides the pages of docs/. MkDocs calls the functions named on_... (mkdocs.yml).
 
 Pages link to files outside docs/, as GitHub allows: model cards, sources, data. The site gets a page for each of these
 files, and the links lead there. The README is the first page.
@@ -36,7 +36,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     package = Path(_packages.name) / "o1nano"
     if not package.exists():
         package.mkdir()
-        sources = [*(ROOT / "o1nano").glob("*.py"), ROOT / "envs", ROOT / "policies", ROOT / "agents"]
+        folders = ("envs", "policies", "agents", "playground")
+        sources = [*(ROOT / "o1nano").glob("*.py"), *(ROOT / folder for folder in folders)]
         for source in sources:
             (package / source.name).symlink_to(source)
     config.plugins["mkdocstrings"].config.handlers["python"]["paths"] = [_packages.name]

@@ -28,16 +28,18 @@ class Visit:
     """A question, the messages for the visitor who has asked it, and whether the visitor is still there.
 
     The worker's thread sends, the server's loop receives. If the visitor reads slowly the worker waits, so that memory
-    stays bounded.
+    stays bounded, but not for ever: others wait too.
 
     Args:
         question: What was asked.
         capacity: Most messages that wait to be read.
+        patience: Seconds after which a visitor who reads nothing counts as gone.
     """
 
-    def __init__(self, question: Question, capacity: int = 1000) -> None:
+    def __init__(self, question: Question, capacity: int = 1000, patience: float = 20.0) -> None:
         self.question = question
         self.capacity = capacity
+        self.patience = patience
         self._loop = asyncio.get_running_loop()
         self._ready = asyncio.Event()
         self._room = threading.Condition()
@@ -57,8 +59,9 @@ class Visit:
             Gone: If the visitor has gone.
         """
         with self._room:
-            self._room.wait_for(lambda: self._has_gone or len(self._messages) < self.capacity)
-            if self._has_gone:
+            has_room = self._room.wait_for(lambda: self._has_gone or len(self._messages) < self.capacity, self.patience)
+            if self._has_gone or not has_room:
+                self._has_gone = True
                 raise Gone
             self._messages.append(message)
             is_first = len(self._messages) == 1

@@ -6,6 +6,7 @@ import os
 # that the tests start inherit this.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import pytest
 import torch as th
 from hypothesis import settings
 
@@ -14,3 +15,9 @@ settings.register_profile("o1nano", deadline=None, max_examples=50, derandomize=
 settings.load_profile("o1nano")
 
 th.set_num_threads(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of the browser tests, which make the pictures of the documentation."""
+    parser.addoption("--pictures", metavar="FOLDER", help="write the pictures of the playground to a folder")
+    parser.addoption("--run", metavar="FOLDER", help="the run that these pictures show; by default a small one")

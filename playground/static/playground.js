@@ -251,6 +251,7 @@ class Player {
     if (to < this.at) {
       this.trees.clear();
       this.at = 0;
+      hideAnswer();
     }
     while (this.at < to) this.step(false);
     this.trees.follow();
@@ -379,11 +380,14 @@ function showAnswer(message) {
   const verdict = message.correct ? "right" : `wrong, ${message.expected} is right`;
   const said = message.text || `no answer: ${message.outcome.replaceAll("_", " ")}`;
   const judged = element("small", { class: message.correct ? "right" : "wrong" }, verdict);
-  if (byId("answer").dataset.said === said && byId("answer").childNodes.length) return;
   byId("answer").replaceChildren(said, judged);
   byId("usage").textContent = message.usage;
   byId("status").textContent = message.passed_checks === false ? "the answer did not pass the model's own checks" : "";
   showVotes(message.text);
+}
+
+function hideAnswer() {
+  for (const id of ["answer", "votes"]) byId(id).replaceChildren();
 }
 
 // How many paths gave each answer.
@@ -517,9 +521,8 @@ const short = new Intl.NumberFormat("en", { notation: "compact", maximumFraction
 
 function axes(top, label, isShare) {
   const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label });
-  const count = isShare ? 4 : Math.min(4, top);
-  for (let tick = 0; tick <= count; tick += 1) {
-    const value = isShare ? tick / count : Math.round((top * tick) / count);
+  const apart = isShare ? 0.25 : Math.ceil(top / 4);
+  for (let value = 0; value <= top; value += apart) {
     const y = up(value, top);
     picture.append(svg("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y, y2: y }));
     picture.append(svg("text", { x: LEFT - 5, y: y + 4, "text-anchor": "end" }, isShare ? `${100 * value}%` : String(value)));

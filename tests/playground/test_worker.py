@@ -108,6 +108,18 @@ def test_a_slow_reader_makes_the_worker_wait() -> None:
     asyncio.run(main())
 
 
+def test_a_visitor_who_reads_nothing_is_given_up() -> None:
+    async def main() -> None:
+        worker = Worker(endless, room=1)
+        worker.start()
+        one = Visit(Question("1+1"), capacity=10, patience=0.05)
+        worker.enter(one)
+        await until(lambda: one.has_gone and worker.is_idle)
+        worker.close()
+
+    asyncio.run(main())
+
+
 def test_closing_ends_what_is_under_way() -> None:
     async def main() -> None:
         worker = Worker(endless, room=3)

@@ -56,7 +56,7 @@ GATE_TOOLS = ("pip", "ruff", "mypy", "pytest")
 def small_flags(given: list[str]) -> list[str]:
     """The flags that make a command of ``train_rl.py`` or ``evaluate.py`` small."""
     if given[0] == "evaluate.py":
-        answers = {"--ask", "--interactive", "--problems"} & set(given)
+        answers = {"--ask", "--interactive", "--problems", "--serve"} & set(given)
         return [] if answers else SMALL_TABLE
     if {"--resume", "--help"} & set(given):
         return []
@@ -129,6 +129,8 @@ def run(command: list[str], patch: pytest.MonkeyPatch) -> None:
 def run_script(given: list[str], patch: pytest.MonkeyPatch) -> None:
     """Runs ``train_rl.py`` or ``evaluate.py`` in this process."""
     patch.setattr(sys, "argv", [*given, *small_flags(given)])
+    # The page would be served for ever. Its own tests open it.
+    patch.setattr(evaluate, "serve", lambda options: None)
     script = train_rl if given[0] == "train_rl.py" else evaluate
     try:
         assert script.main() == 0

@@ -12,7 +12,7 @@ import pytest
 
 from tests.helpers.paths import ROOT
 
-LAYERS = ("envs", "policies", "agents")
+LAYERS = ("envs", "policies", "agents", "playground")
 # A module may import from its own line and from the lines above it. A name stands for a module, or for a folder.
 ORDER = (
     ("envs.errors", "envs.caching", "envs.ranges", "envs.seeding"),
@@ -30,6 +30,7 @@ ORDER = (
     ("agents.evaluation",),
     ("agents.run",),
     ("agents",),
+    ("playground",),
 )
 MODULES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
 NUMPY_ONLY = {"torch", "numba", "stable_baselines3", "sb3_contrib", "tensorboard", "matplotlib", "tyro"}
@@ -107,6 +108,7 @@ def test_scripts_import_absolutely(path: Path) -> None:
         ("policies", "from . import cache"),
         ("agents", "from envs.vocab import PAD"),
         ("agents", "from train_rl import main"),
+        ("agents.run.run", "from o1nano.playground.app import create_app"),
     ],
 )
 def test_a_violation_is_noticed(tmp_path: Path, module: str, line: str) -> None:
@@ -125,7 +127,8 @@ def test_the_environment_imports_neither_torch_nor_stable_baselines3() -> None:
 
 
 def test_who_only_asks_a_model_does_not_wait_for_what_trains_one() -> None:
-    code = "import sys, evaluate; print(sorted({'stable_baselines3', 'matplotlib', 'tensorboard'} & set(sys.modules)))"
+    trainers = {"stable_baselines3", "matplotlib", "tensorboard", "starlette"}
+    code = f"import sys, evaluate; print(sorted({trainers} & set(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 

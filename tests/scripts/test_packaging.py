@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import urllib.request
 import venv
 import zipfile
 from pathlib import Path
@@ -31,6 +32,7 @@ SMALL = (
     "--evaluation.problems-per-level 1 --evaluation.sum-digits 2 --evaluation.product-digits 1"
 )
 SHIPPED = {"README.md", "o1_model.pth", "recall.pth"}
+PAGE = {"index.html", "playground.css", "playground.js"}
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +144,9 @@ def test_the_wheel_holds_only_o1nano_with_all_its_packages(wheel: Path) -> None:
 
 @pytest.mark.integration
 @pytest.mark.parametrize(
-    ("folder", "files"), [("scripts", {"evaluate.py", "train_rl.py"}), ("pretrained", SHIPPED)], ids=str
+    ("folder", "files"),
+    [("scripts", {"evaluate.py", "train_rl.py"}), ("pretrained", SHIPPED), ("playground/static", PAGE)],
+    ids=str,
 )
 def test_the_wheel_holds_the_scripts_and_the_models(wheel: Path, folder: str, files: set[str]) -> None:
     inside = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith(f"o1nano/{folder}/")}
@@ -175,6 +179,18 @@ def test_the_installed_command_answers_with_the_shipped_model(installation: Inst
     status, out, err = installation.run("o1nano-evaluate --ask 12+30", home)
     assert (status, out.split()[0]) == (0, "42"), err
     assert err.strip() == f"o1nano-evaluate: the model is {installation.package / 'pretrained' / 'o1_model.pth'}"
+
+
+@pytest.mark.integration
+def test_the_installed_command_serves_its_page(installation: Installation, home: Path) -> None:
+    serving = installation.start("o1nano-evaluate --serve", home)
+    assert serving.stdout is not None
+    address = serving.stdout.readline().split()[0]
+    with urllib.request.urlopen(address) as page:
+        assert b"O1-nano playground" in page.read()
+    serving.send_signal(signal.SIGINT)
+    _, err = serving.communicate(timeout=60)
+    assert serving.returncode == 130 and "Traceback" not in err
 
 
 @pytest.mark.integration

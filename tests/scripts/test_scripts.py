@@ -186,6 +186,19 @@ def test_bad_input_is_one_line_and_status_2(
     assert "expected" in lines[0]
 
 
+@pytest.mark.parametrize("missing", ["starlette", "uvicorn"])
+def test_serving_without_the_extra_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, missing: str
+) -> None:
+    for name in list(sys.modules):
+        if name.split(".")[0] == missing or name.startswith("o1nano.playground."):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    assert run(monkeypatch, model, "--serve") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"evaluate.py: --serve without the package {missing}; expected: pip install")
+
+
 def test_what_a_model_was_never_shown_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path
 ) -> None:
