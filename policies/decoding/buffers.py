@@ -90,8 +90,8 @@ def view_rows(buffers: Buffers, count: int, bf16: bool) -> Views:
 def aligned_zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Numbers:
     """Returns an array of zeros that begins at a multiple of 64 bytes, as PyTorch's tensors do.
 
-    Matrix products of MKL round differently if their operands are aligned differently. NumPy's arrays begin anywhere, and a
-    resumed run would not be the same to the last bit.
+    Matrix products of MKL round differently if their operands are aligned differently. NumPy's arrays begin anywhere,
+    and a resumed run would not be the same to the last bit.
     """
     zeros: Numbers = th.from_numpy(np.zeros((), dtype)).new_zeros(shape).numpy()
     return zeros

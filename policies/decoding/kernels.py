@@ -118,7 +118,32 @@ def multiply(x: Floats, weight: Floats, out: Floats, count: int) -> None:
                 out[i, f] += x[i, d] * weight[d, f]
 
     for i in range(0, count // 4 * 4, 4):
-        _multiply_four_rows(x, weight, out, i, width)
+        for d in range(0, width, 4):
+            a0 = x[i, d]
+            a1 = x[i, d + 1]
+            a2 = x[i, d + 2]
+            a3 = x[i, d + 3]
+            b0 = x[i + 1, d]
+            b1 = x[i + 1, d + 1]
+            b2 = x[i + 1, d + 2]
+            b3 = x[i + 1, d + 3]
+            c0 = x[i + 2, d]
+            c1 = x[i + 2, d + 1]
+            c2 = x[i + 2, d + 2]
+            c3 = x[i + 2, d + 3]
+            e0 = x[i + 3, d]
+            e1 = x[i + 3, d + 1]
+            e2 = x[i + 3, d + 2]
+            e3 = x[i + 3, d + 3]
+            for f in range(weight.shape[1]):
+                w0 = weight[d, f]
+                w1 = weight[d + 1, f]
+                w2 = weight[d + 2, f]
+                w3 = weight[d + 3, f]
+                out[i, f] += a0 * w0 + a1 * w1 + a2 * w2 + a3 * w3
+                out[i + 1, f] += b0 * w0 + b1 * w1 + b2 * w2 + b3 * w3
+                out[i + 2, f] += c0 * w0 + c1 * w1 + c2 * w2 + c3 * w3
+                out[i + 3, f] += e0 * w0 + e1 * w1 + e2 * w2 + e3 * w3
 
     # Rows that are left over, one at a time.
     for i in range(count // 4 * 4, count):
@@ -130,37 +155,6 @@ def multiply(x: Floats, weight: Floats, out: Floats, count: int) -> None:
             for f in range(weight.shape[1]):
                 low = a0 * weight[d, f] + a1 * weight[d + 1, f]
                 out[i, f] += low + a2 * weight[d + 2, f] + a3 * weight[d + 3, f]
-
-
-@compiled
-def _multiply_four_rows(x: Floats, weight: Floats, out: Floats, i: int, width: int) -> None:
-    """Adds the products of rows i to i + 3 of ``x`` with the first ``width`` rows of the weight."""
-    for d in range(0, width, 4):
-        a0 = x[i, d]
-        a1 = x[i, d + 1]
-        a2 = x[i, d + 2]
-        a3 = x[i, d + 3]
-        b0 = x[i + 1, d]
-        b1 = x[i + 1, d + 1]
-        b2 = x[i + 1, d + 2]
-        b3 = x[i + 1, d + 3]
-        c0 = x[i + 2, d]
-        c1 = x[i + 2, d + 1]
-        c2 = x[i + 2, d + 2]
-        c3 = x[i + 2, d + 3]
-        e0 = x[i + 3, d]
-        e1 = x[i + 3, d + 1]
-        e2 = x[i + 3, d + 2]
-        e3 = x[i + 3, d + 3]
-        for f in range(weight.shape[1]):
-            w0 = weight[d, f]
-            w1 = weight[d + 1, f]
-            w2 = weight[d + 2, f]
-            w3 = weight[d + 3, f]
-            out[i, f] += a0 * w0 + a1 * w1 + a2 * w2 + a3 * w3
-            out[i + 1, f] += b0 * w0 + b1 * w1 + b2 * w2 + b3 * w3
-            out[i + 2, f] += c0 * w0 + c1 * w1 + c2 * w2 + c3 * w3
-            out[i + 3, f] += e0 * w0 + e1 * w1 + e2 * w2 + e3 * w3
 
 
 @compiled

@@ -1,8 +1,8 @@
 """Compiled attention of new tokens to keys and values in a paged KV cache.
 
 Keys and values lie in blocks of ``BLOCK`` tokens. A block table says which block has which tokens of a frame: if
-``table[5]`` is ``[7, 2, ...]``, the key of token 20 of frame 5 is in block 2, slot 4. Keys are stored with tokens as lanes, so
-that the scores of a block are one or two vector registers; values with dimensions as lanes.
+``table[5]`` is ``[7, 2, ...]``, the key of token 20 of frame 5 is in block 2, slot 4. Keys are stored with tokens as
+lanes, so that the scores of a block are one or two vector registers; values with dimensions as lanes.
 
 The softmax is that of plain attention: the scores of all visible blocks of one query are held at a time.
 

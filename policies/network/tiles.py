@@ -1,8 +1,8 @@
 """Tiles of ``LANES x LANES`` float32 numbers: how the compiled attention loads, rotates, multiplies and stores them.
 
 A head's queries, keys or values ``[T, K]`` become a grid of tiles, N tiles of tokens by D tiles of dimensions. Arrays
-of tiles are ``[N * D, LANES, LANES]``: tile ``n * D + d`` has tokens ``16 n`` to ``16 n + 15`` and dimensions ``16 d`` to
-``16 d + 15``. With 40 tokens of 20 dimensions, N is 3 and D is 2, and number (17, 18) lies in tile 3 at [1, 2]. What
+of tiles are ``[N * D, LANES, LANES]``: tile ``n * D + d`` has tokens ``16 n`` to ``16 n + 15`` and dimensions ``16 d``
+to ``16 d + 15``. With 40 tokens of 20 dimensions, N is 3 and D is 2, and number (17, 18) lies in tile 3 at [1, 2]. What
 lies beyond the last token or dimension is 0.
 
 A tile has *rows* of tokens, or *columns*: then it is transposed, and tokens are its lanes.
