@@ -1,7 +1,8 @@
-"""The forward pass of decoding on a CPU: compiled loops around matrix products.
+"""The forward pass of decoding on a CPU: matrix products with compiled loops between them, and the KV cache.
 
-Few tokens run through compiled products too, in one call without the interpreter. Many run through PyTorch's, in
-bfloat16 if asked for; a long prompt attends by PyTorch's fused kernel. All of them share the other loops.
+A pass takes the new tokens of all frames as one flat list; see ``kernels``. A small batch runs in one compiled call,
+its matrix products included (``small_batch``): there, calling PyTorch costs more than the products. A large one uses
+PyTorch's products, in bfloat16 if asked for, and long prompts its fused attention (``prefill``).
 """
 
 from __future__ import annotations
@@ -10,102 +11,72 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch as th
 
-from o1nano.envs.core.grammar import Channel
-from o1nano.envs.language.vocab import VOCAB_SIZE
-from o1nano.policies.decoding import kernels
-from o1nano.policies.decoding.kernels import BLOCK, FRAME, LANES, TIME, Floats, Ints, Numbers
-from o1nano.policies.decoding.packed import Shape, Weights, pack, products_of, shape_of
-from o1nano.policies.network.attention_kernels import attend_blocks, banded, causal_mask, fused
-from o1nano.policies.network.compiled import compiled
+from o1nano.policies.decoding import kernels, paged_attention
+from o1nano.policies.decoding.buffers import Views, allocate_buffers, padded_width, view_rows
+from o1nano.policies.decoding.layout import BLOCK, FRAME, TIME, Floats, Ints, Numbers
+from o1nano.policies.decoding.packed import pack, products_of, tables_of
+from o1nano.policies.decoding.prefill import attend_prompt
+from o1nano.policies.decoding.small_batch import forward_small_batch
+from o1nano.policies.network.attention_kernels import round_up_rows
 from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.network.threads import equal_shares, in_threads
 
-FEW = 32
-"""Up to so many tokens compiled products are faster than calls of PyTorch's."""
-LONG = 64
-"""From so many new tokens of one frame on, attention runs through PyTorch's fused kernel."""
-MUCH = 2**14
-"""From so many keys of all queries on, heads attend in several threads, if PyTorch has several."""
-WINDOWED = 512
-"""Tokens that attend to a window together: each looks at all windows of these, under a mask."""
-PIECE = 4096
-"""Tokens of a frame whose blocks are put together for it at a time."""
-ROWS = 32
-"""Rows of bfloat16 products come in multiples of this: oneDNN makes a kernel for every shape, and keeps it."""
+SMALL_BATCH = 32
+"""Up to this many tokens, compiled products are faster than calls of PyTorch's."""
+LONG_PROMPT = 64
+"""From this many new tokens of one frame on, attention runs through PyTorch's fused kernel."""
+MANY_KEYS = 2**14
+"""From this many keys on, counted over all queries, heads are divided among threads."""
 
-
-class Views(NamedTuple):
-    """The first rows of the buffers of the same names, as tensors."""
-
-    normed: th.Tensor
-    qkv: th.Tensor
-    mixed: th.Tensor
-    change: th.Tensor
-    hidden: th.Tensor
-    logits: th.Tensor
-    critic: th.Tensor
-
-
-class Buffers(NamedTuple):
-    """Where the pass writes, for M tokens at most."""
-
-    x: Floats  # [M, D]
-    normed: Numbers  # [M, D]
-    qkv: Numbers  # [M, 3 * D]
-    mixed: Numbers  # [M, D]
-    change: Numbers  # [M, D]
-    hidden: Numbers  # [M, F]
-    logits: Numbers  # [M, C * V]
-    critic: Numbers  # [M, D]
-    queries: Floats  # [M, H, P]
-    scores: Floats  # [H, blocks of a frame, BLOCK]
-    sums: Floats  # [H, P]
+Norm = tuple[Floats, Floats, Floats]
+"""Bias of the branch that is added before a norm, and weight and bias of the norm."""
 
 
 class Layer(NamedTuple):
     """What the pass reads and writes in one layer."""
 
     window: int
-    group: int
-    position: tuple[int, int, float]  # kinds by which even and odd heads are rotated, growth of queries
+    group: int  # which block table
+    rotation: tuple[int, int, float]  # kinds of position of even and odd heads, log_scale
     keys: Numbers
     values: Numbers
-    before_attention: tuple[Floats, Floats, Floats]  # what is added to the stream, gain and shift of the norm
-    before_hidden: tuple[Floats, Floats, Floats]
+    attention_norm: Norm
+    feed_forward_norm: Norm
     qkv: th.Tensor
-    mixed: th.Tensor
-    hidden: th.Tensor
-    hidden_bias: Floats
-    change: th.Tensor
+    attention_out: th.Tensor
+    up: th.Tensor
+    up_bias: Floats
+    down: th.Tensor
 
 
 class CompiledForward:
-    """Computes what follows frames, and keeps keys and values.
+    """Computes what follows frames, and holds their keys and values.
 
     Args:
         network: The network.
-        frame_length: Tokens of a frame at most.
+        frame_length: Most tokens of a frame.
         tokens: M, the most tokens of a pass.
-        bf16: Whether matrix products of many tokens are in bfloat16.
-        half: Whether keys and values are kept in bfloat16.
+        bf16: Whether matrix products of large batches are in bfloat16.
+        half: Whether keys and values are stored in bfloat16.
     """
 
     def __init__(self, network: ReasoningNetwork, frame_length: int, tokens: int, bf16: bool, half: bool) -> None:
         config = network.config
-        self.network, self.bf16 = network, bf16
-        self.shape = shape_of(network, frame_length + 2)
-        padded = -(-(config.embedding // config.heads) // LANES) * LANES
-        self._blocks = config.layers, config.heads, padded
-        self.keys = self.values = np.zeros((config.layers, 0, 0, 0), dtype=np.uint16 if half else np.float32)
-        self._scores = np.zeros((config.heads, -(-frame_length // BLOCK), BLOCK), dtype=np.float32)
-        self._sums = np.zeros((config.heads, padded), dtype=np.float32)
-        self._few = self._buffers(FEW, np.float32)
-        self._many = self._buffers(tokens, np.uint16 if bf16 else np.float32)
+        self.network = network
+        self.bf16 = bf16
+        self.tables = tables_of(network, frame_length + 2)
+
+        dtype = np.uint16 if bf16 else np.float32
+        self._small = allocate_buffers(config, frame_length, SMALL_BATCH, np.float32)
+        self._large = allocate_buffers(config, frame_length, tokens, dtype)
         self._views: dict[int, Views] = {}
-        self._every = np.arange(tokens, dtype=np.int32)
+        self._all_tokens = np.arange(tokens, dtype=np.int32)
+
+        cache_dtype = np.uint16 if half else np.float32
+        self.keys: Numbers = np.zeros((config.layers, 0, 0, 0), dtype=cache_dtype)
+        self.values: Numbers = np.zeros((config.layers, 0, 0, 0), dtype=cache_dtype)
         self.pack()
 
     def pack(self) -> None:
@@ -114,243 +85,173 @@ class CompiledForward:
         self._products = products_of(self.weights, self.bf16)
         self._set_layers()
 
-    def _set_layers(self) -> None:
-        weights, products, shape = self.weights, self._products, self.shape
-        norms = list(zip(weights.added, weights.gain, weights.shift, strict=True))
-        self._last_norm = norms[-1]
-        self._layers = [
-            Layer(
-                window=int(shape.windows[layer]),
-                group=int(shape.groups[layer]),
-                position=(int(shape.kinds[layer, 0]), int(shape.kinds[layer, 1]), float(shape.growth[layer])),
-                keys=self.keys[layer],
-                values=self.values[layer],
-                before_attention=norms[2 * layer],
-                before_hidden=norms[2 * layer + 1],
-                qkv=products.qkv[layer],
-                mixed=products.mixed[layer],
-                hidden=products.hidden[layer],
-                hidden_bias=weights.hidden_bias[layer],
-                change=products.change[layer],
-            )
-            for layer in range(len(shape.windows))
-        ]
-
     @property
     def block_bytes(self) -> int:
-        """Memory of the keys and values of a block in one layer."""
-        _, heads, padded = self._blocks
-        return 2 * heads * padded * BLOCK * self.keys.itemsize
+        """Memory of the keys and values of a block in one layer, in bytes."""
+        config = self.network.config
+        return 2 * config.heads * padded_width(config) * BLOCK * self.keys.itemsize
 
     def make_room(self, blocks: int) -> None:
-        """Makes room for a number of blocks of keys and values; memory is taken when they are first written."""
+        """Makes room for a number of blocks. The system provides their memory when they are first written."""
         old = self.keys.shape[1]
         if old >= blocks:
             return
-        layers, heads, padded = self._blocks
-        keys = np.zeros((layers, blocks, heads * padded, BLOCK), dtype=self.keys.dtype)
-        values = np.zeros((layers, blocks, heads * BLOCK, padded), dtype=self.keys.dtype)
+
+        config = self.network.config
+        padded = padded_width(config)
+        keys = np.zeros((config.layers, blocks, config.heads * padded, BLOCK), dtype=self.keys.dtype)
+        values = np.zeros((config.layers, blocks, config.heads * BLOCK, padded), dtype=self.keys.dtype)
         if old:
-            keys[:, :old], values[:, :old] = self.keys, self.values
-        self.keys, self.values = keys, values
+            keys[:, :old] = self.keys
+            values[:, :old] = self.values
+        self.keys = keys
+        self.values = values
         self._set_layers()
 
-    def _buffers(self, tokens: int, dtype: npt.DTypeLike) -> Buffers:
-        config = self.network.config
-        width = config.embedding
-        columns = (width, 3 * width, width, width, config.feed_forward, len(Channel) * VOCAB_SIZE, width)
-        x = aligned_zeros((tokens, width), np.float32)
-        queries = aligned_zeros((tokens, *self._sums.shape), np.float32)
-        others = (aligned_zeros((tokens, count), dtype) for count in columns)
-        return Buffers(*(x, *others, queries, self._scores, self._sums))
-
-    def _rows(self, count: int) -> Views:
-        """Returns the buffers as tensors of a number of rows or, in bfloat16, a few more."""
-        if self.bf16:
-            count += -count % max(ROWS, 2 ** (count.bit_length() - 5))
-        if count not in self._views:
-            tensors = (th.from_numpy(getattr(self._many, name)[:count]) for name in Views._fields)
-            self._views[count] = Views(*(each.view(th.bfloat16) if self.bf16 else each for each in tensors))
-        return self._views[count]
-
-    def __call__(self, inputs: Ints, ends: Ints, rows: Ints, tables: Ints, log_probs: Floats, values: Floats) -> None:
-        """Runs new tokens of some frames.
+    def __call__(self, fields: Ints, ends: Ints, rows: Ints, tables: Ints, log_probs: Floats, values: Floats) -> None:
+        """Runs the new tokens of some frames, and stores their keys and values.
 
         Args:
-            inputs: ``[8, M]`` what they are and where they stand: its rows are named in ``kernels``.
+            fields: ``[8, M]`` the new tokens; the rows are named in ``layout``.
             ends: ``[Q]`` which of them end a frame.
             rows: ``[Q]`` the rows of these frames.
-            tables: ``[groups, frames, blocks]``.
-            log_probs: ``[N, V]`` of what follows, written at ``rows``.
-            values: ``[N]`` likewise.
+            tables: ``[groups, frames, blocks]`` block tables.
+            log_probs: ``[N, V]`` log-probabilities of the next token, written at ``rows``.
+            values: ``[N]`` values, written at ``rows``.
         """
-        is_much = inputs[TIME].sum() > MUCH and th.get_num_threads() > 1
-        if inputs.shape[1] <= FEW and not is_much:
-            _forward_few(
-                *(self.weights, self.shape, self._few, inputs, ends, rows),
-                *(tables, self.keys, self.values, log_probs, values),
+        # A token at time t attends to at most t + 1 keys.
+        has_many_keys = fields[TIME].sum() > MANY_KEYS and th.get_num_threads() > 1
+        if fields.shape[1] > SMALL_BATCH or has_many_keys:
+            self._forward_large_batch(fields, ends, rows, tables, log_probs, values)
+            return
+        memory = (self.weights, self.tables, self._small)
+        cache = (tables, self.keys, self.values)
+        forward_small_batch(*memory, fields, ends, rows, *cache, log_probs, values)
+
+    def _set_layers(self) -> None:
+        weights = self.weights
+        products = self._products
+        norms: list[Norm] = list(zip(weights.branch_bias, weights.norm_weight, weights.norm_bias, strict=True))
+        self._last_norm = norms[-1]
+        self._layers: list[Layer] = []
+        for index in range(self.network.config.layers):
+            even_heads, odd_heads = self.tables.kinds[index].tolist()
+            layer = Layer(
+                window=int(self.tables.windows[index]),
+                group=int(self.tables.groups[index]),
+                rotation=(even_heads, odd_heads, float(self.tables.log_scale[index])),
+                keys=self.keys[index],
+                values=self.values[index],
+                attention_norm=norms[2 * index],
+                feed_forward_norm=norms[2 * index + 1],
+                qkv=products.qkv[index],
+                attention_out=products.attention_out[index],
+                up=products.up[index],
+                up_bias=weights.up_bias[index],
+                down=products.down[index],
             )
-        else:
-            self._forward_many(inputs, ends, rows, tables, log_probs, values)
+            self._layers.append(layer)
 
-    def _forward_many(
-        self, inputs: Ints, ends: Ints, rows: Ints, tables: Ints, log_probs: Floats, values: Floats
+    def _views_of(self, count: int) -> Views:
+        """Returns tensors of ``count`` rows of the large buffers or, in bfloat16, of a few more: ``round_up_rows``."""
+        if self.bf16:
+            count = round_up_rows(count)
+        if count not in self._views:
+            self._views[count] = view_rows(self._large, count, self.bf16)
+        return self._views[count]
+
+    def _forward_large_batch(
+        self, fields: Ints, ends: Ints, rows: Ints, tables: Ints, log_probs: Floats, values: Floats
     ) -> None:
-        weights, shape, buffers = self.weights, self.shape, self._many
-        count = inputs.shape[1]
-        which, views = self._every[:count], self._rows(count)
-        long_parts = _long_parts(inputs)
-        heads = [0, len(self._scores)] if inputs[TIME].sum() < MUCH else equal_shares(len(self._scores))
+        weights = self.weights
+        buffers = self._large
+        count = fields.shape[1]
+        selected = self._all_tokens[:count]
+        views = self._views_of(count)
+        prompts = _long_prompts(fields)
 
-        kernels.embed(inputs, weights.tokens, weights.roles, weights.frequencies, buffers.x)
-        buffers.change[:count] = 0
+        kernels.embed(fields, weights.tokens, weights.roles, weights.frequencies, buffers.x)
+        buffers.branch[:count] = 0
         for layer in self._layers:
             table = tables[layer.group]
-            kernels.add_and_normalise(buffers.x, buffers.change, *layer.before_attention, buffers.normed, count)
+            kernels.add_norm(buffers.x, buffers.branch, *layer.attention_norm, buffers.normed, count)
             th.mm(views.normed, layer.qkv, out=views.qkv)
-            kernels.rotate_and_store(
-                inputs, buffers.qkv, shape.turns, *layer.position, table, layer.keys, layer.values, buffers.queries
-            )
-            if layer is self._layers[-1]:  # of which nothing but the ends of frames is asked for
-                kernels.keep(buffers.x, ends)
-                count, which, views, long_parts = len(ends), ends, self._rows(len(ends)), []
-            start = 0
-            for first, stop in long_parts:
-                self._attend(inputs, which[start:first], layer, table, buffers.mixed[start:], heads)
-                self._attend_long(
-                    inputs[:, first:stop], layer, table, buffers.queries[first:stop], views.mixed[first:stop]
-                )
-                start = stop
-            self._attend(inputs, which[start:], layer, table, buffers.mixed[start:], heads)
-            th.mm(views.mixed, layer.mixed, out=views.change)
-            kernels.add_and_normalise(buffers.x, buffers.change, *layer.before_hidden, buffers.normed, count)
-            th.mm(views.normed, layer.hidden, out=views.hidden)
-            kernels.gelu(buffers.hidden, layer.hidden_bias, count)
-            th.mm(views.hidden, layer.change, out=views.change)
+            cache = (table, layer.keys, layer.values)
+            rotations = self.tables.rotations
+            paged_attention.rotate_and_store(fields, buffers.qkv, rotations, *layer.rotation, *cache, buffers.queries)
 
-        kernels.add_and_normalise(buffers.x, buffers.change, *self._last_norm, buffers.normed, count)
+            # After the last layer's keys and values, only the ends of frames matter.
+            if layer is self._layers[-1]:
+                kernels.select_rows(buffers.x, ends)
+                selected = ends
+                count = len(ends)
+                views = self._views_of(count)
+                prompts = []
+            self._attend(fields, selected, prompts, layer, table, views)
+            th.mm(views.attended, layer.attention_out, out=views.branch)
+
+            kernels.add_norm(buffers.x, buffers.branch, *layer.feed_forward_norm, buffers.normed, count)
+            th.mm(views.normed, layer.up, out=views.hidden)
+            kernels.bias_gelu(buffers.hidden, layer.up_bias, count)
+            th.mm(views.hidden, layer.down, out=views.branch)
+
+        kernels.add_norm(buffers.x, buffers.branch, *self._last_norm, buffers.normed, count)
+        self._output(fields, ends, rows, views, log_probs, values)
+
+    def _output(self, fields: Ints, ends: Ints, rows: Ints, views: Views, log_probs: Floats, values: Floats) -> None:
+        """Writes log-probabilities and values, from the normalised hidden states."""
+        weights = self.weights
+        buffers = self._large
         th.mm(views.normed, self._products.heads, out=views.logits)
         th.mm(views.normed, self._products.critic, out=views.critic)
-        logits, bias = buffers.logits, weights.heads_bias
-        kernels.log_softmax(inputs, ends, rows, logits, bias, shape.legal, shape.channel, log_probs)
-        kernels.critic(rows, buffers.critic, weights.critic_bias, weights.value, weights.value_bias, values)
 
-    def _attend(self, inputs: Ints, which: Ints, layer: Layer, table: Ints, out: Numbers, heads: list[int]) -> None:
+        grammar = (self.tables.legal, self.tables.channel)
+        kernels.log_softmax(fields, ends, rows, buffers.logits, weights.heads_bias, *grammar, log_probs)
+        output = (weights.value, weights.value_bias)
+        kernels.value_head(rows, buffers.critic, weights.critic_bias, *output, values)
+
+    def _attend(
+        self,
+        fields: Ints,
+        selected: Ints,
+        prompts: list[tuple[int, int]],
+        layer: Layer,
+        table: Ints,
+        views: Views,
+    ) -> None:
+        """Attends with the selected tokens: long prompts through ``prefill``, the tokens between them in the loops."""
+        buffers = self._large
+        config = self.network.config
+        start = 0
+        for first, stop in prompts:
+            self._attend_in_loops(fields, selected[start:first], layer, table, buffers.attended[start:])
+            prompt = (fields[:, first:stop], buffers.queries[first:stop])
+            cache = (layer.keys, layer.values, table)
+            attend_prompt(config, *prompt, layer.window, *cache, views.attended[first:stop])
+            start = stop
+        self._attend_in_loops(fields, selected[start:], layer, table, buffers.attended[start:])
+
+    def _attend_in_loops(self, fields: Ints, selected: Ints, layer: Layer, table: Ints, out: Numbers) -> None:
         """Attends with some tokens, in one thread or with shares of the heads in several."""
-        queries, scores, sums = self._many.queries, self._scores, self._sums
-        sight = (inputs, which, queries, layer.window, table, layer.keys, layer.values, scores, sums, out)
-        if len(heads) == 2:
-            kernels.attend(*sight, *heads)
+        buffers = self._large
+        heads = self.network.config.heads
+        cache = (table, layer.keys, layer.values)
+        memory = (buffers.scores, buffers.head_sums)
+        arguments = (fields, selected, buffers.queries, layer.window, *cache, *memory, out)
+
+        shares = [0, heads] if fields[TIME].sum() < MANY_KEYS else equal_shares(heads)
+        if len(shares) == 2:
+            paged_attention.attend(*arguments, 0, heads)
         else:
-            in_threads(kernels.attend, heads, *sight)
-
-    def _attend_long(self, inputs: Ints, layer: Layer, table: Ints, queries: Floats, out: th.Tensor) -> None:
-        """Attends with many tokens of one frame, one after the other."""
-        config, window = self.network.config, layer.window
-        width = config.embedding // config.heads
-        first, length = int(inputs[TIME, 0]), inputs.shape[1]
-        asked = th.from_numpy(queries[:, :, :width]).transpose(0, 1)[None]
-
-        def keys_and_values(start: int, stop: int) -> tuple[th.Tensor, th.Tensor]:
-            keys, values = np.empty((2, config.heads, stop - start, width), dtype=np.float32)
-            kernels.collect(layer.keys, layer.values, table[inputs[FRAME, 0]], start, keys, values)
-            return th.from_numpy(keys)[None], th.from_numpy(values)[None]
-
-        if window:
-            oldest = max(first - window + 1, 0)
-            keys, values = keys_and_values(oldest, first + length)
-            if length >= 4 * window:
-                mixed = banded(asked, keys, values, window)
-            else:
-                parts = []
-                for start in range(0, length, WINDOWED):
-                    stop = min(start + WINDOWED, length)
-                    begin, end = max(first + start - window + 1, 0) - oldest, first + stop - oldest
-                    mask = causal_mask(stop - start, end - begin, window, keys.device)
-                    seen = keys[:, :, begin:end], values[:, :, begin:end]
-                    parts.append(fused(asked[:, :, start:stop], *seen, mask))
-                mixed = th.cat(parts, 2)
-        else:
-            pieces = (keys_and_values(start, min(start + PIECE, first)) for start in range(0, first, PIECE))
-            mixed = attend_blocks(asked, pieces, keys_and_values(first, first + length))
-        out.copy_(mixed[0].transpose(0, 1).flatten(1))
+            in_threads(paged_attention.attend, shares, *arguments)
 
 
-def aligned_zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Numbers:
-    """Returns an array of zeros that begins at a multiple of 64 bytes, as PyTorch's tensors do.
+def _long_prompts(fields: Ints) -> list[tuple[int, int]]:
+    """Returns the ranges of at least ``LONG_PROMPT`` consecutive new tokens of one frame.
 
-    Matrix products of MKL round differently when their operands lie elsewhere. NumPy's arrays begin anywhere, so
-    a resumed run would not be the same to the last bit.
+    With 3 tokens of frame 0 and then 100 of frame 1 it returns ``[(3, 103)]``.
     """
-    zeros: Numbers = th.from_numpy(np.zeros((), dtype)).new_zeros(shape).numpy()
-    return zeros
-
-
-def _long_parts(inputs: Ints) -> list[tuple[int, int]]:
-    """Returns where at least ``LONG`` tokens of one frame follow each other."""
-    if inputs.shape[1] < LONG:
+    if fields.shape[1] < LONG_PROMPT:
         return []
-    bounds = np.flatnonzero(np.diff(inputs[FRAME], prepend=-1, append=-1)).tolist()
-    return [(first, stop) for first, stop in pairwise(bounds) if stop - first >= LONG]
-
-
-@compiled
-def _forward_few(
-    weights: Weights,
-    shape: Shape,
-    buffers: Buffers,
-    inputs: Ints,
-    ends: Ints,
-    rows: Ints,
-    tables: Ints,
-    keys: Numbers,
-    values: Numbers,
-    log_probs: Floats,
-    out: Floats,
-) -> None:
-    """Does what ``_forward_many`` does, products included, without the interpreter."""
-    x, normed, qkv, mixed, change, hidden, logits, critic, queries, scores, sums = buffers
-    count, layers = inputs.shape[1], len(shape.windows)
-    which = np.arange(count).astype(np.int32)
-
-    kernels.embed(inputs, weights.tokens, weights.roles, weights.frequencies, x[:count])
-    change[:count] = 0
-    for layer in range(layers):
-        even, odd = shape.kinds[layer]
-        table = tables[shape.groups[layer]]
-        added, gain, shift = weights.added[2 * layer], weights.gain[2 * layer], weights.shift[2 * layer]
-        kernels.add_and_normalise(x, change, added, gain, shift, normed, count)
-        kernels.multiply(normed, weights.qkv[layer], qkv, count)
-        kernels.rotate_and_store(
-            inputs, qkv, shape.turns, even, odd, shape.growth[layer], table, keys[layer], values[layer], queries
-        )
-        if layer == layers - 1:  # of which nothing but the ends of frames is asked for
-            which = ends
-            kernels.keep(x, ends)
-            count = len(ends)
-        kernels.attend(
-            inputs,
-            which,
-            queries,
-            shape.windows[layer],
-            table,
-            keys[layer],
-            values[layer],
-            scores,
-            sums,
-            mixed,
-            0,
-            len(scores),
-        )
-        kernels.multiply(mixed, weights.mixed[layer], change, count)
-        added, gain, shift = weights.added[2 * layer + 1], weights.gain[2 * layer + 1], weights.shift[2 * layer + 1]
-        kernels.add_and_normalise(x, change, added, gain, shift, normed, count)
-        kernels.multiply(normed, weights.hidden[layer], hidden, count)
-        kernels.gelu(hidden, weights.hidden_bias[layer], count)
-        kernels.multiply(hidden, weights.change[layer], change, count)
-
-    kernels.add_and_normalise(x, change, weights.added[-1], weights.gain[-1], weights.shift[-1], normed, count)
-    kernels.multiply(normed, weights.heads, logits, count)
-    kernels.multiply(normed, weights.critic, critic, count)
-    kernels.log_softmax(inputs, ends, rows, logits, weights.heads_bias, shape.legal, shape.channel, log_probs)
-    kernels.critic(rows, critic, weights.critic_bias, weights.value, weights.value_bias, out)
+    bounds = np.flatnonzero(np.diff(fields[FRAME], prepend=-1, append=-1)).tolist()
+    return [(first, stop) for first, stop in pairwise(bounds) if stop - first >= LONG_PROMPT]

@@ -1,8 +1,8 @@
 """Incremental decoding: log-probabilities and values of the next token, from observations and a cache.
 
-A decoder is shown the top frame of every row, as the environment's observation shows it. It works out by itself what
-has happened since the last step and computes only what is new: see ``block_cache``. Nothing but the tokens decides
-that, so a caller can show it anything.
+A step shows the decoder the top frame of every row, as the environment observes it. The block cache finds out from the
+tokens alone what is new; the forward pass computes that and stores its keys and values. So a caller can show any frames
+in any order, and only the speed depends on it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import torch as th
 
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import VOCAB_SIZE
-from o1nano.policies.decoding.block_cache import SHARED, BlockCache
+from o1nano.policies.decoding.block_cache import BlockCache
 from o1nano.policies.decoding.compiled_forward import CompiledForward
-from o1nano.policies.decoding.kernels import BLOCK, NONE
+from o1nano.policies.decoding.layout import BLOCK, NUM_FIELDS
 from o1nano.policies.decoding.torch_forward import TorchForward
 from o1nano.policies.network.model import ReasoningNetwork
 
@@ -24,13 +24,13 @@ class Decoder:
     """Decodes N rows together.
 
     Args:
-        network: The network. After a change of its weights ``reload`` must be called.
+        network: The network. Call ``reload`` after a change of its weights.
         rows: N.
-        frame_length: L, tokens of an observation.
+        frame_length: L, the length of an observation.
         bf16: Whether matrix products are in bfloat16 where that is faster.
-        half: Whether keys and values are kept in 16 bits.
-        compiled: Whether by compiled loops instead of PyTorch's operations; by default on a CPU.
-        tokens: Most tokens that are computed together; longer prompts take several passes.
+        half: Whether keys and values are stored in bfloat16.
+        compiled: Whether to use compiled loops instead of PyTorch's operations; by default on a CPU.
+        tokens: Most tokens of a forward pass. Longer prompts take several.
 
     Attributes:
         computed: Tokens that were computed so far.
@@ -46,21 +46,28 @@ class Decoder:
         compiled: bool | None = None,
         tokens: int = 2048,
     ) -> None:
-        self.network, self.shape = network, (rows, frame_length)
+        self.network = network
+        self.shape = (rows, frame_length)
         self.device = next(network.parameters()).device
         self.computed = 0
+
+        # Layers with the same window share their block tables.
         config = network.config
         windows = tuple(sorted({config.window(layer) for layer in range(config.layers)}))
-        # Two full frames a row: most rows have less. Memory is taken when blocks are first written.
-        self.cache = BlockCache(rows, frame_length, windows, 2 * rows * -(-frame_length // BLOCK))
+        # Two full frames for each row: most rows need less. The system provides memory when blocks are first written.
+        blocks = 2 * rows * -(-frame_length // BLOCK)
+        self.cache = BlockCache(rows, frame_length, windows, blocks)
+
         tokens = min(tokens, rows * frame_length)
-        on_cpu = self.device.type == "cpu" if compiled is None else compiled
-        self._forward = (
-            CompiledForward(network, frame_length, tokens, bf16, half)
-            if on_cpu
-            else TorchForward(network, frame_length, bf16, half)
-        )
-        self._inputs = np.zeros((NONE + 1, tokens), dtype=np.int32)
+        if compiled is None:
+            compiled = self.device.type == "cpu"
+        self._forward: CompiledForward | TorchForward
+        if compiled:
+            self._forward = CompiledForward(network, frame_length, tokens, bf16, half)
+        else:
+            self._forward = TorchForward(network, frame_length, bf16, half)
+
+        self._fields = np.zeros((NUM_FIELDS, tokens), dtype=np.int32)
         self._ends = np.zeros(rows, dtype=np.int32)
         self._rows = np.zeros(rows, dtype=np.int32)
         self._log_probs = np.zeros((rows, VOCAB_SIZE), dtype=np.float32)
@@ -68,27 +75,28 @@ class Decoder:
 
     @property
     def shared(self) -> int:
-        """Tokens of new frames that other frames had computed."""
-        return int(self.cache.progress[SHARED])
+        """Tokens of new frames that other frames had computed, so far."""
+        return self.cache.shared
 
     @property
     def bytes(self) -> int:
-        """Memory of the keys and values of all open frames."""
-        config, windows = self.network.config, self.cache.book.windows.tolist()
-        layers = [windows.index(config.window(layer)) for layer in range(config.layers)]
-        return sum(int(self.cache.used[group]) for group in layers) * self._forward.block_bytes
+        """Memory of the keys and values of all open frames, in bytes."""
+        config = self.network.config
+        used = dict(zip(self.cache.state.windows.tolist(), self.cache.used.tolist(), strict=True))
+        blocks = sum(used[config.window(layer)] for layer in range(config.layers))
+        return blocks * self._forward.block_bytes
 
     def reload(self) -> None:
-        """Reads the weights of the network again, and forgets what was computed with others."""
+        """Reads the weights of the network again, and forgets what was computed with the old ones."""
         self._forward.pack()
         self.cache.clear()
 
     def clear(self, row: int) -> None:
-        """Says that another call stack takes the place of a row's; what both have in common is not computed again."""
-        self.cache.book.stale[row] = True
+        """Announces that another call stack replaces that of a row. It can still share the old frames' prefixes."""
+        self.cache.state.stale[row] = True
 
     def step(self, observations: npt.NDArray[np.integer]) -> tuple[th.Tensor, th.Tensor]:
-        """Computes what follows the frames shown.
+        """Computes the distribution of the next token, and the value, for every row.
 
         Args:
             observations: ``[N, L]`` token ids, padded with 0. An empty row keeps its last result.
@@ -96,27 +104,36 @@ class Decoder:
         Returns:
             ``[N, V]`` log-probabilities and ``[N]`` values.
         """
-        cache, successor = self.cache, self.network.grammar.successor
         shown = np.ascontiguousarray(observations, dtype=np.uint8)
         if shown.shape != self.shape:
             raise ConfigurationError(f"observations of shape {shown.shape}; expected {self.shape}")
-        cache.begin()
+
         try:
-            while True:
-                tokens, ended = cache.gather(shown, successor, self._inputs, self._ends, self._rows)
-                if not tokens:
-                    break
-                self.computed += tokens
-                self._forward.make_room(cache.blocks)
-                self._forward(
-                    self._inputs[:, :tokens],
-                    self._ends[:ended],
-                    self._rows[:ended],
-                    cache.book.tables,
-                    self._log_probs,
-                    self._values,
-                )
+            self._compute_new_tokens(shown)
         except BaseException:
-            cache.clear()  # some tokens are listed whose keys and values were never computed
+            self.cache.clear()  # blocks were given to tokens whose keys and values were never computed
             raise
-        return th.from_numpy(self._log_probs.copy()).to(self.device), th.from_numpy(self._values.copy()).to(self.device)
+
+        log_probs = th.from_numpy(self._log_probs.copy()).to(self.device)
+        values = th.from_numpy(self._values.copy()).to(self.device)
+        return log_probs, values
+
+    def _compute_new_tokens(self, shown: npt.NDArray[np.uint8]) -> None:
+        """Runs forward passes until every token of the shown frames is in the cache."""
+        cache = self.cache
+        successor = self.network.grammar.successor
+        cache.begin_step()
+        while True:
+            tokens, ended = cache.collect(shown, successor, self._fields, self._ends, self._rows)
+            if not tokens:
+                return
+            self.computed += tokens
+            self._forward.make_room(cache.blocks)
+            self._forward(
+                self._fields[:, :tokens],
+                self._ends[:ended],
+                self._rows[:ended],
+                cache.state.tables,
+                self._log_probs,
+                self._values,
+            )

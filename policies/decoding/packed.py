@@ -1,4 +1,4 @@
-"""A network as decoding reads it: weights as contiguous arrays, and tables of what does not change with them."""
+"""A network as decoding reads it: its weights as contiguous arrays, and tables that do not depend on the weights."""
 
 from __future__ import annotations
 
@@ -10,30 +10,35 @@ import numpy.typing as npt
 import torch as th
 
 from o1nano.envs.core.grammar import Channel
-from o1nano.policies.decoding.kernels import NONE, OFFSET, PLACE, TIME, Floats, Ints
+from o1nano.policies.decoding.layout import NO_POSITION, NUM_FIELDS, OFFSET, PLACE, TIME, Floats, Ints
 from o1nano.policies.network.frame_scan import NUM_ROLES
+from o1nano.policies.network.heads import Heads
 from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.network.rope import OFFSET_POWER, place_frequencies, time_frequencies
-from o1nano.policies.network.transformer import TransformerConfig
+from o1nano.policies.network.transformer import Transformer, TransformerConfig
 
 
 class Weights(NamedTuple):
-    """All weights, contiguous, inputs first; norms and what is added before them in the order of the pass.
+    """All weights, contiguous. Matrices are transposed: a product is ``x @ weight``.
 
-    Shapes: D embedding, F hidden layer, C channels, V vocabulary.
+    Norms are numbered in the order of the pass: 2 * i is the norm before attention in layer i, 2 * i + 1 the one before
+    its feed-forward layer, 2 * layers the last one. ``branch_bias[n]`` is the bias of the branch that is added before
+    norm n. Only feed-forward layers have one, so rows 2, 4, ... are set.
+
+    Shapes: D embedding, F width of the feed-forward layer, C channels, V vocabulary.
     """
 
     tokens: Floats  # [V, D]
     roles: Floats  # [NUM_ROLES, D]
-    frequencies: Floats  # [D / 2] of sinusoids, or none
+    frequencies: Floats  # [D / 2] of sinusoids, or empty
     qkv: Floats  # [layers, D, 3 * D]
-    mixed: Floats  # [layers, D, D]
-    hidden: Floats  # [layers, D, F]
-    hidden_bias: Floats  # [layers, F]
-    change: Floats  # [layers, F, D]
-    added: Floats  # [2 * layers + 1, D]
-    gain: Floats  # [2 * layers + 1, D]
-    shift: Floats  # [2 * layers + 1, D]
+    attention_out: Floats  # [layers, D, D]
+    up: Floats  # [layers, D, F]
+    up_bias: Floats  # [layers, F]
+    down: Floats  # [layers, F, D]
+    branch_bias: Floats  # [2 * layers + 1, D]
+    norm_weight: Floats  # [2 * layers + 1, D]
+    norm_bias: Floats  # [2 * layers + 1, D]
     heads: Floats  # [D, C * V]
     heads_bias: Floats  # [C * V]
     critic: Floats  # [D, D]
@@ -43,80 +48,104 @@ class Weights(NamedTuple):
 
 
 class Products(NamedTuple):
-    """The weights of matrix products, as tensors in the precision in which many tokens are computed."""
+    """The weights of matrix products, as tensors in the precision of large batches; shapes as in ``Weights``."""
 
     qkv: th.Tensor
-    mixed: th.Tensor
-    hidden: th.Tensor
-    change: th.Tensor
+    attention_out: th.Tensor
+    up: th.Tensor
+    down: th.Tensor
     heads: th.Tensor
     critic: th.Tensor
 
 
-class Shape(NamedTuple):
+class Tables(NamedTuple):
     """What does not change with the weights.
 
     Attributes:
-        turns: ``[8, positions, K]`` see ``kernels.rotate_and_store``.
+        rotations: ``[8, positions, K]``: for each kind of position, a row of ``fields``, the cosines and then the sines
+            of its angles at each position.
         kinds: ``[layers, 2]`` kinds of position by which even and odd heads are rotated.
-        windows: ``[layers]`` tokens that are seen; 0: all.
-        groups: ``[layers]`` which table of blocks is theirs.
-        growth: ``[layers]`` 1 / log(``log_length``) of ``TransformerConfig`` where that is set, otherwise 0.
-        legal: ``[NUM_STATES, V]``.
-        channel: ``[NUM_STATES]``.
+        windows: ``[layers]`` tokens that each token sees; 0 means all.
+        groups: ``[layers]`` which block table belongs to each layer: layers with the same window share one.
+        log_scale: ``[layers]`` 1 / log(``log_length``) of ``TransformerConfig`` where that is set, otherwise 0.
+        legal: ``[NUM_STATES, V]`` legal tokens in each grammar state.
+        channel: ``[NUM_STATES]`` output head of each grammar state.
     """
 
-    turns: Floats
+    rotations: Floats
     kinds: npt.NDArray[np.int64]
     windows: npt.NDArray[np.int64]
     groups: npt.NDArray[np.int64]
-    growth: npt.NDArray[np.float64]
+    log_scale: npt.NDArray[np.float64]
     legal: npt.NDArray[np.bool_]
     channel: Ints
 
 
 @th.no_grad()
 def pack(network: ReasoningNetwork) -> Weights:
-    """Copies the weights of a network."""
-    trunk, heads, config = network.trunk, network.heads, network.config
+    """Returns copies of the weights of a network."""
+    return Weights(**_embeddings(network.trunk), **_layers(network.trunk), **_output_heads(network.heads))
+
+
+def _stack(parameters: list[th.Tensor]) -> Floats:
+    """Returns parameters of the same shape as one array, one layer after the other."""
+    array: Floats = th.stack([parameter.float().cpu() for parameter in parameters]).contiguous().numpy()
+    return array
+
+
+def _embeddings(trunk: Transformer) -> dict[str, Floats]:
+    config = trunk.config
     width = config.embedding
+    roles = trunk.roles.weight if config.roles else th.zeros(NUM_ROLES, width)
+    frequencies = th.zeros(0)
+    if config.positions == "sinusoidal":
+        frequencies = time_frequencies(width, th.device("cpu"))
+    return {
+        "tokens": trunk.tokens.weight.float().cpu().contiguous().numpy().copy(),
+        "roles": roles.float().cpu().numpy().copy(),
+        "frequencies": frequencies.numpy().astype(np.float32),
+    }
+
+
+def _layers(trunk: Transformer) -> dict[str, Floats]:
     blocks: list[Any] = list(trunk.blocks)
-    critic: Any = heads.value
-    none = th.zeros(0, width)
+    norms: list[Any] = []
+    for block in blocks:
+        norms.append(block.norm_attention)
+        norms.append(block.norm_feed_forward)
+    norms.append(trunk.norm)
 
-    def stacked(*parameters: th.Tensor) -> Floats:
-        return th.stack([parameter.float().cpu() for parameter in parameters]).contiguous().numpy()
+    # The branch that is added before norm 2 * i + 2 is the feed-forward layer of block i.
+    branch_bias = np.zeros((len(norms), trunk.config.embedding), dtype=np.float32)
+    branch_bias[2::2] = _stack([block.feed_forward[2].bias for block in blocks])
+    return {
+        "qkv": _stack([block.attention.qkv_proj.weight.T for block in blocks]),
+        "attention_out": _stack([block.attention.out_proj.weight.T for block in blocks]),
+        "up": _stack([block.feed_forward[0].weight.T for block in blocks]),
+        "up_bias": _stack([block.feed_forward[0].bias for block in blocks]),
+        "down": _stack([block.feed_forward[2].weight.T for block in blocks]),
+        "branch_bias": branch_bias,
+        "norm_weight": _stack([norm.weight for norm in norms]),
+        "norm_bias": _stack([norm.bias for norm in norms]),
+    }
 
-    norms = [norm for block in blocks for norm in (block.norm_attention, block.norm_feed_forward)] + [trunk.norm]
-    biases = [block.feed_forward[2].bias for block in blocks]
-    added = np.zeros((len(norms), width), dtype=np.float32)
-    added[2::2] = stacked(*biases)
+
+def _output_heads(heads: Heads) -> dict[str, Floats]:
     decoders = {
         Channel.REASONING: heads.reasoning,
         Channel.COMPLETION: heads.completion,
         Channel.SUBTASK: heads.subtask,
     }
-    sinusoidal = config.positions == "sinusoidal"
-    frequencies = time_frequencies(width, th.device("cpu")) if sinusoidal else none[:0, 0]
-    return Weights(
-        tokens=trunk.tokens.weight.float().cpu().contiguous().numpy().copy(),
-        roles=(trunk.roles.weight if config.roles else th.zeros(NUM_ROLES, width)).float().cpu().numpy().copy(),
-        frequencies=frequencies.numpy().astype(np.float32),
-        qkv=stacked(*(block.attention.qkv_proj.weight.T for block in blocks)),
-        mixed=stacked(*(block.attention.out_proj.weight.T for block in blocks)),
-        hidden=stacked(*(block.feed_forward[0].weight.T for block in blocks)),
-        hidden_bias=stacked(*(block.feed_forward[0].bias for block in blocks)),
-        change=stacked(*(block.feed_forward[2].weight.T for block in blocks)),
-        added=added,
-        gain=stacked(*(norm.weight for norm in norms)),
-        shift=stacked(*(norm.bias for norm in norms)),
-        heads=th.cat([decoders[channel].weight.float().cpu().T for channel in Channel], dim=1).contiguous().numpy(),
-        heads_bias=np.concatenate([stacked(decoders[channel].bias)[0] for channel in Channel]),
-        critic=stacked(critic[0].weight.T)[0],
-        critic_bias=stacked(critic[0].bias)[0],
-        value=stacked(critic[2].weight[0])[0],
-        value_bias=stacked(critic[2].bias)[0],
-    )
+    in_order = [decoders[channel] for channel in Channel]
+    hidden, _, output = heads.value
+    return {
+        "heads": th.cat([decoder.weight.float().cpu().T for decoder in in_order], dim=1).contiguous().numpy(),
+        "heads_bias": np.concatenate([_stack([decoder.bias])[0] for decoder in in_order]),
+        "critic": _stack([hidden.weight.T])[0],
+        "critic_bias": _stack([hidden.bias])[0],
+        "value": _stack([output.weight[0]])[0],
+        "value_bias": _stack([output.bias])[0],
+    }
 
 
 def products_of(weights: Weights, bf16: bool, device: th.device | None = None) -> Products:
@@ -124,51 +153,68 @@ def products_of(weights: Weights, bf16: bool, device: th.device | None = None) -
 
     Args:
         weights: All weights.
-        bf16: Whether in bfloat16; otherwise the tensors share the memory of the arrays.
-        device: Where they are needed; by default on the CPU.
+        bf16: Whether in bfloat16. Otherwise tensors on the CPU share the memory of the arrays.
+        device: Where the tensors go; by default the CPU.
     """
     dtype = th.bfloat16 if bf16 else th.float32
-    tensors = (th.from_numpy(getattr(weights, name)) for name in Products._fields)
-    return Products(*(tensor.to(device, dtype) for tensor in tensors))
+    arrays = [getattr(weights, name) for name in Products._fields]
+    return Products(*(th.from_numpy(array).to(device, dtype) for array in arrays))
 
 
-def shape_of(network: ReasoningNetwork, positions: int) -> Shape:
-    """Returns what the pass must know besides the weights.
+def tables_of(network: ReasoningNetwork, positions: int) -> Tables:
+    """Returns what the forward pass needs besides the weights.
 
     Args:
         network: The network.
-        positions: How many places, offsets and times there may be.
+        positions: How many places, offsets and times there are at most.
     """
     config = network.config
-    width = config.embedding // config.heads
-    kinds = np.array([_kinds(config, config.window(layer)) for layer in range(config.layers)])
-    turns = np.zeros((NONE + 1, positions, width), dtype=np.float32)
-    cpu = th.device("cpu")
-    by_time = time_frequencies(width, cpu, config.rotary_base)
-    by_place, by_offset = place_frequencies(width, cpu), place_frequencies(width, cpu, OFFSET_POWER)
-    for kind, frequencies in ((PLACE, by_place), (OFFSET, by_offset), (TIME, by_time), (NONE, 0 * by_place)):
-        if (kinds == kind).any():
-            angles = th.arange(1 if kind == NONE else positions)[:, None] * frequencies
-            turns[kind, : len(angles)] = th.cat((angles.cos(), angles.sin()), 1)
     windows = [config.window(layer) for layer in range(config.layers)]
-    groups, length = sorted(set(windows)), config.log_length
-    return Shape(
-        turns=turns,
+    groups = sorted(set(windows))
+    kinds = np.array([_position_kinds(config, window) for window in windows])
+
+    log_scale = np.zeros(config.layers)
+    for layer, window in enumerate(windows):
+        if config.log_length and not window:
+            log_scale[layer] = 1 / log(config.log_length)
+
+    return Tables(
+        rotations=_rotations(config, kinds, positions),
         kinds=kinds,
         windows=np.array(windows),
         groups=np.array([groups.index(window) for window in windows]),
-        growth=np.array([0.0 if window or not length else 1 / log(length) for window in windows]),
+        log_scale=log_scale,
         legal=network.heads.legal.cpu().numpy(),
         channel=network.heads.channel.cpu().numpy().astype(np.int32),
     )
 
 
-def _kinds(config: TransformerConfig, window: int) -> tuple[int, int]:
-    """Kinds of position by which even and odd heads of a layer with a window are rotated: see ``Transformer``."""
+def _rotations(config: TransformerConfig, kinds: npt.NDArray[np.int64], positions: int) -> Floats:
+    """Returns ``Tables.rotations``; kinds that no head uses stay 0."""
+    width = config.embedding // config.heads
+    cpu = th.device("cpu")
+    frequencies = {
+        PLACE: place_frequencies(width, cpu),
+        OFFSET: place_frequencies(width, cpu, OFFSET_POWER),
+        TIME: time_frequencies(width, cpu, config.rotary_base),
+        NO_POSITION: th.zeros(width // 2),
+    }
+
+    rotations = np.zeros((NUM_FIELDS, positions, width), dtype=np.float32)
+    for kind, each in frequencies.items():
+        if (kinds == kind).any():
+            count = 1 if kind == NO_POSITION else positions
+            angles = th.arange(count)[:, None] * each
+            rotations[kind, :count] = th.cat((angles.cos(), angles.sin()), 1)
+    return rotations
+
+
+def _position_kinds(config: TransformerConfig, window: int) -> tuple[int, int]:
+    """Returns the kinds of position by which even and odd heads of a layer are rotated: see ``TransformerConfig``."""
     if config.positions == "rotary" or (config.positions in ("local", "local_places") and window > 0):
         return TIME, TIME
     if config.positions == "coupled":
         return PLACE, OFFSET
     if config.positions in ("places", "local_places"):
         return PLACE, PLACE
-    return NONE, NONE
+    return NO_POSITION, NO_POSITION

@@ -1,6 +1,6 @@
-"""Causal self-attention on whole frames.
+"""The causal self-attention layer.
 
-Glossary of shapes: M tokens of all frames, D embedding, H heads, K = D / H.
+Shapes: M tokens of all frames, D embedding, H heads, K = D / H.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch as th
 from torch import nn
 
-from o1nano.policies.network.operations import Sight, attend
+from o1nano.policies.network.operations import AttentionPattern, attend
 
 
 class Attention(nn.Module):
@@ -27,9 +27,9 @@ class Attention(nn.Module):
         self.qkv_proj = nn.Linear(width, 3 * width, bias=False)
         self.out_proj = nn.Linear(width, width, bias=False)
 
-    def forward(self, x: th.Tensor, sight: Sight) -> th.Tensor:
-        """Mixes ``x [M, D]`` within the frames that ``sight`` describes."""
+    def forward(self, x: th.Tensor, pattern: AttentionPattern) -> th.Tensor:
+        """Returns ``[M, D]``, attention of ``x [M, D]`` within the frames that ``pattern`` describes."""
         qkv = self.qkv_proj(x).view(len(x), 3, self.heads, -1)
         dropout = self.dropout if self.training else 0.0
-        out: th.Tensor = self.out_proj(attend(qkv, sight, dropout))
+        out: th.Tensor = self.out_proj(attend(qkv, pattern, dropout))
         return out

@@ -1,33 +1,80 @@
-"""Compiled loops of causal attention over frames of different lengths that lie one after the other, unpadded.
+"""Compiled causal attention over packed frames of different lengths, forward and backward.
 
-One frame and head after the other: its queries, keys and values are copied, rotated and as float32, to tiles of
-``LANES x LANES`` numbers that stay in the processor's nearest cache. Everything after that is products of tiles.
-Nothing of the size of the weights is kept: the backward pass computes them again from the logarithm of their sum (Dao
-et al. 2022).
+Frames and heads are taken one at a time. A head's queries, keys and values are rotated and copied, as float32, to tiles
+(see ``tiles``) that stay in the processor's first-level cache; everything after that is products of tiles. For each
+tile of 16 queries, the loops visit the tiles of keys that some of these queries see: with a window of 20, queries 32 to
+47 see keys 13 to 47, so key tiles 0, 1 and 2.
 
-Scores are held transposed, a query a lane, so that maxima and sums over keys need no step across lanes. A loop over the
-lanes of a tile becomes one instruction if much is inside it, or if the compiler does not know its length: LLVM takes
-short loops of known length apart before it looks for vectors. Hence ``range(len(...))``.
+Attention weights are never stored. Forward keeps the log-sum-exp of each query's scores, from which backward computes
+the weights again (Dao et al. 2022).
 
-Glossary of shapes: F frames, M tokens of all frames, H heads, K dimensions of a head, R kinds of rotation, T tokens of
-a frame, N tiles of tokens, D tiles of dimensions of a head, L lanes. Arrays of tiles are ``[N, D]`` made flat.
+Scores lie transposed, ``[keys, queries]`` with a query in each lane, so that maxima and sums over keys add whole
+registers.
+
+Shapes: F frames, M tokens of all frames, H heads, K dimensions of a head, R kinds of rotation, N tiles of tokens of a
+frame, D tiles of dimensions of a head, L lanes.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from o1nano.policies.network.compiled import compiled
-from o1nano.policies.network.scalar_math import exp, random_bits, stored_as, to_float32
+from o1nano.policies.network.scalar_math import exp, random_bits
+from o1nano.policies.network.tiles import (
+    LANES,
+    add_product,
+    add_transposed_product,
+    load,
+    load_rotated,
+    load_rotations,
+    multiply_tile,
+    scale_row,
+    store,
+    store_rotated_back,
+    tile_count,
+    transpose,
+)
 
-LANES = 16
-"""float32 numbers in a register of the widest kind."""
 _f = np.float32
 _HIDDEN = _f(-1e30)
-_OWN = np.where(np.arange(LANES)[:, None] > np.arange(LANES), _HIDDEN, _f(0.0)).astype(np.float32)
-"""What is added to the scores ``[keys, queries]`` of the tile on the diagonal."""
+_CAUSAL = np.where(np.arange(LANES)[:, None] > np.arange(LANES), _HIDDEN, _f(0.0)).astype(np.float32)
+"""Added to the scores ``[keys, queries]`` of a tile on the diagonal: key 3 is hidden from queries 0 to 2."""
+
+
+class _Forward(NamedTuple):
+    """Memory of the forward pass for one frame and head; [N * D, L, L] unless noted."""
+
+    rows: Any
+    query_columns: Any
+    key_columns: Any
+    values: Any
+    weights: Any  # [N, L, L]
+    attended: Any  # [D, L, L]
+    maxima: Any  # [L]
+    sums: Any  # [L]
+
+
+class _Backward(NamedTuple):
+    """Memory of the backward pass for one frame and head; [N * D, L, L] unless noted."""
+
+    queries: Any
+    query_columns: Any
+    keys: Any
+    key_columns: Any
+    values: Any
+    gradients: Any  # of what was attended to
+    gradient_columns: Any
+    d_queries: Any
+    d_keys: Any
+    d_values: Any
+    weights: Any  # [N, L, L]
+    d_weights: Any  # [N, L, L]
+    kept: Any  # [N, L, L] what dropout multiplied each weight by
+    log_sums: Any  # [L]
+    sums: Any  # [L]
 
 
 @compiled
@@ -40,7 +87,7 @@ def attend(
     window: int,
     seed: Any,
     drop: Any,
-    mixed: Any,
+    attended: Any,
     log_sums: Any,
     begin: int,
     end: int,
@@ -50,61 +97,102 @@ def attend(
     Args:
         qkv: ``[M, 3, H, K]`` queries, keys and values; float32, or the bits of bfloat16 as uint16.
         offsets: ``[F + 1]`` where frames begin, and where the last one ends.
-        cos: ``[R, M, K / 2]``: cosines of the angles by which queries and keys are rotated, in head h those of kind
-            ``h % R``.
-        sin: Likewise.
+        cos: ``[R, M, K / 2]`` cosines of the rotary angles; head h has kind ``h % R``.
+        sin: ``[R, M, K / 2]`` sines of the same angles.
         scale: ``[M]`` factors of the queries.
-        window: How many keys a query sees, its own included; 0: all.
-        seed: Of dropout, uint32.
-        drop: A weight is dropped if its 32 random bits are below this; uint32.
-        mixed: ``[M, 1, H, K]``, where the result goes; stored like ``qkv``.
-        log_sums: ``[H, M]``, where the logarithm of the sum of the exponentials of each query's scores goes.
+        window: How many keys a query sees, its own included; 0 means all.
+        seed: Seed of dropout, uint32.
+        drop: A weight is dropped if its 32 random bits are below this, uint32.
+        attended: ``[M, 1, H, K]``, written; stored like ``qkv``.
+        log_sums: ``[H, M]`` log-sum-exp of each query's scores, written.
         begin: First frame.
         end: The frame after the last one.
     """
-    heads, width = qkv.shape[2], qkv.shape[3]
-    tiles, parts = _tiles(_longest(offsets, begin, end)), _tiles(width)
-    shape = (tiles * parts, LANES, LANES)
-    rows, query_columns, key_columns = (
-        np.zeros(shape, np.float32),
-        np.zeros(shape, np.float32),
-        np.zeros(shape, np.float32),
-    )
-    values, out = np.zeros(shape, np.float32), np.zeros((parts, LANES, LANES), np.float32)
-    weights = np.zeros((tiles, LANES, LANES), np.float32)
-    best, total = np.zeros(LANES, np.float32), np.zeros(LANES, np.float32)
-    turns = np.zeros((2, len(cos), tiles, cos.shape[2], LANES), np.float32)
-    factors, ones = np.zeros((tiles, LANES), np.float32), np.ones((tiles, LANES), np.float32)
-    kept = _f(1.0 - drop / 2.0**32)
+    heads = qkv.shape[2]
+    token_tiles = tile_count(_longest(offsets, begin, end))
+    memory = _forward_memory(token_tiles, tile_count(qkv.shape[3]))
+    rotations = np.zeros((2, len(cos), token_tiles, cos.shape[2], LANES), np.float32)
+    query_scales = np.zeros((token_tiles, LANES), np.float32)
+    key_scales = np.ones((token_tiles, LANES), np.float32)
+
     for frame in range(begin, end):
-        start, stop = offsets[frame], offsets[frame + 1]
-        _load_turns(cos, sin, scale, start, stop, turns, factors)
+        start = offsets[frame]
+        stop = offsets[frame + 1]
+        load_rotations(cos, sin, scale, start, stop, rotations, query_scales)
+
         for head in range(heads):
             kind = head % len(cos)
-            _load_columns(qkv, 0, head, start, stop, turns, kind, factors, rows, query_columns)
-            _load_columns(qkv, 1, head, start, stop, turns, kind, ones, rows, key_columns)
-            _load(qkv, 2, head, start, stop, values)
+            rows = memory.rows
+            load_rotated(qkv, 0, head, start, stop, rotations, kind, query_scales, rows, memory.query_columns)
+            load_rotated(qkv, 1, head, start, stop, rotations, kind, key_scales, rows, memory.key_columns)
+            load(qkv, 2, head, start, stop, memory.values)
             for at in range(start, stop, LANES):
-                block, count = (at - start) // LANES, min(LANES, stop - at)
-                first = _first_tile(block, window)
-                best[:] = _HIDDEN
-                for tile in range(first, block + 1):
-                    _score(key_columns, query_columns, tile, block, parts, window, stop - start, weights)
-                    _raise(best, weights, tile)
-                total[:] = _f(0.0)
-                for tile in range(first, block + 1):
-                    _weigh(weights, tile, best)
-                    _add_up(weights, tile, total)
-                    if drop:
-                        _drop(weights, tile, seed, drop, at * heads + head, heads)
-                out[:] = _f(0.0)
-                for tile in range(first, block + 1):
-                    for part in range(parts):
-                        _multiply_transposed(weights, tile, values, tile * parts + part, count, out, part)
-                for query in range(count):
-                    log_sums[head, at + query] = best[query] + np.log(total[query])
-                    _scale_row(out, query, _f(1.0) / (total[query] * kept))
-                _store(out, mixed, 0, head, at, at + count)
+                _attend_tile(memory, start, stop, at, head, heads, window, seed, drop, attended, log_sums)
+
+
+@compiled
+def _forward_memory(token_tiles: int, width_tiles: int) -> _Forward:
+    shape = (token_tiles * width_tiles, LANES, LANES)
+    return _Forward(
+        np.zeros(shape, np.float32),
+        np.zeros(shape, np.float32),
+        np.zeros(shape, np.float32),
+        np.zeros(shape, np.float32),
+        np.zeros((token_tiles, LANES, LANES), np.float32),
+        np.zeros((width_tiles, LANES, LANES), np.float32),
+        np.zeros(LANES, np.float32),
+        np.zeros(LANES, np.float32),
+    )
+
+
+@compiled
+def _attend_tile(
+    memory: _Forward,
+    start: int,
+    stop: int,
+    at: int,
+    head: int,
+    heads: int,
+    window: int,
+    seed: Any,
+    drop: Any,
+    out: Any,
+    log_sums: Any,
+) -> None:
+    """Attends with the queries of one tile, tokens ``at`` to ``at + LANES`` of the frame from ``start`` to ``stop``."""
+    weights = memory.weights
+    attended = memory.attended
+    maxima = memory.maxima
+    sums = memory.sums
+    width_tiles = len(attended)
+    query_tile = (at - start) // LANES
+    count = min(LANES, stop - at)
+    first = _first_key_tile(query_tile, window)
+    kept = _f(1.0 - drop / 2.0**32)
+
+    # Scores of all visible keys, and their maximum for each query.
+    maxima[:] = _HIDDEN
+    for tile in range(first, query_tile + 1):
+        _score(memory.key_columns, memory.query_columns, tile, query_tile, width_tiles, window, stop - start, weights)
+        _update_maxima(maxima, weights, tile)
+
+    # Their exponentials, not yet divided by the sum. Dropout comes after the sum, as it does after a softmax.
+    sums[:] = _f(0.0)
+    for tile in range(first, query_tile + 1):
+        _exponentiate(weights, tile, maxima)
+        _add_sums(weights, tile, sums)
+        if drop:
+            _apply_dropout(weights, tile, seed, drop, at * heads + head, heads)
+
+    # The weighted sum of values, divided at last.
+    attended[:] = _f(0.0)
+    for tile in range(first, query_tile + 1):
+        for part in range(width_tiles):
+            add_transposed_product(weights, tile, memory.values, tile * width_tiles + part, count, attended, part)
+    for query in range(count):
+        log_sums[head, at + query] = maxima[query] + np.log(sums[query])
+        scale_row(attended, query, _f(1.0) / (sums[query] * kept))
+    store(attended, out, 0, head, at, at + count)
 
 
 @compiled
@@ -123,93 +211,165 @@ def attend_backward(
     begin: int,
     end: int,
 ) -> None:
-    """Computes the gradient of ``attend``.
+    """Computes the gradient of ``attend`` with respect to ``qkv``.
 
     Args:
-        qkv: As it was given to ``attend``, like all others up to ``drop``.
-        offsets: Likewise.
-        cos: Likewise.
-        sin: Likewise.
-        scale: Likewise.
-        window: Likewise.
-        seed: Likewise.
-        drop: Likewise.
+        qkv: The argument of ``attend``, like those up to ``drop``.
+        offsets: ``[F + 1]``.
+        cos: ``[R, M, K / 2]``.
+        sin: ``[R, M, K / 2]``.
+        scale: ``[M]``.
+        window: How many keys a query sees; 0 means all.
+        seed: Seed of dropout.
+        drop: Threshold of dropout.
         log_sums: ``[H, M]`` as ``attend`` wrote it.
-        gradient: ``[M, 1, H, K]`` of ``mixed``.
-        out: ``[M, 3, H, K]``, where the gradient of ``qkv`` goes.
+        gradient: ``[M, 1, H, K]`` gradient of ``attended``.
+        out: ``[M, 3, H, K]`` gradient of ``qkv``, written.
         begin: First frame.
         end: The frame after the last one.
     """
-    heads, width = qkv.shape[2], qkv.shape[3]
-    tiles, parts = _tiles(_longest(offsets, begin, end)), _tiles(width)
-    shape = (tiles * parts, LANES, LANES)
-    queries, query_columns = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    keys, key_columns, values = np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    gradients, gradient_columns = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    d_queries, d_keys, d_values = np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    shape = (tiles, LANES, LANES)
-    weights, d_weights, kept = np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    log_sum, total = np.zeros(LANES, np.float32), np.zeros(LANES, np.float32)
-    turns = np.zeros((2, len(cos), tiles, cos.shape[2], LANES), np.float32)
-    factors, ones = np.zeros((tiles, LANES), np.float32), np.ones((tiles, LANES), np.float32)
+    token_tiles = tile_count(_longest(offsets, begin, end))
+    memory = _backward_memory(token_tiles, tile_count(qkv.shape[3]))
+    rotations = np.zeros((2, len(cos), token_tiles, cos.shape[2], LANES), np.float32)
+    query_scales = np.zeros((token_tiles, LANES), np.float32)
+    key_scales = np.ones((token_tiles, LANES), np.float32)
+
     for frame in range(begin, end):
-        start, stop = offsets[frame], offsets[frame + 1]
-        _load_turns(cos, sin, scale, start, stop, turns, factors)
-        used = _tiles(stop - start) * parts
-        for head in range(heads):
+        start = offsets[frame]
+        stop = offsets[frame + 1]
+        load_rotations(cos, sin, scale, start, stop, rotations, query_scales)
+
+        for head in range(qkv.shape[2]):
             kind = head % len(cos)
-            _load_columns(qkv, 0, head, start, stop, turns, kind, factors, queries, query_columns)
-            _load_columns(qkv, 1, head, start, stop, turns, kind, ones, keys, key_columns)
-            _load(qkv, 2, head, start, stop, values)
-            _load(gradient, 0, head, start, stop, gradients)
-            _transpose(query_columns, queries, used)
-            _transpose(key_columns, keys, used)
-            _transpose(gradients, gradient_columns, used)
-            d_queries[:used] = _f(0.0)
-            d_keys[:used] = _f(0.0)
-            d_values[:used] = _f(0.0)
+            _load_head(memory, qkv, gradient, head, start, stop, rotations, kind, query_scales, key_scales)
             for at in range(start, stop, LANES):
-                block, count = (at - start) // LANES, min(LANES, stop - at)
-                first = _first_tile(block, window)
-                for query in range(count):
-                    log_sum[query] = log_sums[head, at + query]
-                total[:] = _f(0.0)
-                for tile in range(first, block + 1):
-                    seen = min(LANES, stop - start - tile * LANES)
-                    _score(key_columns, query_columns, tile, block, parts, window, stop - start, weights)
-                    _weigh(weights, tile, log_sum)
-                    d_weights[tile] = _f(0.0)
-                    for part in range(parts):
-                        _multiply(
-                            values, tile * parts + part, gradient_columns, block * parts + part, seen, d_weights, tile
-                        )
-                    if drop:
-                        kept[tile] = _f(1.0 / (1.0 - drop / 2.0**32))
-                        _drop(kept, tile, seed, drop, at * heads + head, heads)
-                        _multiply_by(d_weights, kept, tile)
-                    _add_products(weights, d_weights, tile, total)
-                for tile in range(first, block + 1):
-                    seen = min(LANES, stop - start - tile * LANES)
-                    _to_scores(weights, d_weights, tile, total)
-                    if drop:
-                        _multiply_by(weights, kept, tile)
-                    for part in range(parts):
-                        own, other = block * parts + part, tile * parts + part
-                        _multiply_transposed(d_weights, tile, keys, other, count, d_queries, own)
-                        _multiply(d_weights, tile, queries, own, seen, d_keys, other)
-                        _multiply(weights, tile, gradients, own, seen, d_values, other)
-            _store_columns(d_queries, query_columns, turns, kind, factors, out, 0, head, start, stop)
-            _store_columns(d_keys, key_columns, turns, kind, ones, out, 1, head, start, stop)
-            _store(d_values, out, 2, head, start, stop)
+                _attend_tile_backward(memory, start, stop, at, head, qkv.shape[2:], window, seed, drop, log_sums)
+
+            columns = memory.query_columns
+            store_rotated_back(memory.d_queries, columns, rotations, kind, query_scales, out, 0, head, start, stop)
+            columns = memory.key_columns
+            store_rotated_back(memory.d_keys, columns, rotations, kind, key_scales, out, 1, head, start, stop)
+            store(memory.d_values, out, 2, head, start, stop)
 
 
 @compiled
-def _tiles(number: int) -> int:
-    return (number + LANES - 1) // LANES
+def _backward_memory(token_tiles: int, width_tiles: int) -> _Backward:
+    shape = (token_tiles * width_tiles, LANES, LANES)
+    weights_shape = (token_tiles, LANES, LANES)
+    return _Backward(
+        np.zeros(shape, np.float32),
+        np.zeros(shape, np.float32),
+        np.zeros(shape, np.float32),
+        np.zeros(shape, np.float32),
+        np.zeros(shape, np.float32),
+        np.zeros(shape, np.float32),
+        np.zeros(shape, np.float32),
+        np.zeros(shape, np.float32),
+        np.zeros(shape, np.float32),
+        np.zeros(shape, np.float32),
+        np.zeros(weights_shape, np.float32),
+        np.zeros(weights_shape, np.float32),
+        np.zeros(weights_shape, np.float32),
+        np.zeros(LANES, np.float32),
+        np.zeros(LANES, np.float32),
+    )
+
+
+@compiled
+def _load_head(
+    memory: _Backward,
+    qkv: Any,
+    gradient: Any,
+    head: int,
+    start: int,
+    stop: int,
+    rotations: Any,
+    kind: int,
+    query_scales: Any,
+    key_scales: Any,
+) -> None:
+    """Loads what the backward pass of a head reads, as rows and as columns, and clears what it adds to."""
+    used = tile_count(stop - start) * tile_count(qkv.shape[3])
+    load_rotated(qkv, 0, head, start, stop, rotations, kind, query_scales, memory.queries, memory.query_columns)
+    load_rotated(qkv, 1, head, start, stop, rotations, kind, key_scales, memory.keys, memory.key_columns)
+    load(qkv, 2, head, start, stop, memory.values)
+    load(gradient, 0, head, start, stop, memory.gradients)
+
+    transpose(memory.query_columns, memory.queries, used)
+    transpose(memory.key_columns, memory.keys, used)
+    transpose(memory.gradients, memory.gradient_columns, used)
+
+    memory.d_queries[:used] = _f(0.0)
+    memory.d_keys[:used] = _f(0.0)
+    memory.d_values[:used] = _f(0.0)
+
+
+@compiled
+def _attend_tile_backward(
+    memory: _Backward,
+    start: int,
+    stop: int,
+    at: int,
+    head: int,
+    heads_width: Any,
+    window: int,
+    seed: Any,
+    drop: Any,
+    log_sums: Any,
+) -> None:
+    """Adds to the gradients what the queries of one tile contribute.
+
+    With weights w = softmax(s), the gradient of the output g and values v: d_w = v @ g, d_s = w * (d_w - sum(w * d_w)).
+    From d_s follow the gradients of queries and keys, and w @ g is that of the values. The weights that dropout scaled
+    are w * kept.
+    """
+    weights = memory.weights
+    d_weights = memory.d_weights
+    kept = memory.kept
+    sums = memory.sums
+    heads, width = heads_width
+    width_tiles = tile_count(width)
+    length = stop - start
+    query_tile = (at - start) // LANES
+    count = min(LANES, stop - at)
+    first = _first_key_tile(query_tile, window)
+    for query in range(count):
+        memory.log_sums[query] = log_sums[head, at + query]
+
+    # The weights again, their gradients, and sum(w * d_w).
+    sums[:] = _f(0.0)
+    for tile in range(first, query_tile + 1):
+        seen = min(LANES, length - tile * LANES)
+        _score(memory.key_columns, memory.query_columns, tile, query_tile, width_tiles, window, length, weights)
+        _exponentiate(weights, tile, memory.log_sums)
+        d_weights[tile] = _f(0.0)
+        for part in range(width_tiles):
+            value = tile * width_tiles + part
+            query = query_tile * width_tiles + part
+            add_product(memory.values, value, memory.gradient_columns, query, seen, d_weights, tile)
+        if drop:
+            kept[tile] = _f(1.0 / (1.0 - drop / 2.0**32))
+            _apply_dropout(kept, tile, seed, drop, at * heads + head, heads)
+            multiply_tile(d_weights, kept, tile)
+        _add_products(weights, d_weights, tile, sums)
+
+    # From gradients of weights to those of scores, and on to queries, keys and values.
+    for tile in range(first, query_tile + 1):
+        seen = min(LANES, length - tile * LANES)
+        _to_score_gradients(weights, d_weights, tile, sums)
+        if drop:
+            multiply_tile(weights, kept, tile)
+        for part in range(width_tiles):
+            query = query_tile * width_tiles + part
+            key = tile * width_tiles + part
+            add_transposed_product(d_weights, tile, memory.keys, key, count, memory.d_queries, query)
+            add_product(d_weights, tile, memory.queries, query, seen, memory.d_keys, key)
+            add_product(weights, tile, memory.gradients, query, seen, memory.d_values, key)
 
 
 @compiled
 def _longest(offsets: Any, begin: int, end: int) -> int:
+    """Returns the tokens of the longest frame from ``begin`` up to ``end``."""
     longest = 0
     for frame in range(begin, end):
         longest = max(longest, offsets[frame + 1] - offsets[frame])
@@ -217,141 +377,40 @@ def _longest(offsets: Any, begin: int, end: int) -> int:
 
 
 @compiled
-def _first_tile(block: int, window: int) -> int:
-    """Returns the first tile of keys that some query of a block sees."""
-    return max(0, block * LANES - window + 1) // LANES if window else 0
-
-
-@compiled
-def _load(x: Any, which: int, head: int, start: int, stop: int, out: Any) -> None:
-    """Copies a head of ``x [M, ., H, K]`` to tiles of tokens by dimensions; tokens that do not exist are 0."""
-    parts = _tiles(x.shape[3])
-    for part in range(parts):
-        out[_tiles(stop - start) * parts - 1 - part] = _f(0.0)
-    for at in range(start, stop):
-        source, tile, row = x[at, which, head], (at - start) // LANES, (at - start) % LANES
-        for part in range(parts):
-            target = out[tile * parts + part, row]
-            for lane in range(min(len(target), len(source) - part * LANES)):
-                target[lane] = to_float32(source[part * LANES + lane])
-
-
-@compiled
-def _store(tiles: Any, out: Any, which: int, head: int, start: int, stop: int) -> None:
-    """Copies tiles of tokens by dimensions to a head of ``out [M, ., H, K]``."""
-    parts = _tiles(out.shape[3])
-    for at in range(start, stop):
-        target, tile, row = out[at, which, head], (at - start) // LANES, (at - start) % LANES
-        for part in range(parts):
-            source = tiles[tile * parts + part, row]
-            for lane in range(min(len(source), len(target) - part * LANES)):
-                target[part * LANES + lane] = stored_as(target, source[lane])
-
-
-@compiled
-def _load_turns(cos: Any, sin: Any, scale: Any, start: int, stop: int, turns: Any, factors: Any) -> None:
-    """Copies a frame's cosines, sines and scales to where tokens are lanes: all heads use them."""
-    for at in range(start, stop):
-        tile, lane = (at - start) // LANES, (at - start) % LANES
-        factors[tile, lane] = scale[at]
-        for kind in range(len(cos)):
-            for k in range(cos.shape[2]):
-                turns[0, kind, tile, k, lane] = cos[kind, at, k]
-                turns[1, kind, tile, k, lane] = sin[kind, at, k]
-
-
-@compiled
-def _load_columns(
-    qkv: Any, which: int, head: int, start: int, stop: int, turns: Any, kind: int, factors: Any, rows: Any, out: Any
-) -> None:
-    """Copies queries or keys to tiles of dimensions by tokens, rotated (Su et al. 2021, equation 34) and scaled."""
-    half, parts, tiles = turns.shape[3], _tiles(qkv.shape[3]), _tiles(stop - start)
-    _load(qkv, which, head, start, stop, rows)
-    _transpose(rows, out, tiles * parts)
-    for tile in range(tiles):
-        for k in range(half):
-            one, two = tile * parts + k // LANES, tile * parts + (half + k) // LANES
-            row, other = k % LANES, (half + k) % LANES
-            for lane in range(factors.shape[1]):
-                first, second = out[one, row, lane], out[two, other, lane]
-                c, s = turns[0, kind, tile, k, lane], turns[1, kind, tile, k, lane]
-                out[one, row, lane] = (first * c - second * s) * factors[tile, lane]
-                out[two, other, lane] = (second * c + first * s) * factors[tile, lane]
-
-
-@compiled
-def _store_columns(
-    rows: Any,
-    columns: Any,
-    turns: Any,
-    kind: int,
-    factors: Any,
-    out: Any,
-    which: int,
-    head: int,
-    start: int,
-    stop: int,
-) -> None:
-    """Writes the gradient of what ``_load_columns`` read from that of what it wrote: the opposite rotation."""
-    half, parts, tiles = turns.shape[3], _tiles(out.shape[3]), _tiles(stop - start)
-    _transpose(rows, columns, tiles * parts)
-    for tile in range(tiles):
-        for k in range(half):
-            one, two = tile * parts + k // LANES, tile * parts + (half + k) // LANES
-            row, other = k % LANES, (half + k) % LANES
-            for lane in range(factors.shape[1]):
-                first, second = columns[one, row, lane], columns[two, other, lane]
-                c, s = turns[0, kind, tile, k, lane], turns[1, kind, tile, k, lane]
-                columns[one, row, lane] = (first * c + second * s) * factors[tile, lane]
-                columns[two, other, lane] = (second * c - first * s) * factors[tile, lane]
-    _transpose(columns, rows, tiles * parts)
-    _store(rows, out, which, head, start, stop)
-
-
-@compiled
-def _transpose(tiles: Any, out: Any, count: int) -> None:
-    for tile in range(count):
-        for row in range(LANES):
-            for lane in range(LANES):
-                out[tile, lane, row] = tiles[tile, row, lane]
-
-
-@compiled
-def _multiply(left: Any, a: int, right: Any, b: int, rows: int, out: Any, c: int) -> None:
-    """Adds the first rows of the product of tiles ``left[a]`` and ``right[b]`` to ``out[c]``."""
-    for row in range(rows):
-        for lane in range(LANES):
-            total = out[c, row, lane]
-            for k in range(LANES):
-                total += left[a, row, k] * right[b, k, lane]
-            out[c, row, lane] = total
-
-
-@compiled
-def _multiply_transposed(left: Any, a: int, right: Any, b: int, rows: int, out: Any, c: int) -> None:
-    """Adds the first rows of the product of tiles ``left[a]``, transposed, and ``right[b]`` to ``out[c]``."""
-    for row in range(rows):
-        for lane in range(LANES):
-            total = out[c, row, lane]
-            for k in range(LANES):
-                total += left[a, k, row] * right[b, k, lane]
-            out[c, row, lane] = total
+def _first_key_tile(query_tile: int, window: int) -> int:
+    """Returns the first tile of keys that some query of a tile sees."""
+    return max(0, query_tile * LANES - window + 1) // LANES if window else 0
 
 
 @compiled
 def _score(
-    key_columns: Any, query_columns: Any, tile: int, block: int, parts: int, window: int, length: int, out: Any
+    key_columns: Any,
+    query_columns: Any,
+    tile: int,
+    query_tile: int,
+    width_tiles: int,
+    window: int,
+    length: int,
+    out: Any,
 ) -> None:
-    """Writes scores ``[keys, queries]`` of a tile of keys and a tile of queries of a frame to ``out[tile]``."""
-    distance, seen = (block - tile) * LANES, min(LANES, length - tile * LANES)
+    """Writes the scores ``[keys, queries]`` of a tile of keys and a tile of queries to ``out[tile]``."""
+    distance = (query_tile - tile) * LANES
+    seen = min(LANES, length - tile * LANES)
+
+    # The mask: what the products are added to.
     if distance:
         out[tile] = _f(0.0)
     else:
-        out[tile] = _OWN
+        out[tile] = _CAUSAL
     if seen < LANES:
         out[tile, seen:] = _HIDDEN
-    for part in range(parts):
-        _multiply_transposed(key_columns, tile * parts + part, query_columns, block * parts + part, seen, out, tile)
+
+    for part in range(width_tiles):
+        key = tile * width_tiles + part
+        query = query_tile * width_tiles + part
+        add_transposed_product(key_columns, key, query_columns, query, seen, out, tile)
+
+    # Keys that lie before the window of a query.
     if window and distance + LANES > window:
         for key in range(LANES):
             for query in range(LANES):
@@ -360,36 +419,40 @@ def _score(
 
 
 @compiled
-def _raise(best: Any, scores: Any, tile: int) -> None:
-    """Raises the best score of each query to the best of a further tile of keys."""
+def _update_maxima(maxima: Any, scores: Any, tile: int) -> None:
+    """Raises the largest score of each query to that of another tile of keys, if it is larger."""
     for lane in range(LANES):
-        most = best[lane]
+        largest = maxima[lane]
         for key in range(LANES):
-            most = max(most, scores[tile, key, lane])
-        best[lane] = most
+            largest = max(largest, scores[tile, key, lane])
+        maxima[lane] = largest
 
 
 @compiled
-def _weigh(scores: Any, tile: int, shift: Any) -> None:
-    """Turns the scores of each query into the exponentials of what is left after its shift."""
+def _exponentiate(scores: Any, tile: int, shift: Any) -> None:
+    """Replaces each score by exp(score - shift of its query)."""
     for key in range(LANES):
         for lane in range(len(shift)):
             scores[tile, key, lane] = exp(scores[tile, key, lane] - shift[lane])
 
 
 @compiled
-def _add_up(weights: Any, tile: int, total: Any) -> None:
-    """Adds the sum over keys to the total of each query."""
-    for lane in range(len(total)):
-        sum_ = total[lane]
+def _add_sums(weights: Any, tile: int, sums: Any) -> None:
+    """Adds the sum over a tile's keys to the sum of each query."""
+    for lane in range(len(sums)):
+        total = sums[lane]
         for key in range(LANES):
-            sum_ += weights[tile, key, lane]
-        total[lane] = sum_
+            total += weights[tile, key, lane]
+        sums[lane] = total
 
 
 @compiled
-def _drop(weights: Any, tile: int, seed: Any, drop: Any, row: int, stride: int) -> None:
-    """Drops weights at random; rows of weights are numbered, and those of two queries are ``stride`` apart."""
+def _apply_dropout(weights: Any, tile: int, seed: Any, drop: Any, row: int, stride: int) -> None:
+    """Sets dropped weights to 0.
+
+    A weight's random bits depend on its query's number among all queries of all heads, and on its key. ``row`` is the
+    number of the tile's first query; the next query of the same head comes ``stride`` after it.
+    """
     for key in range(LANES):
         for query in range(LANES):
             number = np.uint32(np.uint32(row + query * stride) * np.uint32(0x9E3779B9))
@@ -398,32 +461,18 @@ def _drop(weights: Any, tile: int, seed: Any, drop: Any, row: int, stride: int) 
 
 
 @compiled
-def _scale_row(tiles: Any, row: int, factor: Any) -> None:
-    for tile in range(len(tiles)):
-        for lane in range(tiles.shape[2]):
-            tiles[tile, row, lane] *= factor
-
-
-@compiled
-def _multiply_by(weights: Any, factors: Any, tile: int) -> None:
-    for key in range(LANES):
-        for lane in range(weights.shape[2]):
-            weights[tile, key, lane] *= factors[tile, key, lane]
-
-
-@compiled
-def _add_products(weights: Any, gradients: Any, tile: int, total: Any) -> None:
-    """Adds to the total of each query the sum over keys of weights times their gradients."""
-    for lane in range(len(total)):
-        sum_ = total[lane]
+def _add_products(weights: Any, gradients: Any, tile: int, sums: Any) -> None:
+    """Adds the sum over a tile's keys of weight times gradient to the sum of each query."""
+    for lane in range(len(sums)):
+        total = sums[lane]
         for key in range(LANES):
-            sum_ += weights[tile, key, lane] * gradients[tile, key, lane]
-        total[lane] = sum_
+            total += weights[tile, key, lane] * gradients[tile, key, lane]
+        sums[lane] = total
 
 
 @compiled
-def _to_scores(weights: Any, gradients: Any, tile: int, total: Any) -> None:
-    """Turns gradients of weights into those of scores: with all weights w and gradients g, w * (g - sum(w * g))."""
+def _to_score_gradients(weights: Any, gradients: Any, tile: int, sums: Any) -> None:
+    """Replaces gradients of weights by those of scores: w * (g - sum(w * g))."""
     for key in range(LANES):
-        for lane in range(len(total)):
-            gradients[tile, key, lane] = weights[tile, key, lane] * (gradients[tile, key, lane] - total[lane])
+        for lane in range(len(sums)):
+            gradients[tile, key, lane] = weights[tile, key, lane] * (gradients[tile, key, lane] - sums[lane])

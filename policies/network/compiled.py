@@ -1,4 +1,7 @@
-"""How plain loops are compiled: by numba, when they are first called, and kept on disk for the next process."""
+"""How plain loops are compiled: by numba, on the first call, and cached on disk for the next process.
+
+Loops compile to one pass over memory where array libraries need one pass for each operation.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +23,19 @@ _OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": _FAST, "error_model": "nu
 
 
 def compiled(function: Function) -> Function:
-    """Compiles a function, without the lock of the interpreter.
+    """Compiles a function that runs without the interpreter's lock.
 
-    The machine code is kept next to the source or, where that is read-only, in the user's cache folder
-    (``NUMBA_CACHE_DIR`` names another one). Where no folder can be written, each process compiles for itself.
+    The machine code is cached next to the source or, if that is read-only, in the user's cache folder
+    (``NUMBA_CACHE_DIR`` names another one). If no folder can be written to, each process compiles for itself.
 
-    The cache notices a change of the function's own file only. After a change of a function that others call, or of
-    the options here, delete ``*.nbi`` and ``*.nbc``.
+    The cache notices only a change of the function's own file. After a change of a function that it calls in another
+    file, or of the options here, delete ``*.nbi`` and ``*.nbc``.
 
     Args:
-        function: Arguments are arrays and numbers; divisions by zero are not looked for.
+        function: A function of arrays and numbers. Divisions by zero are not checked for.
+
+    Returns:
+        The compiled function.
     """
     try:
         compiled_function = njit(function, cache=True, **_OPTIONS)
@@ -39,14 +45,14 @@ def compiled(function: Function) -> Function:
 
 
 class _Notice(event.Listener):
-    """Says once that something is being compiled: the user waits several seconds."""
+    """Prints once that loops are being compiled: the user waits several seconds."""
 
-    said = False
+    printed = False
 
     def on_start(self, event: event.Event) -> None:
         """Called by numba before it compiles a function that is not in its cache."""
-        if not self.said:
-            self.said = True
+        if not self.printed:
+            self.printed = True
             print("compiling loops; this happens once and takes some seconds ...", file=sys.stderr, flush=True)
 
     def on_end(self, event: event.Event) -> None:

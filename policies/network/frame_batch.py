@@ -1,4 +1,4 @@
-"""Whole frames of different lengths as one batch: their tokens lie one after the other, and nothing is padded."""
+"""Whole frames of different lengths as one packed batch: their tokens lie one after the other, without padding."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ class FrameBatch(NamedTuple):
     """F frames with M tokens together, A of which are followed by an action.
 
     Attributes:
-        starts: ``[F + 1]`` long, on the CPU: where frames begin among all tokens, and where the last one ends.
+        starts: ``[F + 1]`` long, on the CPU: where frames begin among all tokens, and where the last one ends. Frames
+            of 3 and 5 tokens have ``[0, 3, 8]``.
         tokens: ``[M]`` long.
         time: ``[M]`` long, the index of each token in its frame.
-        places: ``[M]`` int32, like the next three: see ``frame_scan.Scan``.
-        roles: ``[M]``.
-        offsets: ``[M]``.
-        states: ``[M]`` the grammar state after each token.
-        actions: ``[A]`` long, the tokens whose next token is an agent's action.
+        places: ``[M]`` int32, the place of each token: see ``frame_scan.Scan``.
+        roles: ``[M]`` int32, its role.
+        offsets: ``[M]`` int32, its offset.
+        states: ``[M]`` int32, the grammar state after it.
+        actions: ``[A]`` long, indices of the tokens whose next token is an agent's action.
     """
 
     starts: th.Tensor
@@ -48,21 +49,29 @@ def pack_frames(
     grammar: Grammar,
     device: th.device | str,
 ) -> FrameBatch:
-    """Makes a batch.
+    """Packs frames into one batch.
 
     Args:
-        frames: The tokens of each frame, in any order, none of them empty.
+        frames: The tokens of each frame. No frame is empty.
         positions: For each frame, the positions whose next token is an action.
         grammar: Gives the state after each token.
         device: Where the batch goes.
+
+    Returns:
+        The frames, in the order in which they were given.
     """
     lengths = np.array([len(frame) for frame in frames])
     starts = np.concatenate(([0], np.cumsum(lengths)))
     tokens = np.concatenate(frames)
+
+    # Every frame is scanned from its first token to its last.
     scan = np.empty((4, len(tokens)), dtype=np.int32)
-    zero, memory = np.zeros(len(frames), dtype=np.int64), np.zeros((len(frames), MEMORY), dtype=np.int32)
+    zero = np.zeros(len(frames), dtype=np.int64)
+    memory = np.zeros((len(frames), MEMORY), dtype=np.int32)
     scan_frames(tokens, starts[:-1], zero, lengths, zero, starts[:-1], memory, grammar.successor, scan)
+
+    # From positions in a frame to indices among all tokens, and back.
     actions = np.concatenate([start + at for start, at in zip(starts, positions, strict=False)])
     time = np.arange(len(tokens)) - np.repeat(starts[:-1], lengths)
-    arrays = tokens.astype(np.int64), time, *scan, actions
+    arrays = (tokens.astype(np.int64), time, *scan, actions)
     return FrameBatch(th.from_numpy(starts), *(th.from_numpy(array).to(device) for array in arrays))

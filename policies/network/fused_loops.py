@@ -1,6 +1,8 @@
-"""Compiled loops that add, normalise and activate in one pass over memory, forward and backward.
+"""Compiled residual addition with layer norm, and GELU, forward and backward.
 
-Glossary of shapes: M tokens, D embedding, C blocks of ``ROWS`` tokens.
+PyTorch reads and writes memory once for every elementary operation; each of these loops does it once.
+
+Shapes: M tokens, D embedding, C blocks of ``ROWS`` tokens, N elements.
 """
 
 from __future__ import annotations
@@ -13,14 +15,14 @@ from o1nano.policies.network.compiled import compiled
 from o1nano.policies.network.scalar_math import exp, normal_cdf, random_bits, stored_as, to_float32
 
 ROWS = 64
-"""Tokens of a block. Gradients of parameters are summed block by block, whichever thread has it: so their rounding does
-not depend on the number of threads."""
+"""Tokens of a block. Gradients of parameters are summed within blocks first, then over blocks, so that their rounding
+does not depend on the number of threads."""
 _f = np.float32
 
 
 @compiled
-def _kept(seed: Any, drop: Any, index: int) -> Any:
-    """Returns by what dropout multiplies a number, 0 or 1: not yet scaled."""
+def _dropout_mask(seed: Any, drop: Any, index: int) -> Any:
+    """Returns 0 for an element that is dropped, and 1 for one that is kept; the scale is not part of it."""
     return _f(1.0) if random_bits(seed, np.uint32(index)) >= drop else _f(0.0)
 
 
@@ -36,24 +38,24 @@ def add_norm(
     added: Any,
     normed: Any,
     mean: Any,
-    scale: Any,
+    inverse_std: Any,
     begin: int,
     end: int,
 ) -> None:
-    """Adds a branch, after dropout, to the residual stream, and normalises the sum (Ba et al. 2016).
+    """Adds a branch, after dropout, to the residual stream, and normalises the sum (layer norm, Ba et al. 2016).
 
     Args:
         x: ``[M, D]`` residual stream.
         branch: ``[M, D]``; float32, or the bits of bfloat16 as uint16.
-        seed: Of dropout, uint32.
-        drop: A number is dropped if its 32 random bits are below this; uint32.
-        weight: ``[D]`` of the norm.
-        bias: ``[D]`` of the norm.
-        epsilon: Of the norm.
-        added: ``[M, D]``, where the sum goes.
-        normed: ``[M, D]``, where the norm goes; float32 or uint16.
-        mean: ``[M]``, where the mean of a token's sum goes.
-        scale: ``[M]``, where one over its standard deviation goes.
+        seed: Seed of dropout, uint32.
+        drop: An element is dropped if its 32 random bits are below this, uint32.
+        weight: ``[D]`` weight of the norm.
+        bias: ``[D]`` bias of the norm.
+        epsilon: Added to the variance.
+        added: ``[M, D]`` sum, written.
+        normed: ``[M, D]`` normalised sum, written; float32 or uint16.
+        mean: ``[M]`` mean of each token's sum, written.
+        inverse_std: ``[M]`` one over its standard deviation, written.
         begin: First block.
         end: The block after the last one.
     """
@@ -62,22 +64,26 @@ def add_norm(
         if drop:
             share = _f(1.0 / (1.0 - drop / 2.0**32))
             for d in range(width):
-                added[row, d] = x[row, d] + to_float32(branch[row, d]) * share * _kept(seed, drop, row * width + d)
+                kept = _dropout_mask(seed, drop, row * width + d)
+                added[row, d] = x[row, d] + to_float32(branch[row, d]) * share * kept
         else:
             for d in range(width):
                 added[row, d] = x[row, d] + to_float32(branch[row, d])
+
+        # Mean and variance over the embedding.
         total = _f(0.0)
         for d in range(width):
             total += added[row, d]
-        middle = total / _f(width)
+        row_mean = total / _f(width)
         squares = _f(0.0)
         for d in range(width):
-            squares += (added[row, d] - middle) * (added[row, d] - middle)
+            squares += (added[row, d] - row_mean) * (added[row, d] - row_mean)
         factor = _f(1.0) / np.sqrt(squares / _f(width) + epsilon)
+
         for d in range(width):
-            normed[row, d] = stored_as(normed, (added[row, d] - middle) * factor * weight[d] + bias[d])
-        mean[row] = middle
-        scale[row] = factor
+            normed[row, d] = stored_as(normed, (added[row, d] - row_mean) * factor * weight[d] + bias[d])
+        mean[row] = row_mean
+        inverse_std[row] = factor
 
 
 @compiled
@@ -86,7 +92,7 @@ def add_norm_backward(
     d_normed: Any,
     added: Any,
     mean: Any,
-    scale: Any,
+    inverse_std: Any,
     seed: Any,
     drop: Any,
     weight: Any,
@@ -97,21 +103,24 @@ def add_norm_backward(
     begin: int,
     end: int,
 ) -> None:
-    """Computes the gradient of ``add_norm``.
+    """Computes the gradients of ``add_norm``.
+
+    With y = (x - mean) / std, and g the gradient of y, that of x is (g - mean(g) - y * mean(g * y)) / std. The gradient
+    of the sum itself is added to it.
 
     Args:
         d_added: ``[M, D]`` gradient of the sum.
         d_normed: ``[M, D]`` gradient of the norm; float32 or uint16.
         added: ``[M, D]`` as ``add_norm`` wrote it.
-        mean: ``[M]`` likewise.
-        scale: ``[M]`` likewise.
-        seed: As it was given to ``add_norm``.
-        drop: Likewise.
-        weight: Likewise.
-        d_x: ``[M, D]``, where the gradient of the residual stream goes.
-        d_branch: ``[M, D]``, where the gradient of the branch goes; float32 or uint16.
-        d_weight: ``[C, D]``, where each block's part of the gradient of the weight goes.
-        d_bias: ``[C, D]`` likewise.
+        mean: ``[M]`` as ``add_norm`` wrote it.
+        inverse_std: ``[M]`` as ``add_norm`` wrote it.
+        seed: Seed of dropout, as ``add_norm`` got it.
+        drop: Threshold of dropout, as ``add_norm`` got it.
+        weight: ``[D]`` weight of the norm.
+        d_x: ``[M, D]`` gradient of the residual stream, written.
+        d_branch: ``[M, D]`` gradient of the branch, written; float32 or uint16.
+        d_weight: ``[C, D]`` gradient of the weight from each block of tokens, written.
+        d_bias: ``[C, D]`` gradient of the bias from each block of tokens, written.
         begin: First block.
         end: The block after the last one.
     """
@@ -120,24 +129,34 @@ def add_norm_backward(
         for d in range(width):
             d_weight[block, d] = _f(0.0)
             d_bias[block, d] = _f(0.0)
+
         for row in range(block * ROWS, min(block * ROWS + ROWS, len(added))):
-            middle, factor = mean[row], scale[row]
-            total, along = _f(0.0), _f(0.0)
+            row_mean = mean[row]
+            factor = inverse_std[row]
+
+            # mean(g) and mean(g * y), and the token's share of the parameters' gradients.
+            total = _f(0.0)
+            along = _f(0.0)
             for d in range(width):
-                gradient, centred = to_float32(d_normed[row, d]), (added[row, d] - middle) * factor
-                d_weight[block, d] += gradient * centred
+                gradient = to_float32(d_normed[row, d])
+                y = (added[row, d] - row_mean) * factor
+                d_weight[block, d] += gradient * y
                 d_bias[block, d] += gradient
                 total += gradient * weight[d]
-                along += gradient * weight[d] * centred
+                along += gradient * weight[d] * y
             total /= _f(width)
             along /= _f(width)
+
             for d in range(width):
-                gradient, centred = to_float32(d_normed[row, d]) * weight[d], (added[row, d] - middle) * factor
-                d_x[row, d] = d_added[row, d] + factor * (gradient - total - centred * along)
+                gradient = to_float32(d_normed[row, d]) * weight[d]
+                y = (added[row, d] - row_mean) * factor
+                d_x[row, d] = d_added[row, d] + factor * (gradient - total - y * along)
+
             if drop:
                 share = _f(1.0 / (1.0 - drop / 2.0**32))
                 for d in range(width):
-                    d_branch[row, d] = stored_as(d_branch, d_x[row, d] * share * _kept(seed, drop, row * width + d))
+                    kept = _dropout_mask(seed, drop, row * width + d)
+                    d_branch[row, d] = stored_as(d_branch, d_x[row, d] * share * kept)
             else:
                 for d in range(width):
                     d_branch[row, d] = stored_as(d_branch, d_x[row, d])
@@ -149,11 +168,12 @@ def gelu(x: Any, out: Any, begin: int, end: int) -> None:
 
     Args:
         x: ``[N]``; float32 or uint16.
-        out: ``[N]``, where the result goes; stored like ``x``.
+        out: ``[N]``, written; stored like ``x``.
         begin: First element.
         end: The element after the last one.
     """
-    source, target = x[begin:end], out[begin:end]
+    source = x[begin:end]
+    target = out[begin:end]
     for index in range(len(source)):
         value = to_float32(source[index])
         bell = exp(_f(-0.5) * value * value)
@@ -162,22 +182,26 @@ def gelu(x: Any, out: Any, begin: int, end: int) -> None:
 
 @compiled
 def gelu_with_slope(x: Any, out: Any, slope: Any, begin: int, end: int) -> None:
-    """Does what ``gelu`` does, and keeps the derivative, which shares the exponential, for the backward pass.
+    """Computes ``gelu`` and its derivative, which needs the same exponential.
+
+    With the normal distribution function P and its density p, the unit is x * P(x), and the derivative P(x) + x * p(x).
 
     Args:
         x: ``[N]``; float32 or uint16.
-        out: ``[N]``, where the result goes; stored like ``x``.
-        slope: ``[N]``, where the derivative goes; stored like ``x``.
+        out: ``[N]``, written; stored like ``x``.
+        slope: ``[N]`` derivative, written; stored like ``x``.
         begin: First element.
         end: The element after the last one.
     """
-    source, target, slopes = x[begin:end], out[begin:end], slope[begin:end]
+    source = x[begin:end]
+    target = out[begin:end]
+    slopes = slope[begin:end]
     for index in range(len(source)):
         value = to_float32(source[index])
         bell = exp(_f(-0.5) * value * value)
-        share = normal_cdf(value, bell)
-        target[index] = stored_as(target, value * share)
-        slopes[index] = stored_as(slopes, share + value * bell * _f(0.3989422804))
+        below = normal_cdf(value, bell)
+        target[index] = stored_as(target, value * below)
+        slopes[index] = stored_as(slopes, below + value * bell * _f(0.3989422804))  # 1 / sqrt(2 pi)
 
 
 @compiled
@@ -186,11 +210,13 @@ def multiply(x: Any, by: Any, out: Any, begin: int, end: int) -> None:
 
     Args:
         x: ``[N]``; float32 or uint16.
-        by: ``[N]`` likewise.
-        out: ``[N]``, where the result goes, likewise.
+        by: ``[N]``; float32 or uint16.
+        out: ``[N]``, written; float32 or uint16.
         begin: First element.
         end: The element after the last one.
     """
-    left, right, target = x[begin:end], by[begin:end], out[begin:end]
+    left = x[begin:end]
+    right = by[begin:end]
+    target = out[begin:end]
     for index in range(len(left)):
         target[index] = stored_as(target, to_float32(left[index]) * to_float32(right[index]))

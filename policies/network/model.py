@@ -15,28 +15,30 @@ class ReasoningNetwork(nn.Module):
     """A transformer trunk with three decoders and a value head.
 
     Args:
-        config: The trunk.
-        grammar: The grammar of the environment that it acts in.
+        config: Configuration of the trunk.
+        grammar: Grammar of the environment in which the network acts.
     """
 
     def __init__(self, config: TransformerConfig, grammar: Grammar) -> None:
         super().__init__()
-        self.config, self.grammar = config, grammar
+        self.config = config
+        self.grammar = grammar
         self.trunk = Transformer(config)
         self.heads = Heads(config.embedding, grammar)
 
     def forward(self, batch: FrameBatch) -> tuple[th.Tensor, th.Tensor]:
-        """Computes every action in whole frames: one causal pass.
+        """Computes policy and value of every action in whole frames, in one causal pass.
 
         Args:
-            batch: The frames.
+            batch: Packed frames with A actions.
 
         Returns:
-            ``[A, V]`` log-probabilities and ``[A]`` values of the A actions.
+            ``[A, V]`` log-probabilities and ``[A]`` values.
         """
         hidden, states = self.action_states(batch)
         return self.heads.log_probs(hidden, states), self.heads.values(hidden)
 
     def action_states(self, batch: FrameBatch) -> tuple[th.Tensor, th.Tensor]:
-        """Returns ``[M, D]`` hidden states and ``[M]`` grammar states where the next token is an action."""
-        return self.trunk(batch)[batch.actions], batch.states[batch.actions]
+        """Returns ``[A, D]`` hidden states and ``[A]`` grammar states where the next token is an action."""
+        hidden = self.trunk(batch)
+        return hidden[batch.actions], batch.states[batch.actions]

@@ -1,6 +1,9 @@
-"""What tokens know of each other's order: rotations of queries and keys by time or by place, and sinusoids.
+"""Position encodings: rotary embeddings (RoPE) of queries and keys by time or by place, and sinusoids.
 
-Glossary of shapes: B frames, T tokens, H heads, K dimensions of a head.
+RoPE rotates pairs of dimensions by an angle, position times frequency, so that a score depends on the difference of two
+positions. A position is a time, a place or an offset: see ``frame_scan``.
+
+Shapes: B frames, T tokens, H heads, K dimensions of a head.
 """
 
 from __future__ import annotations
@@ -10,22 +13,23 @@ import torch as th
 Rotation = tuple[th.Tensor, th.Tensor]
 
 OFFSET_POWER = 1.2
+"""Exponent of the frequencies of offsets: see ``place_frequencies``."""
 
 
 def time_frequencies(width: int, device: th.device, base: float = 10_000.0) -> th.Tensor:
     """Returns ``[width / 2]`` frequencies for positions in time (Vaswani et al. 2017, section 3.5).
 
-    A larger base stretches the wavelengths, as is done to reach beyond the trained length (Roziere et al. 2023).
+    A larger base stretches the wavelengths, which helps beyond the trained length (Roziere et al. 2023).
     """
     return base ** (-th.arange(0, width, 2, device=device) / width)
 
 
 def place_frequencies(width: int, device: th.device, power: float = 1.3) -> th.Tensor:
-    """Returns ``[width / 2]`` frequencies for places and, with their own power, for offsets.
+    """Returns ``[width / 2]`` frequencies for places and, with ``OFFSET_POWER``, for offsets.
 
-    What matters about places is whether they are equal or next to each other, not whether they are near. The mean
-    cosine of 8 frequencies is 1 at distance 0, at most 0.15 up to 8 and nowhere above 0.55 up to 128. With
-    ``OFFSET_POWER`` it is nowhere above 0.55 up to 256 and 0.7 up to 512.
+    Attention must tell whether two places are equal or adjacent; how far apart they are otherwise does not matter. The
+    mean cosine over 8 frequencies is 1 at distance 0, at most 0.15 at distances up to 8, and below 0.55 up to 128. With
+    ``OFFSET_POWER`` it is below 0.55 up to 256 and below 0.7 up to 512.
     """
     return th.pi * ((th.arange(0, width, 2, device=device) + 1) / width) ** power
 
@@ -39,7 +43,8 @@ def sinusoids(time: th.Tensor, width: int) -> th.Tensor:
 def rotation(position: th.Tensor, frequencies: th.Tensor) -> Rotation:
     """Returns cosine and sine of the angles of ``[T]`` or ``[B, T]`` positions, broadcast over ``[B, H, T, K / 2]``."""
     angles = position[..., None] * frequencies
-    angles = angles[:, None] if angles.dim() == 3 else angles
+    if angles.dim() == 3:
+        angles = angles[:, None]  # one angle for all heads
     return angles.cos(), angles.sin()
 
 
@@ -51,10 +56,11 @@ def rotate(x: th.Tensor, rotation: Rotation) -> th.Tensor:
 
 
 def sharpness(time: th.Tensor, trained: int) -> th.Tensor:
-    """Returns by how much queries are longer than in training, broadcast over ``[B, H, T, K]``.
+    """Returns the factor of the queries beyond the trained length, broadcast over ``[B, H, T, K]``.
 
-    The weight of one key among n falls with n unless scores grow with log n (Chiang and Cholak 2022). Up to the
-    trained length nothing changes.
+    The weight of one key among n falls with n unless scores grow with log n (Chiang and Cholak 2022). The factor is 1
+    up to the trained length; with a trained length of 16, it is log(256) / log(16) = 2 at the 256th token.
     """
     factor = (time + 1).log() / th.tensor(float(trained)).log()
-    return factor.clamp(min=1.0)[..., None] if time.dim() == 1 else factor.clamp(min=1.0)[:, None, :, None]
+    factor = factor.clamp(min=1.0)
+    return factor[..., None] if time.dim() == 1 else factor[:, None, :, None]

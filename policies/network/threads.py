@@ -1,4 +1,7 @@
-"""Compiled loops on as many threads as PyTorch uses."""
+"""Compiled loops on as many threads as PyTorch uses.
+
+The loops release the interpreter's lock, so a pool of Python threads runs them in parallel.
+"""
 
 from __future__ import annotations
 
@@ -10,29 +13,34 @@ from typing import Any
 
 import torch as th
 
+# One pool for each number of threads. A forked process inherits the pools of its parent, but not their threads.
 _pools: dict[int, ThreadPoolExecutor] = {}
-os.register_at_fork(after_in_child=_pools.clear)  # a forked process has the pools of its parent, but not their threads
+os.register_at_fork(after_in_child=_pools.clear)
 
 
 def in_threads(loop: Callable[..., None], bounds: Sequence[int], *arguments: Any) -> None:
     """Calls ``loop(*arguments, begin, end)`` for each range between bounds, all at the same time.
 
     Args:
-        loop: A compiled loop, which holds no lock of the interpreter. What it writes in one range must not depend on
-            another one.
+        loop: A compiled loop. What it writes for one range must not depend on another range.
         bounds: Ascending; see ``equal_shares``.
-        *arguments: What ``loop`` is given before its range.
+        *arguments: Arguments of ``loop`` before its range.
     """
     ranges = list(pairwise(bounds))
     if len(ranges) == 1:
         loop(*arguments, *ranges[0])
         return
+
     pool = _pools.setdefault(len(ranges), ThreadPoolExecutor(len(ranges)))
-    for done in [pool.submit(loop, *arguments, *each) for each in ranges]:
-        done.result()
+    futures = [pool.submit(loop, *arguments, *each) for each in ranges]
+    for future in futures:
+        future.result()
 
 
 def equal_shares(count: int) -> list[int]:
-    """Returns the bounds of one part of ``range(count)`` for each of PyTorch's threads; at least of one, if empty."""
+    """Returns the bounds of one part of ``range(count)`` for each of PyTorch's threads.
+
+    No part is empty, except that a count of 0 gives one empty part. 10 on four threads give ``[0, 2, 5, 7, 10]``.
+    """
     threads = max(1, min(th.get_num_threads(), count))
     return [count * index // threads for index in range(threads + 1)]

@@ -1,6 +1,9 @@
-"""A causal pre-norm transformer that reads top to bottom.
+"""A causal pre-norm transformer over packed frames.
 
-Glossary of shapes: B frames, T tokens, S keys, M tokens of all frames, D embedding, H heads, K = D / H.
+It has no absolute positions. What tokens know of each other's order beyond the causal mask is chosen by
+``TransformerConfig.positions``; the places, offsets and roles of tokens come from ``frame_scan``.
+
+Shapes: M tokens of all frames, D embedding, H heads, K = D / H, R kinds of rotation.
 """
 
 from __future__ import annotations
@@ -15,10 +18,10 @@ from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import VOCAB_SIZE
 from o1nano.envs.ranges import Range
 from o1nano.policies.network.attention import Attention
-from o1nano.policies.network.attention_kernels import stack
+from o1nano.policies.network.attention_kernels import pad_rows
 from o1nano.policies.network.frame_batch import FrameBatch
 from o1nano.policies.network.frame_scan import NUM_ROLES
-from o1nano.policies.network.operations import Sight, add_norm, gelu
+from o1nano.policies.network.operations import AttentionPattern, add_norm, gelu
 from o1nano.policies.network.rope import (
     OFFSET_POWER,
     Rotation,
@@ -34,7 +37,7 @@ Positions = Literal["places", "coupled", "none", "rotary", "sinusoidal", "local"
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """The network's shape; part of every checkpoint.
+    """Shape of the network. It is stored in every checkpoint.
 
     Attributes:
         embedding: D.
@@ -43,16 +46,16 @@ class TransformerConfig:
         feed_forward: Width of the hidden layer of a block.
         dropout: Rate in training; PPO switches it off.
         max_context: Longest frame in tokens.
-        positions: What tokens know of each other's order beyond the causal mask: ``"places"`` rotates queries and keys
-            by the place of their digit, ``"coupled"`` those of every other head by their offset instead: long
-            expressions are copied along it. ``"local"`` rotates by time in layers with a window and not at all in the
-            others, ``"local_places"`` by time and by place: for long contexts. The rest, which know time but no
-            places, are there for ablation.
-        roles: Whether tokens carry the embedding of their role.
-        windows: For each layer, how many tokens it sees, the own one included; 0: all. Empty: all, in every layer.
+        positions: What tokens know of each other's order beyond the causal mask. ``"places"`` rotates queries and keys
+            by place. ``"coupled"`` rotates those of every other head by offset instead, along which long expressions
+            are copied. ``"local"``, for long contexts, rotates by time in layers with a window, and not at all in the
+            other layers; ``"local_places"`` by time in layers with a window, and by place in the others. The rest are
+            for ablation: ``"none"``, ``"rotary"`` and ``"sinusoidal"`` (both by time).
+        roles: Whether the embedding of its role is added to each token.
+        windows: For each layer, how many tokens a token sees, its own included; 0 means all. Empty means all in every
+            layer.
         rotary_base: Longest wavelength of rotations by time, divided by 2 pi.
-        log_length: If not 0, layers that see everything sharpen their attention with the logarithm of the length
-            beyond this one: see ``sharpness``.
+        log_length: If not 0, layers without a window sharpen attention beyond this length: see ``sharpness``.
     """
 
     embedding: Annotated[int, Range(2, 2**13)] = 128
@@ -70,30 +73,37 @@ class TransformerConfig:
     def __post_init__(self) -> None:
         for name in ("embedding", "heads", "layers", "feed_forward", "max_context"):
             if getattr(self, name) < 1:
-                raise ConfigurationError(f"{name}={getattr(self, name)!r}; accepted: an integer of at least 1")
+                raise ConfigurationError(f"{name}={getattr(self, name)!r}; expected an integer of at least 1")
         if not 0 <= self.dropout < 1:
-            raise ConfigurationError(f"dropout={self.dropout!r}; accepted: 0 <= dropout < 1")
+            raise ConfigurationError(f"dropout={self.dropout!r}; expected 0 <= dropout < 1")
         if self.embedding % self.heads or self.embedding // self.heads % 2:
             raise ConfigurationError(
-                f"embedding={self.embedding} with heads={self.heads}; accepted: an even number of dimensions a head"
+                f"embedding={self.embedding} with heads={self.heads}; expected an even number of dimensions a head"
             )
+        self._check_positions()
+
+    def _check_positions(self) -> None:
         if self.positions not in get_args(Positions):
-            raise ConfigurationError(f"positions={self.positions!r}; accepted: {', '.join(get_args(Positions))}")
+            raise ConfigurationError(f"positions={self.positions!r}; expected {', '.join(get_args(Positions))}")
         if self.windows and (len(self.windows) != self.layers or min(self.windows) < 0):
-            raise ConfigurationError(f"windows={self.windows!r}; accepted: () or {self.layers} integers of at least 0")
+            raise ConfigurationError(f"windows={self.windows!r}; expected () or {self.layers} integers of at least 0")
         if not 1 < self.rotary_base < float("inf") or self.log_length < 0 or self.log_length == 1:
             raise ConfigurationError(
                 f"rotary_base={self.rotary_base}, log_length={self.log_length}; "
-                "accepted: a number above 1, and 0 or at least 2"
+                "expected a number above 1, and 0 or at least 2"
             )
 
     def window(self, layer: int) -> int:
-        """Tokens that a layer sees; 0: all."""
+        """Returns how many tokens a layer sees; 0 means all."""
         return self.windows[layer] if self.windows else 0
 
 
 class Block(nn.Module):
-    """Attention, then a feed-forward layer, each on a normalised residual stream."""
+    """A pre-norm block: attention, then a feed-forward layer, each added to the residual stream.
+
+    The norm that follows an addition is computed in the same pass over memory (``operations.add_norm``). So a block
+    takes the stream together with its norm, and returns the stream together with the norm of the next block.
+    """
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -108,29 +118,35 @@ class Block(nn.Module):
         self.dropout = config.dropout
 
     def forward(
-        self, x: th.Tensor, normed: th.Tensor, sight: Sight, following: nn.LayerNorm, dtype: th.dtype
+        self, x: th.Tensor, normed: th.Tensor, pattern: AttentionPattern, next_norm: nn.LayerNorm, dtype: th.dtype
     ) -> tuple[th.Tensor, th.Tensor]:
-        """Runs on the tokens of whole frames.
+        """Runs the block on the tokens of whole frames.
 
         Args:
             x: ``[M, D]`` residual stream.
-            normed: ``[M, D]`` the same, normalised by ``norm_attention``.
-            sight: What tokens see.
-            following: The normalisation after this block.
-            dtype: What ``following`` is stored as.
+            normed: ``[M, D]`` the stream after ``norm_attention``.
+            pattern: Which tokens see which.
+            next_norm: The norm after this block.
+            dtype: What the result of ``next_norm`` is stored as.
 
         Returns:
-            ``[M, D]`` residual stream after the block, and the same normalised by ``following``.
+            ``[M, D]`` residual stream after the block, and ``[M, D]`` the stream after ``next_norm``.
         """
         dropout = self.dropout if self.training else 0.0
-        mixed = self.attention(normed, sight)
-        x, normed = add_norm(x, mixed, self.norm_feed_forward, dropout, normed.dtype)
-        first, _, second = self.feed_forward
-        return add_norm(x, second(gelu(first(normed))), following, dropout, dtype)
+
+        attended = self.attention(normed, pattern)
+        x, normed = add_norm(x, attended, self.norm_feed_forward, dropout, normed.dtype)
+
+        up, _, down = self.feed_forward
+        return add_norm(x, down(gelu(up(normed))), next_norm, dropout, dtype)
 
 
 class Transformer(nn.Module):
-    """Tokens to hidden states."""
+    """The trunk: from tokens to hidden states.
+
+    Args:
+        config: Its shape.
+    """
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -140,8 +156,10 @@ class Transformer(nn.Module):
             self.roles = nn.Embedding(NUM_ROLES, config.embedding)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.embedding)
+
         self.apply(self._initialise)
-        for name, weight in self.named_parameters():  # residual branches start small (GPT-2)
+        # Residual branches start small: their variances add up over 2 * layers branches (GPT-2).
+        for name, weight in self.named_parameters():
             if name.endswith(("attention.out_proj.weight", "feed_forward.2.weight")):
                 nn.init.normal_(weight, std=0.02 * (2 * config.layers) ** -0.5)
 
@@ -158,60 +176,73 @@ class Transformer(nn.Module):
         Only attention knows about frames; everything else runs once on all tokens.
 
         Args:
-            batch: F frames.
+            batch: Packed frames with M tokens.
 
         Returns:
-            ``[M, D]``.
+            ``[M, D]`` hidden states, normalised.
         """
         config = self.config
         if batch.longest > config.max_context:
             raise ConfigurationError(
-                f"a frame of {batch.longest} tokens; accepted: at most max_context={config.max_context}"
+                f"a frame of {batch.longest} tokens; expected at most max_context={config.max_context}"
             )
-        device = batch.tokens.device
-        sights = {window: self._sight(batch, window) for window in {config.window(i) for i in range(config.layers)}}
-        dtype = th.get_autocast_dtype(device.type) if th.is_autocast_enabled(device.type) else th.float32
-        embedded = stack([self._embed(batch.tokens, batch.roles, batch.time)])
 
-        # The residual stream begins at 0, and the embedding is the first thing to be added to it.
-        norms: list[nn.LayerNorm] = [block.norm_attention for block in self.blocks]  # type: ignore[misc]
-        norms.append(self.norm)
+        # Layers with the same window share an attention pattern.
+        windows = [config.window(layer) for layer in range(config.layers)]
+        patterns = {window: self._attention_pattern(batch, window) for window in set(windows)}
+
+        # What only matrix products read is in their precision; the residual stream and the output are float32.
+        device = batch.tokens.device.type
+        dtype = th.get_autocast_dtype(device) if th.is_autocast_enabled(device) else th.float32
+
+        # The residual stream begins at 0, and the embedding is the first branch that is added to it.
+        embedded = pad_rows(self._embed(batch.tokens, batch.roles, batch.time))
+        blocks: list[Block] = list(self.blocks)  # type: ignore[arg-type]
+        norms = [*(block.norm_attention for block in blocks), self.norm]
         dropout = config.dropout if self.training else 0.0
         x, normed = add_norm(th.zeros_like(embedded), embedded, norms[0], dropout, dtype)
-        for index, block in enumerate(self.blocks):
-            last = index == config.layers - 1
-            sight = sights[config.window(index)]
-            x, normed = block(x, normed, sight, norms[index + 1], th.float32 if last else dtype)
+
+        for layer, block in enumerate(blocks):
+            is_last = layer == config.layers - 1
+            out_dtype = th.float32 if is_last else dtype
+            x, normed = block(x, normed, patterns[windows[layer]], norms[layer + 1], out_dtype)
         return normed[: len(batch.tokens)]
 
-    def _sight(self, batch: FrameBatch, window: int) -> Sight:
-        config, time = self.config, batch.time
-        rotations = self._rotations(batch.places, batch.offsets, time, window)
-        cos, sin = (th.stack(parts) for parts in zip(*rotations, strict=True))
+    def _attention_pattern(self, batch: FrameBatch, window: int) -> AttentionPattern:
+        """Returns which tokens see which, in the layers with this window."""
+        config = self.config
+        time = batch.time
+        rotations = self._rotations(batch, window)
+        cos, sin = (th.stack(parts) for parts in zip(*rotations, strict=True))  # [R, M, K / 2] each
+
         scale = th.full(time.shape, (config.embedding // config.heads) ** -0.5, device=time.device)
         if config.log_length and not window:
             scale *= sharpness(time, config.log_length)[:, 0]
-        return Sight(batch.starts, time, window, cos, sin, scale)
+        return AttentionPattern(batch.starts, time, window, cos, sin, scale)
 
-    def _rotations(self, places: th.Tensor, offsets: th.Tensor, time: th.Tensor, window: int) -> list[Rotation]:
-        """Returns the rotations of a layer, each of as many heads as the others, by turns."""
+    def _rotations(self, batch: FrameBatch, window: int) -> list[Rotation]:
+        """Returns the R rotations of a layer: head h takes number ``h % R``."""
         config = self.config
+        device = batch.time.device
         width = config.embedding // config.heads
+
         by_time = config.positions == "rotary" or (config.positions in ("local", "local_places") and window > 0)
         if by_time:
-            return [rotation(time, time_frequencies(width, time.device, config.rotary_base))]
+            return [rotation(batch.time, time_frequencies(width, device, config.rotary_base))]
         if config.positions not in ("places", "coupled", "local_places"):
-            return [rotation(th.zeros_like(time), place_frequencies(width, time.device))]  # by nothing
-        by_place = rotation(places, place_frequencies(width, time.device))
+            return [rotation(th.zeros_like(batch.time), place_frequencies(width, device))]  # by angle 0
+
+        by_place = rotation(batch.places, place_frequencies(width, device))
         if config.positions != "coupled":
             return [by_place]
-        return [by_place, rotation(offsets, place_frequencies(width, time.device, OFFSET_POWER))]
+        by_offset = rotation(batch.offsets, place_frequencies(width, device, OFFSET_POWER))
+        return [by_place, by_offset]
 
-    def _embed(self, tokens: th.Tensor, role: th.Tensor, time: th.Tensor) -> th.Tensor:
-        """``[M]``, or ``[B, T]``, to ``[M, D]``."""
+    def _embed(self, tokens: th.Tensor, roles: th.Tensor, time: th.Tensor) -> th.Tensor:
+        """Returns embeddings ``[M, D]`` of ``[M]`` tokens."""
         x = self.tokens(tokens)
         if self.config.roles:
-            x = x + self.roles(role)
+            x = x + self.roles(roles)
         if self.config.positions == "sinusoidal":
             x = x + sinusoids(time, self.config.embedding)
         out: th.Tensor = x.flatten(0, -2)

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from o1nano.envs.errors import ConfigurationError
-from o1nano.policies.decoding.block_cache import SLACK, BlockCache
+from o1nano.policies.decoding.block_cache import BlockCache
+from o1nano.policies.decoding.block_loops import SLACK
 from o1nano.policies.decoding.decoder import Decoder
-from o1nano.policies.decoding.kernels import BLOCK
+from o1nano.policies.decoding.layout import BLOCK
 from tests.helpers.tiny import TINY, assert_same, full_pass, ids, padded, tiny_network
 
 LENGTH = 64
@@ -19,28 +20,28 @@ LENGTH = 64
 
 def frames_in(decoder: Decoder) -> list[tuple[int, int]]:
     """Index and length of all open frames."""
-    book = decoder.cache.book
-    found = [frame for row, depth in enumerate(book.depths) for frame in book.stacks[row, :depth]]
+    state = decoder.cache.state
+    found = [frame for row, depth in enumerate(state.depths) for frame in state.stacks[row, :depth]]
     assert len(set(found)) == len(found)
-    return [(int(frame), int(book.lengths[frame])) for frame in found]
+    return [(int(frame), int(state.lengths[frame])) for frame in found]
 
 
 def assert_accounts_agree(decoder: Decoder) -> None:
     """Every block is either free or has as many users as there are frames with it; likewise every frame."""
-    book = decoder.cache.book
+    state = decoder.cache.state
     open_frames = frames_in(decoder)
-    for group in range(len(book.windows)):
+    for group in range(len(state.windows)):
         users = np.zeros(decoder.cache.blocks, dtype=int)
         for frame, length in open_frames:
-            blocks = book.tables[group, frame, : -(-length // BLOCK)]
-            assert book.windows[group] or (blocks >= 0).all()
-            assert (book.tables[group, frame, -(-length // BLOCK) :] == -1).all()
+            blocks = state.tables[group, frame, : -(-length // BLOCK)]
+            assert state.windows[group] or (blocks >= 0).all()
+            assert (state.tables[group, frame, -(-length // BLOCK) :] == -1).all()
             np.add.at(users, blocks[blocks >= 0], 1)
-        assert users.tolist() == book.users[group].tolist()
-        free = book.free_blocks[group, : book.free[group]].tolist()
+        assert users.tolist() == state.users[group].tolist()
+        free = state.free_blocks[group, : state.num_free[group]].tolist()
         assert sorted(free) == np.flatnonzero(users == 0).tolist()
-    free = book.free_frames[: book.free[-1]].tolist()
-    assert sorted([*free, *(frame for frame, _ in open_frames)]) == list(range(len(book.lengths)))
+    free = state.free_frames[: state.num_free[-1]].tolist()
+    assert sorted([*free, *(frame for frame, _ in open_frames)]) == list(range(len(state.lengths)))
 
 
 def random_frames(rng: np.random.Generator, count: int) -> list[list[int]]:

@@ -11,9 +11,15 @@ import torch as th
 
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import ID, VOCAB_SIZE
-from o1nano.policies.decoding import compiled_forward
+from o1nano.policies.decoding import prefill
 from o1nano.policies.decoding.decoder import Decoder
-from o1nano.policies.network.attention_kernels import attend_blocks, banded, causal_mask, fused, masked
+from o1nano.policies.network.attention_kernels import (
+    banded_attention,
+    causal_mask,
+    chunked_attention,
+    fused_attention,
+    masked_attention,
+)
 from o1nano.policies.network.model import ReasoningNetwork
 from tests.helpers.tiny import assert_same, full_pass, hidden_states, tiny_network
 
@@ -40,8 +46,8 @@ def test_bands_are_a_mask(window: int, length: int, past: int) -> None:
     past = min(past, window)
     queries, keys, values = tensors(length, past + length)
     mask = causal_mask(length, past + length, window, th.device("cpu"))
-    for other in (banded(queries, keys, values, window), fused(queries, keys, values, mask)):
-        assert th.allclose(other, masked(queries, keys, values, mask), atol=1e-5)
+    for other in (banded_attention(queries, keys, values, window), fused_attention(queries, keys, values, mask)):
+        assert th.allclose(other, masked_attention(queries, keys, values, mask), atol=1e-5)
     assert (mask == 0).sum(1).tolist() == [min(window, past + at + 1) for at in range(length)]
 
 
@@ -52,9 +58,9 @@ def test_blocks_put_together_are_a_mask(length: int, cuts: list[int]) -> None:
     queries, keys, values = tensors(length, past + length)
     bounds = [0, *cuts, past]
     blocks = [(keys[:, :, a:b], values[:, :, a:b]) for a, b in pairwise(bounds)]
-    together = attend_blocks(queries, blocks, (keys[:, :, past:], values[:, :, past:]))
+    together = chunked_attention(queries, blocks, (keys[:, :, past:], values[:, :, past:]))
     mask = causal_mask(length, past + length, 0, th.device("cpu"))
-    assert th.allclose(together, masked(queries, keys, values, mask), atol=1e-5)
+    assert th.allclose(together, masked_attention(queries, keys, values, mask), atol=1e-5)
 
 
 def frames_of(length: int, prompt: int, seed: int = 1) -> np.ndarray:
@@ -79,8 +85,8 @@ def test_prefill_and_decoding_are_the_plain_forward(changes: dict[str, Any], tok
 
 
 def test_a_long_prompt_attends_to_pieces_of_what_came_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled_forward, "PIECE", 48)
-    monkeypatch.setattr(compiled_forward, "WINDOWED", 30)
+    monkeypatch.setattr(prefill, "KEY_CHUNK", 48)
+    monkeypatch.setattr(prefill, "WINDOW_CHUNK", 30)
     for changes in ({}, {"windows": (40, 0), "positions": "local"}):
         network, rows = tiny_network(**changes), frames_of(300, 280)
         assert_same(Decoder(network, 1, 300, tokens=64).step(rows), full_pass(network, rows))
@@ -126,5 +132,5 @@ def test_attention_is_sharpened_beyond_the_trained_length_only() -> None:
     "changes", [{"windows": (3,)}, {"windows": (3, -1)}, {"rotary_base": 1.0}, {"log_length": 1}, {"log_length": -2}]
 )
 def test_senseless_long_configurations_are_refused_by_name(changes: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError, match=rf"{next(iter(changes))}=.*accepted"):
+    with pytest.raises(ConfigurationError, match=rf"{next(iter(changes))}=.*expected"):
         tiny_network(**changes)

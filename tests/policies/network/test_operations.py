@@ -10,7 +10,7 @@ import torch as th
 from torch import nn
 from torch.nn import functional as F
 
-from o1nano.policies.network.operations import Sight, add_norm, attend, attend_padded, gelu
+from o1nano.policies.network.operations import AttentionPattern, add_norm, attend, attend_padded, gelu
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not th.cuda.is_available(), reason="no GPU here"))]
 LENGTHS = [1, 5, 16, 17, 33, 40]
@@ -26,7 +26,9 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     th.set_num_threads(before)
 
 
-def sight_of(lengths: list[int], width: int, window: int = 0, kinds: int = 1, device: str = "cpu") -> Sight:
+def pattern_of(
+    lengths: list[int], width: int, window: int = 0, kinds: int = 1, device: str = "cpu"
+) -> AttentionPattern:
     """Random rotations and scales: whatever positions are made of, this is what attention gets of them."""
     generator = th.Generator().manual_seed(1)
     tokens = sum(lengths)
@@ -35,7 +37,7 @@ def sight_of(lengths: list[int], width: int, window: int = 0, kinds: int = 1, de
     scale = width**-0.5 * (1 + th.rand(tokens, generator=generator))
     starts = th.tensor([0, *lengths]).cumsum(0)
     cos, sin = angles.cos().to(device), angles.sin().to(device)
-    return Sight(starts, time.to(device), window, cos, sin, scale.to(device))
+    return AttentionPattern(starts, time.to(device), window, cos, sin, scale.to(device))
 
 
 def with_gradients(function: Any, inputs: list[th.Tensor], weights: th.Tensor) -> list[th.Tensor]:
@@ -54,50 +56,50 @@ def assert_near(found: list[th.Tensor], expected: list[th.Tensor], tolerance: fl
 @pytest.mark.parametrize("width", [2, 6, 16, 40])
 @pytest.mark.parametrize("window", [0, 1, 7, 16, 30])
 def test_attention_is_that_of_padded_frames(width: int, window: int, threads: int) -> None:
-    sight = sight_of(LENGTHS, width, window, kinds=2)
+    pattern = pattern_of(LENGTHS, width, window, kinds=2)
     qkv = th.randn((sum(LENGTHS) + 5, 3, 3, width), generator=th.Generator().manual_seed(2))
     weights = th.randn((len(qkv), 3 * width), generator=th.Generator().manual_seed(3))
-    found = with_gradients(lambda x: attend(x, sight), [qkv], weights)
-    expected = with_gradients(lambda x: attend_padded(x, sight), [qkv], weights)
+    found = with_gradients(lambda x: attend(x, pattern), [qkv], weights)
+    expected = with_gradients(lambda x: attend_padded(x, pattern), [qkv], weights)
     assert_near(found, expected, 3e-6)
     assert not found[0][-5:].any() and not found[1][-5:].any()  # tokens beyond the frames
 
 
 def test_attention_in_bfloat16_is_near() -> None:
-    sight = sight_of(LENGTHS, 16)
+    pattern = pattern_of(LENGTHS, 16)
     qkv = th.randn((sum(LENGTHS), 3, 2, 16), generator=th.Generator().manual_seed(2)).bfloat16()
     weights = th.randn((len(qkv), 32), generator=th.Generator().manual_seed(3))
-    found = with_gradients(lambda x: attend(x, sight), [qkv], weights)
-    expected = with_gradients(lambda x: attend_padded(x.float(), sight), [qkv], weights)
+    found = with_gradients(lambda x: attend(x, pattern), [qkv], weights)
+    expected = with_gradients(lambda x: attend_padded(x.float(), pattern), [qkv], weights)
     assert_near(found, expected, BF16)
 
 
 def test_attention_of_a_long_frame() -> None:
-    sight = sight_of([700], 8)
+    pattern = pattern_of([700], 8)
     qkv = 3 * th.randn((700, 3, 1, 8), generator=th.Generator().manual_seed(2))
     weights = th.randn((700, 8), generator=th.Generator().manual_seed(3))
-    found = with_gradients(lambda x: attend(x, sight), [qkv], weights)
-    assert_near(found, with_gradients(lambda x: attend_padded(x, sight), [qkv], weights), 1e-5)
+    found = with_gradients(lambda x: attend(x, pattern), [qkv], weights)
+    assert_near(found, with_gradients(lambda x: attend_padded(x, pattern), [qkv], weights), 1e-5)
 
 
 def test_large_scores_overflow_nowhere() -> None:
-    sight = sight_of([20], 8)
+    pattern = pattern_of([20], 8)
     qkv = 60 * th.randn((20, 3, 1, 8), generator=th.Generator().manual_seed(2))
-    found = with_gradients(lambda x: attend(x, sight), [qkv], th.ones(20, 8))
+    found = with_gradients(lambda x: attend(x, pattern), [qkv], th.ones(20, 8))
     assert all(th.isfinite(x).all() for x in found)
-    assert th.allclose(found[0], attend_padded(qkv, sight), rtol=1e-3, atol=1e-3)
+    assert th.allclose(found[0], attend_padded(qkv, pattern), rtol=1e-3, atol=1e-3)
 
 
 def test_dropout_of_attention_keeps_the_mean_and_its_gradient_is_of_the_same_weights() -> None:
-    sight, rate = sight_of([64], 16), 0.25
+    pattern, rate = pattern_of([64], 16), 0.25
     qkv = th.randn((64, 3, 2, 16), generator=th.Generator().manual_seed(2))
 
     def dropped(x: th.Tensor, seed: int = 0) -> th.Tensor:
         th.manual_seed(seed)
-        return attend(x, sight, rate)
+        return attend(x, pattern, rate)
 
     mean = th.stack([dropped(qkv, seed) for seed in range(400)]).mean(0)
-    assert (mean - attend(qkv, sight)).abs().mean() < 0.03
+    assert (mean - attend(qkv, pattern)).abs().mean() < 0.03
     assert not th.equal(dropped(qkv, 0), dropped(qkv, 1))
     # The result is linear in the values, so its derivative along them is its own difference; along queries and keys a
     # small step must do.
@@ -159,10 +161,10 @@ def test_every_device_computes_the_same(device: str) -> None:
     qkv, weights = (th.randn(shape, generator=generator) for shape in ((sum(LENGTHS), 3, 2, 16), (sum(LENGTHS), 32)))
 
     def layer(where: str) -> list[th.Tensor]:
-        sight, moved = sight_of(LENGTHS, 16, 7, 2, where), norm.to(where)
+        pattern, moved = pattern_of(LENGTHS, 16, 7, 2, where), norm.to(where)
 
         def compute(x: th.Tensor) -> th.Tensor:
-            mixed = attend(x, sight)
+            mixed = attend(x, pattern)
             added, normed = add_norm(th.zeros_like(mixed), mixed, moved, 0.0, th.float32)
             return added + gelu(normed)
 

@@ -90,7 +90,7 @@ def test_order_matters_without_positions_too(positions: str) -> None:
     ],
 )
 def test_a_senseless_configuration_is_refused_by_name(changes: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError, match=rf"{next(iter(changes))}=.*accepted"):
+    with pytest.raises(ConfigurationError, match=rf"{next(iter(changes))}=.*expected"):
         replace(TINY, **changes)
 
 
@@ -169,7 +169,7 @@ def test_rows_of_bfloat16_products_come_in_multiples_and_those_beyond_the_tokens
 
     def hidden(multiple: int, bf16: bool, expected: int) -> th.Tensor:
         rows.clear()
-        monkeypatch.setattr(kernels, "ROWS", multiple)
+        monkeypatch.setattr(kernels, "ROW_MULTIPLE", multiple)
         with th.no_grad(), th.autocast("cpu", th.bfloat16, enabled=bf16):
             out = hidden_states(network, tokens)
         assert set(rows) == {expected}
