@@ -137,7 +137,8 @@ def _output_heads(heads: Heads) -> dict[str, Floats]:
         Channel.SUBTASK: heads.subtask,
     }
     in_order = [decoders[channel] for channel in Channel]
-    hidden, _, output = heads.value
+    critic: Any = heads.value
+    hidden, _, output = critic
     return {
         "heads": th.cat([decoder.weight.float().cpu().T for decoder in in_order], dim=1).contiguous().numpy(),
         "heads_bias": np.concatenate([_stack([decoder.bias])[0] for decoder in in_order]),

@@ -107,7 +107,7 @@ class TorchForward:
 
     def _log_probs(self, normed: th.Tensor, states: th.Tensor) -> th.Tensor:
         """Returns ``[Q, V]`` log-probabilities of normalised hidden states ``[Q, D]`` in some grammar states."""
-        logits = self._multiply(normed, self._products.heads) + self._weights.heads_bias
+        logits: th.Tensor = self._multiply(normed, self._products.heads) + self._weights.heads_bias
         logits = logits.view(len(normed), -1, self._legal.shape[1])  # [Q, channels, V]
         logits = logits[th.arange(len(normed)), self._channel[states]]
         return logits.masked_fill(~self._legal[states], -th.inf).log_softmax(1)

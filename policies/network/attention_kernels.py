@@ -26,9 +26,10 @@ and three times the memory (dev/LOG.md, "Memory")."""
 def round_up_rows(count: int) -> int:
     """Returns the number of rows that a bfloat16 product of ``count`` rows is padded to.
 
-    For example 27 becomes 32, and 1,500 becomes 1,536: a multiple of ``2 ** (11 - 5) = 64``.
+    For example 27 becomes 32, and 1,500 becomes 1,536: a multiple of ``1 << (11 - 5) = 64``.
     """
-    return count + -count % max(ROW_MULTIPLE, 2 ** (count.bit_length() - 5))
+    step = max(ROW_MULTIPLE, 1 << max(0, count.bit_length() - 5))
+    return -(-count // step) * step
 
 
 def pad_rows(x: th.Tensor) -> th.Tensor:

@@ -107,7 +107,7 @@ def test_usage_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch, tempe
 
 
 def test_frames_are_kept_only_if_asked_for() -> None:
-    network, problems = caller(), some_problems()
+    network, problems = caller(seed=3), some_problems()
     assert not any(answer.frames for answer in solve(network, problems, CONFIG))
     kept = solve(network, problems, CONFIG, batch=5, keep_frames=True)
     assert same(kept, solve(network, problems, CONFIG))
