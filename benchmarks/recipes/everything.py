@@ -37,11 +37,11 @@ FLAGS = (
     # Twice what a product of 20x20 digits takes. The expert's longest searches in Countdown take more.
     *("--max-tokens", "12288"),
     *("--plans", *PLANS),
-    # Imitation: about 10 million tokens.
-    *("--warm-start.steps", "2600", "--warm-start.batch-tokens", "4096"),
+    # Imitation: about 16 million tokens.
+    *("--warm-start.steps", "4000", "--warm-start.batch-tokens", "4096"),
     *("--warm-start.stop-at", "None", "--warm-start.check-every", "None"),
     # PPO far beyond the demonstrated sizes, so without a tie to the policy that imitation has found.
-    *("--iterations", "600", "--ppo.kl-coef", "0"),
+    *("--iterations", "500", "--ppo.kl-coef", "0"),
     *("--curriculum.promote", "0.75", "--curriculum.floor", "0.02", "--curriculum.window", "32"),
     *("--transformer.positions", "coupled"),
     *("--evaluation.problems-per-level", "20", "--evaluation.sum-digits", "6", "--evaluation.product-digits", "5"),

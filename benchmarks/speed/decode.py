@@ -78,7 +78,7 @@ def work() -> None:
 
     def answer(text: str) -> list[float]:
         """Seconds of one answer of the shipped model."""
-        solver = Solver.load(Path("pretrained/o1_model.pth"), "cpu", 256, 0)
+        solver = Solver.load(Path("pretrained/large_numbers.pth"), "cpu", 256, 0)
         problem = solver.read(text)
         start = time.process_time()
         solve(solver.network, [problem], solver.config)
