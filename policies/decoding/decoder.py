@@ -83,7 +83,7 @@ class Decoder:
         """Memory of the keys and values of all open frames, in bytes."""
         config = self.network.config
         used = dict(zip(self.cache.state.windows.tolist(), self.cache.used.tolist(), strict=True))
-        blocks = sum(used[config.window(layer)] for layer in range(config.layers))
+        blocks: int = sum(used[config.window(layer)] for layer in range(config.layers))
         return blocks * self._forward.block_bytes
 
     def reload(self) -> None:
