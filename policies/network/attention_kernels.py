@@ -19,8 +19,8 @@ FEW_QUERIES = 16
 """Up to this many queries, plain products read keys and values faster than the fused kernel."""
 ROW_MULTIPLE = 32
 """The number of rows of a bfloat16 product is rounded up to a multiple of this or, if that is more, of a power of two
-between a thirty-second and a sixteenth of the number. oneDNN makes and keeps a kernel for every shape: with any number of
-rows, products alone took a sixth more time and three times the memory (dev/LOG.md, "Memory")."""
+between a thirty-second and a sixteenth of the number. oneDNN makes and keeps a kernel for every shape: with any number
+of rows, products alone took a sixth more time and three times the memory (dev/LOG.md, "Memory")."""
 
 
 def round_up_rows(count: int) -> int:
