@@ -1,7 +1,7 @@
 """The transformer as a Stable-Baselines3 policy.
 
-It works under stock ``PPO``, with one row for each step, and with packed frames. The last observation of a frame
-contains all earlier ones, so one causal pass over it gives every log-probability and value in the frame.
+It works with stock ``PPO``, which passes one observation for each step, and with packed frames. The last observation of
+a frame contains all earlier ones, so one causal pass over it gives every log-probability and value in the frame.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from o1nano.policies.network.frame_batch import FrameBatch, pack_frames
 from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.network.transformer import TransformerConfig
 
-# Stands for the log-probability -inf of illegal tokens, because 0 * -inf is nan.
+# Replaces the log-probability -inf of illegal tokens, because 0 * -inf is nan.
 _IMPOSSIBLE = -1e4
 
 
@@ -32,9 +32,10 @@ class ReasoningPolicy(ActorCriticPolicy):
         observation_space: A flat ``Box`` of token ids.
         action_space: ``Discrete`` over the vocabulary.
         lr_schedule: Learning rate as a function of the remaining progress, from 1 to 0.
-        transformer: Configuration of the trunk, or its keyword arguments.
-        grammar: The environment's grammar, ``env.config.grammar``. ``FramePPO`` asks the environment for it.
-        bf16: Whether rollouts and updates run in bfloat16 autocast. Their log-probabilities then differ by rounding.
+        transformer: Configuration of the trunk, or its keyword arguments; None means the defaults.
+        grammar: Grammar of the environment, ``env.config.grammar``. ``FramePPO`` gets it from the environment.
+        bf16: Whether rollouts and updates use bfloat16. Their log-probabilities of the same action then differ by
+            rounding.
         use_sde: Must be False; Stable-Baselines3 passes it to every policy.
         optimizer_class: Class of the optimizer.
         optimizer_kwargs: Keyword arguments of the optimizer.
@@ -54,13 +55,15 @@ class ReasoningPolicy(ActorCriticPolicy):
         optimizer_class: type[th.optim.Optimizer] = th.optim.AdamW,
         optimizer_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        # Set before super().__init__(), which calls _build: parameters made later would never reach the optimizer.
+        # These are set first, because super().__init__() calls _build and makes the optimizer. Parameters that are made
+        # later would never reach it.
         if not isinstance(transformer, TransformerConfig):
             transformer = TransformerConfig(**(transformer or {}))
         self.transformer = transformer
         self.grammar = grammar or Grammar()
         self.bf16 = bf16
         self._decoder: Decoder | None = None
+
         super().__init__(
             observation_space,
             action_space,
@@ -72,8 +75,10 @@ class ReasoningPolicy(ActorCriticPolicy):
 
     def _build(self, lr_schedule: Schedule) -> None:
         self.network = ReasoningNetwork(self.transformer, self.grammar)
-        # Sampling has its own generator. Its seed is drawn from PyTorch's, which the algorithm has seeded.
+
+        # Sampling has its own generator. Its seed comes from PyTorch's generator, which the algorithm has seeded.
         self.generator = th.Generator().manual_seed(int(th.randint(2**31, ())))
+
         self.optimizer = self.optimizer_class(
             self.parameters(),
             lr=lr_schedule(1),  # type: ignore[call-arg]
@@ -81,6 +86,7 @@ class ReasoningPolicy(ActorCriticPolicy):
         )
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
+        # Everything that __init__ takes: what is missing here would change silently when a policy is saved and loaded.
         return {
             "observation_space": self.observation_space,
             "action_space": self.action_space,
@@ -94,16 +100,16 @@ class ReasoningPolicy(ActorCriticPolicy):
         }
 
     def clear_cache(self) -> None:
-        """Forgets keys and values, and reads the weights again: to be called after they were changed from outside.
+        """Forgets the KV cache. Call it after changing weights from outside.
 
-        What follows does not depend on how the observations came about, not even in rounding.
+        The next step starts from nothing but its observations, so it is the same, to the last bit, in a resumed run.
         """
         self._decoder = None
 
     def set_training_mode(self, mode: bool) -> None:
-        """Sets the mode, except that dropout stays off: with dropout PPO's first ratios would not be 1.
+        """Sets the mode. Dropout stays off in both: with dropout, PPO's ratios would not begin at 1.
 
-        In training mode weights may change at any time, so no step then uses what an earlier one has computed.
+        In training mode the weights may change at any time, so that no step uses what an earlier step has computed.
 
         Args:
             mode: True in an update, False in a rollout.
@@ -114,12 +120,12 @@ class ReasoningPolicy(ActorCriticPolicy):
             self.clear_cache()
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """Loads weights, and forgets what was computed with others."""
+        """Loads weights, and forgets the KV cache of the old ones."""
         self.clear_cache()
         return super().load_state_dict(*args, **kwargs)
 
     def forward(self, obs: th.Tensor, deterministic: bool = False) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
-        """Decodes one token for every row, with the cache.
+        """Chooses the next token of every row, with the KV cache.
 
         Args:
             obs: ``[N, L]`` token ids.
@@ -162,7 +168,8 @@ class ReasoningPolicy(ActorCriticPolicy):
             ``[M, 1]`` values, ``[M]`` log-probabilities and ``[M]`` entropies.
         """
         log_probs, values = self.evaluate(obs)
-        return values[:, None], log_probs.gather(1, actions.long()[:, None]).squeeze(1), entropy(log_probs)
+        chosen = log_probs.gather(1, actions.long()[:, None]).squeeze(1)
+        return values[:, None], chosen, entropy(log_probs)
 
     def get_distribution(self, obs: PyTorchObs) -> Distribution:
         """Returns the distribution over the next token of each row.
@@ -190,20 +197,23 @@ class ReasoningPolicy(ActorCriticPolicy):
     def _choose(self, log_probs: th.Tensor, deterministic: bool) -> th.Tensor:
         if deterministic:
             return log_probs.argmax(1)
-        # On the CPU, so that a seed means the same on every device.
+        # Sampled on the CPU, so that a seed gives the same tokens on every device.
         return th.multinomial(log_probs.exp().cpu(), 1, generator=self.generator).squeeze(1).to(log_probs.device)
 
     def _decode(self, obs: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        """Returns ``[N, V]`` log-probabilities and ``[N]`` values of the next tokens."""
+        # A new decoder has an empty cache.
         if self.training or self._decoder is None or self._decoder.shape != tuple(obs.shape):
             self._decoder = Decoder(self.network, obs.shape[0], obs.shape[1], bf16=self.bf16, half=self.bf16)
         return self._decoder.step(obs.cpu().numpy())
 
     def _as_batch(self, obs: th.Tensor) -> FrameBatch:
-        """Rows as a batch of frames with one action each, behind their last token."""
+        """Returns a batch with one frame for each row, and one action after the last token of each frame."""
         rows = obs.cpu().numpy().astype(np.uint8)
-        lengths = np.maximum((rows != 0).sum(1), 1)
+        lengths = np.maximum((rows != 0).sum(1), 1)  # an empty row counts as one token of padding
         frames = [row[:length] for row, length in zip(rows, lengths, strict=True)]
-        return pack_frames(frames, [np.array([length - 1]) for length in lengths], self.grammar, obs.device)
+        last = [np.array([length - 1]) for length in lengths]
+        return pack_frames(frames, last, self.grammar, obs.device)
 
 
 def entropy(log_probs: th.Tensor) -> th.Tensor:

@@ -11,7 +11,8 @@ def shipped_model(name: str = "o1_model.pth") -> Path:
     """Returns the path of a shipped model, for ``Solver.load`` and ``--init-from``.
 
     Args:
-        name: ``"o1_model.pth"`` (all tasks), ``"large_numbers.pth"`` (large products) or ``"recall.pth"`` (long contexts).
+        name: ``"o1_model.pth"`` (all tasks), ``"large_numbers.pth"`` (large products) or ``"recall.pth"`` (long
+            contexts).
 
     Returns:
         The path of the file. There is no file if somebody has removed it.

@@ -1,7 +1,7 @@
 """Seconds of a step of the warm start and of an update of PPO, next to their matrix products and to another checkout.
 
-Each candidate takes its turn in every round; ratios are medians over rounds, with the least and the most. The other
-checkout runs in a process of its own. Run from the root of the repository:
+Every candidate is timed once in every round; ratios are medians over rounds, with the smallest and the largest. The
+other checkout runs in its own process. Run from the root of the repository:
 ``python -m benchmarks.speed.train_step --against ../other-checkout``.
 """
 
@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from benchmarks.speed.measuring import clock, positive, spread
 from benchmarks.speed.roofline import products
 from o1nano.agents.learning.distributed import ProcessGroup
 from o1nano.agents.learning.imitation import WarmStart
-from o1nano.agents.learning.packing import pack_training_frames
+from o1nano.agents.learning.packing import TrainingFrame, pack_training_frames
 from o1nano.agents.learning.vec_env import GymnasiumVecEnv
 from o1nano.agents.run.build import build_demonstrations
 from o1nano.agents.run.config import TrainConfig
@@ -37,13 +37,13 @@ from o1nano.policies.device import has_bf16
 
 CONFIG = TrainConfig()
 STEPS = 8
-"""Steps of the warm start that are timed together."""
+"""Steps of the warm start that are timed as one."""
 ACTIONS = 9216
-"""Actions of the update: what 96 environments do in 96 steps."""
+"""Actions of a PPO update: those of 96 environments in 96 steps."""
 
 
 class Jobs:
-    """What is timed, in the checkout that is imported.
+    """The jobs that are timed, with the code of the checkout that is imported.
 
     Args:
         bf16: Whether networks compute in bfloat16.
@@ -51,14 +51,20 @@ class Jobs:
 
     def __init__(self, bf16: bool) -> None:
         self.bf16 = bf16
+
+        # The environment only provides the spaces.
         env = GymnasiumVecEnv(ArithmeticVectorEnv(1, autoreset_mode="SameStep", digits=1, frame_length=96))
         th.manual_seed(0)
         self.policy = ReasoningPolicy(
             env.observation_space, env.action_space, lambda _: 1e-4, transformer=CONFIG.transformer, bf16=bf16
         )
+
+        # Batches of demonstrations, made before the clock starts.
         self.trainer = WarmStart(self.policy.network, CONFIG.warm_start, bf16)
         stream = iter(build_demonstrations(CONFIG, ProcessGroup()))
         self.batches = [next(stream) for _ in range(STEPS)]
+
+        # A rollout of frames with random thoughts.
         self.frames = sorted(mixed_thoughts(ACTIONS), key=lambda frame: len(frame.tokens))
         self.old_log_probs = th.from_numpy(np.concatenate([frame.log_probs for frame in self.frames]))
         self.actions = th.from_numpy(np.concatenate([frame.actions for frame in self.frames])).long()
@@ -72,10 +78,12 @@ class Jobs:
         """Takes one step of PPO on the frames of a rollout: clipped ratios, clipped gradients, AdamW."""
         policy = self.policy
         policy.set_training_mode(True)
+
         packed = pack_training_frames(self.frames, policy.grammar, "cpu")
         _, log_probs, _ = policy.evaluate_actions(packed, self.actions)
         ratio = (log_probs - self.old_log_probs).exp()
         loss = -th.min(ratio, ratio.clamp(0.8, 1.2)).mean()
+
         policy.optimizer.zero_grad()
         th.autograd.backward(loss)
         th.nn.utils.clip_grad_norm_(policy.parameters(), 0.5)
@@ -84,14 +92,20 @@ class Jobs:
     def warm_start_products(self) -> Callable[[], None]:
         """Returns a job that does the matrix products of ``warm_start`` and nothing else."""
         jobs = [self._products(batch) for batch in self.batches]
-        return lambda: [job() for job in jobs].clear()
+
+        def run() -> None:
+            for job in jobs:
+                job()
+
+        return run
 
     def update_products(self) -> Callable[[], None]:
         """Returns a job that does the matrix products of ``update`` and nothing else."""
         return self._products(self.frames)
 
     def _products(self, frames: list[Any]) -> Callable[[], None]:
-        """Frames of one length attend together, so that nothing is padded."""
+        """Returns a job that does the matrix products of a forward and a backward pass."""
+        # Frames of the same length attend together, so that nothing is padded.
         lengths = Counter(len(frame.tokens) - 1 for frame in frames)
         groups = [(count, length, length) for length, count in lengths.items()]
         actions = sum(len(frame.positions) for frame in frames)
@@ -99,16 +113,18 @@ class Jobs:
 
 
 class Other:
-    """The same jobs in a process with another checkout.
+    """A process that does the same jobs with another checkout.
 
     Args:
-        path: Its root.
+        path: Root of the checkout.
         bf16: Whether networks compute in bfloat16.
-        threads: Of PyTorch.
+        threads: Number of PyTorch's threads.
     """
 
     def __init__(self, path: Path, bf16: bool, threads: int) -> None:
-        command = [sys.executable, __file__, "--serve", "--threads", str(threads), *([] if bf16 else ["--float32"])]
+        command = [sys.executable, __file__, "--serve", "--threads", str(threads)]
+        if not bf16:
+            command.append("--float32")
         self.process = subprocess.Popen(
             command,
             cwd=path,
@@ -119,75 +135,90 @@ class Other:
         )
 
     def time(self, job: str) -> float:
-        """Has a job done once; returns its seconds."""
+        """Returns the seconds that a job takes."""
         assert self.process.stdin is not None and self.process.stdout is not None
         print(job, file=self.process.stdin, flush=True)
         return float(self.process.stdout.readline())
 
 
+def count_tokens(frames: Sequence[TrainingFrame]) -> int:
+    """Returns how many tokens of some frames are inputs: all but the last one of each frame."""
+    return sum(len(frame.tokens) - 1 for frame in frames)
+
+
 def timed(job: Callable[[], None]) -> float:
-    """Returns the seconds of a job."""
+    """Returns the seconds that a job takes here."""
     start = clock()
     job()
     return clock() - start
 
 
 def compare(jobs: Jobs, other: Other | None, repeats: int) -> dict[str, dict[str, list[float]]]:
-    """Times every job in turns, after one round that warms up.
+    """Times all jobs in every round.
 
     Returns:
-        By job, the seconds in each round of this checkout, of its matrix products, and of the other checkout.
+        For each job, the seconds in each round of this checkout (``"own"``), of its matrix products alone
+        (``"products"``), and of the other checkout (``"other"``).
     """
     own = {"warm_start": jobs.warm_start, "update": jobs.update}
     work = {"warm_start": jobs.warm_start_products(), "update": jobs.update_products()}
-    seconds: dict[str, dict[str, list[float]]] = {name: {"own": [], "products": [], "other": []} for name in own}
-    for round_ in range(repeats + 1):
+    seconds: dict[str, dict[str, list[float]]] = {}
+    for name in own:
+        seconds[name] = {"own": [], "products": [], "other": []}
+
+    for round_number in range(repeats + 1):
         for name, found in seconds.items():
-            row = {"own": timed(own[name]), "products": timed(work[name])}
+            times = {"own": timed(own[name]), "products": timed(work[name])}
             if other is not None:
-                row["other"] = other.time(name)
-            for key, value in row.items():
-                found[key] += [value] if round_ else []
+                times["other"] = other.time(name)
+            if round_number == 0:  # the first round only warms up
+                continue
+            for key, value in times.items():
+                found[key].append(value)
     return seconds
 
 
 def report(name: str, seconds: dict[str, list[float]], tokens: int) -> None:
-    """Prints medians of one job, with the least and the most."""
-    own = seconds["own"]
-    figures = {
-        "tokens/s": [tokens / value for value in own],
-        # The products of Muon's iteration are not counted, and frames attend without padding.
-        "share of its matrix products' rate": [p / o for p, o in zip(seconds["products"], own, strict=True)],
-        "times as fast as the other checkout": [b / a for a, b in zip(own, seconds["other"], strict=False)],
-        "the other checkout's share": [p / o for p, o in zip(seconds["products"], seconds["other"], strict=False)],
-    }
+    """Prints the figures of one job: medians, with the smallest and the largest."""
+    own = np.array(seconds["own"])
+    matrix = np.array(seconds["products"])
+    other = np.array(seconds["other"])
+    # The products of Muon's iteration are not counted, and frames attend without padding.
+    figures = {"tokens/s": tokens / own, "share of its matrix products' rate": matrix / own}
+    if len(other):
+        figures["times as fast as the other checkout"] = other / own
+        figures["the other checkout's share"] = matrix / other
+
     print(name)
     for label, values in figures.items():
-        if values:
-            found = spread(values)
-            print(f"  {label}: {found['median']:,.4g} ({found['least']:,.4g} to {found['most']:,.4g})", flush=True)
+        found = spread(values.tolist())
+        print(f"  {label}: {found['median']:,.4g} ({found['least']:,.4g} to {found['most']:,.4g})", flush=True)
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Parses the arguments, measures, and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--against", type=Path, help="root of another checkout of this repository")
     parser.add_argument("--repeats", type=positive, default=7, help="measured rounds")
-    parser.add_argument("--threads", type=positive, default=1, help="of PyTorch")
+    parser.add_argument("--threads", type=positive, default=1, help="number of PyTorch's threads")
     parser.add_argument("--float32", action="store_true", help="no bfloat16, whatever the processor has")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+
     th.set_num_threads(options.threads)
     bf16 = has_bf16("cpu") and not options.float32
     jobs = Jobs(bf16)
+
+    # The process of another checkout reads the name of a job from each line.
     if options.serve:
         for line in sys.stdin:
             print(timed(getattr(jobs, line.strip())), flush=True)
         return
+
     other = Other(options.against, bf16, options.threads) if options.against else None
     seconds = compare(jobs, other, options.repeats)
-    report("warm start", seconds["warm_start"], sum(len(f.tokens) - 1 for batch in jobs.batches for f in batch))
-    report("update", seconds["update"], sum(len(f.tokens) - 1 for f in jobs.frames))
+    report("warm start", seconds["warm_start"], sum(count_tokens(batch) for batch in jobs.batches))
+    report("update", seconds["update"], count_tokens(jobs.frames))
 
 
 if __name__ == "__main__":

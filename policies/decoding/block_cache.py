@@ -130,6 +130,7 @@ def _collect(
     progress[_MISSING] = 0
     while progress[_ROW] < len(shown) and count < fields.shape[1]:
         row = progress[_ROW]
+        # A row that begins: find out how much of its frame is in the cache.
         if progress[_NEXT] < 0:
             length = _count_tokens(shown[row])
             if length == 0:
@@ -150,6 +151,7 @@ def _collect(
         if not allocate_blocks(state, frame, first, stop):
             progress[_MISSING] = _BLOCKS
             break
+
         for position in range(first, stop):
             for field in range(4):
                 fields[field, count] = scanned[field, position - progress[_FIRST]]
@@ -160,6 +162,7 @@ def _collect(
             count += 1
 
         progress[_NEXT] = stop
+        # A frame is complete. If nothing of it was new, its last results still hold.
         if stop == progress[_LENGTH]:
             if stop > first:
                 ends[ended] = count - 1
@@ -167,6 +170,7 @@ def _collect(
                 ended += 1
             progress[_ROW] += 1
             progress[_NEXT] = -1
+
     progress[_TOKENS] = count
     progress[_ENDS] = ended
 

@@ -68,6 +68,7 @@ def close_frames(state: CacheState, row: int, depth: int) -> None:
             for number in range((state.lengths[frame] + BLOCK - 1) // BLOCK):
                 if table[number] >= 0:
                     _release_block(state, group, table, number)
+        # The frame's number is free for another frame.
         state.lengths[frame] = 0
         state.free_frames[state.num_free[-1]] = frame
         state.num_free[-1] += 1
@@ -98,10 +99,12 @@ def share_prefix(state: CacheState, frame: int, shown: Bytes, length: int) -> in
 
     for group in range(len(state.windows)):
         for number in range(shared // BLOCK):
+            # Blocks before the window may be gone already; then neither frame has them.
             block = state.tables[group, source, number]
             state.tables[group, frame, number] = block
             if block >= 0:
                 state.users[group, block] += 1
+
     return shared
 
 

@@ -83,6 +83,7 @@ def view_rows(buffers: Buffers, count: int, bf16: bool) -> Views:
     tensors = []
     for name in Views._fields:
         tensor = th.from_numpy(getattr(buffers, name)[:count])
+        # NumPy has no bfloat16, so that buffers hold its bits as uint16.
         tensors.append(tensor.view(th.bfloat16) if bf16 else tensor)
     return Views(*tensors)
 

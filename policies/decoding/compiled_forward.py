@@ -102,6 +102,7 @@ class CompiledForward:
         keys = np.zeros((config.layers, blocks, config.heads * padded, BLOCK), dtype=self.keys.dtype)
         values = np.zeros((config.layers, blocks, config.heads * BLOCK, padded), dtype=self.keys.dtype)
         if old:
+            # Blocks keep their numbers, so that block tables stay valid.
             keys[:, :old] = self.keys
             values[:, :old] = self.values
         self.keys = keys
@@ -133,6 +134,7 @@ class CompiledForward:
         products = self._products
         norms: list[Norm] = list(zip(weights.branch_bias, weights.norm_weight, weights.norm_bias, strict=True))
         self._last_norm = norms[-1]
+        # Slices for each layer, made once and not in every pass.
         self._layers: list[Layer] = []
         for index in range(self.network.config.layers):
             even_heads, odd_heads = self.tables.kinds[index].tolist()
@@ -174,6 +176,7 @@ class CompiledForward:
         buffers.branch[:count] = 0
         for layer in self._layers:
             table = tables[layer.group]
+            # Add the branch of the layer before, normalise, and store keys and values.
             kernels.add_norm(buffers.x, buffers.branch, *layer.attention_norm, buffers.normed, count)
             th.mm(views.normed, layer.qkv, out=views.qkv)
             cache = (table, layer.keys, layer.values)
@@ -190,6 +193,7 @@ class CompiledForward:
             self._attend(fields, selected, prompts, layer, table, views)
             th.mm(views.attended, layer.attention_out, out=views.branch)
 
+            # Add attention, normalise, and run the feed-forward layer.
             kernels.add_norm(buffers.x, buffers.branch, *layer.feed_forward_norm, buffers.normed, count)
             th.mm(views.normed, layer.up, out=views.hidden)
             kernels.bias_gelu(buffers.hidden, layer.up_bias, count)

@@ -68,6 +68,7 @@ def add_norm(
             total += x[i, d]
         mean = total / np.float32(width)
 
+        # The variance in a second pass: a difference of large sums would lose digits.
         square = np.float32(0.0)
         for d in range(width):
             square += (x[i, d] - mean) * (x[i, d] - mean)
@@ -108,17 +109,19 @@ def multiply(x: Floats, weight: Floats, out: Floats, count: int) -> None:
         out: ``[M, F]``, written.
         count: Rows.
     """
-    # Clear the output, and add what is left over if D is no multiple of four.
+    # Clear the output.
     width = weight.shape[0] // 4 * 4
     for i in range(count):
         for f in range(weight.shape[1]):
             out[i, f] = 0
+        # Rows of the weight that are left over, if D is no multiple of four.
         for d in range(width, weight.shape[0]):
             for f in range(weight.shape[1]):
                 out[i, f] += x[i, d] * weight[d, f]
 
     for i in range(0, count // 4 * 4, 4):
         for d in range(0, width, 4):
+            # Rows a, b, c and e of x, with four numbers each in registers.
             a0 = x[i, d]
             a1 = x[i, d + 1]
             a2 = x[i, d + 2]
@@ -196,11 +199,13 @@ def log_softmax(
             else:
                 result[v] = -np.inf
 
+        # Log-sum-exp over the legal tokens.
         total = np.float32(0.0)
         for v in range(size):
             if legal[state, v]:
                 total += np.exp(result[v] - largest)
         total = largest + np.log(total)
+
         for v in range(size):
             result[v] -= total
 
@@ -221,6 +226,7 @@ def value_head(rows: Ints, hidden: Numbers, bias: Floats, weight: Floats, output
         total = output_bias[0]
         for d in range(len(weight)):
             x = to_float32(hidden[q, d]) + bias[d]
+            # tanh(x) = 1 - 2 / (e^(2x) + 1)
             tanh = _ONE - _TWO / (exp(x * _TWO) + _ONE)
             total += tanh * weight[d]
         out[rows[q]] = total

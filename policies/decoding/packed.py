@@ -136,8 +136,9 @@ def _output_heads(heads: Heads) -> dict[str, Floats]:
         Channel.COMPLETION: heads.completion,
         Channel.SUBTASK: heads.subtask,
     }
+    # The channel of a grammar state says where in a row of logits its vocabulary begins.
     in_order = [decoders[channel] for channel in Channel]
-    critic: Any = heads.value
+    critic: list[Any] = list(heads.value)
     hidden, _, output = critic
     return {
         "heads": th.cat([decoder.weight.float().cpu().T for decoder in in_order], dim=1).contiguous().numpy(),
@@ -204,6 +205,7 @@ def _rotations(config: TransformerConfig, kinds: npt.NDArray[np.int64], position
     rotations = np.zeros((NUM_FIELDS, positions, width), dtype=np.float32)
     for kind, each in frequencies.items():
         if (kinds == kind).any():
+            # The only position of this kind is 0, with angle 0.
             count = 1 if kind == NO_POSITION else positions
             angles = th.arange(count)[:, None] * each
             rotations[kind, :count] = th.cat((angles.cos(), angles.sin()), 1)

@@ -60,6 +60,7 @@ def rotate_and_store(
         time = fields[TIME, i]
         block = table[fields[FRAME, i], time // BLOCK]
         slot = time % BLOCK
+        # 1 / sqrt(K), and beyond the trained length more: see ``rope.sharpness``.
         scale = np.float32(width) ** np.float32(-0.5)
         scale *= max(np.float32(log_scale) * np.log(np.float32(time + 1)), _ONE)
 
@@ -132,7 +133,9 @@ def attend(
 
         for number in range(blocks):
             _score_block(queries, i, keys, table[frame, first + number], scores, number, begin, end)
+
         for h in range(begin, end):
+            # In the example above, tokens 16 to 30 and 41 to 47 of these blocks are hidden.
             visible = oldest - first * BLOCK
             stop = time - first * BLOCK + 1
             share = _softmax(scores[h].reshape(-1), visible, stop, blocks * BLOCK)
@@ -187,6 +190,7 @@ def _softmax(scores: Floats, first: int, stop: int, end: int) -> np.float32:
     for t in range(stop, end):
         scores[t] = _HIDDEN
 
+    # The largest score is subtracted, so that no exponential overflows.
     largest = _HIDDEN
     for t in range(end):
         largest = max(largest, scores[t])

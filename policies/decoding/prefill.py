@@ -47,6 +47,7 @@ def attend_prompt(
     first = int(fields[TIME, 0])
     end = first + fields.shape[1]
     blocks = table[fields[FRAME, 0]]
+    # Without the padding of a head's dimensions.
     asked = th.from_numpy(queries[:, :, :width]).transpose(0, 1)[None]  # [1, H, T, K]
 
     def read(start: int, stop: int) -> tuple[th.Tensor, th.Tensor]:
@@ -59,6 +60,7 @@ def attend_prompt(
         oldest = max(first - window + 1, 0)
         attended = _attend_window(asked, *read(oldest, end), window)
     else:
+        # Chunks are read when they are needed, one at a time.
         past = (read(start, min(start + KEY_CHUNK, first)) for start in range(0, first, KEY_CHUNK))
         attended = chunked_attention(asked, past, read(first, end))
     out.copy_(attended[0].transpose(0, 1).flatten(1))

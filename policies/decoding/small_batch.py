@@ -51,6 +51,7 @@ def forward_small_batch(
     branch[:count] = 0
     for layer in range(layers):
         norm = 2 * layer
+        # Add the branch of the layer before, normalise, and store keys and values.
         kernels.add_norm(
             x, branch, weights.branch_bias[norm], weights.norm_weight[norm], weights.norm_bias[norm], normed, count
         )
@@ -91,6 +92,7 @@ def forward_small_batch(
         )
         kernels.multiply(buffers.attended, weights.attention_out[layer], branch, count)
 
+        # Add attention, normalise, and run the feed-forward layer.
         norm = 2 * layer + 1
         kernels.add_norm(
             x, branch, weights.branch_bias[norm], weights.norm_weight[norm], weights.norm_bias[norm], normed, count
@@ -100,6 +102,7 @@ def forward_small_batch(
         kernels.multiply(buffers.hidden, weights.down[layer], branch, count)
 
     kernels.add_norm(x, branch, weights.branch_bias[-1], weights.norm_weight[-1], weights.norm_bias[-1], normed, count)
+    # Output heads of all channels, and the hidden layer of the critic.
     kernels.multiply(normed, weights.heads, buffers.logits, count)
     kernels.multiply(normed, weights.critic, buffers.critic, count)
     kernels.log_softmax(fields, ends, rows, buffers.logits, weights.heads_bias, tables.legal, tables.channel, log_probs)

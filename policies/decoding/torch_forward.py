@@ -85,6 +85,7 @@ class TorchForward:
             hidden = F.gelu(hidden + weights.up_bias[layer])
             x = x + self._multiply(hidden, products.down[layer])
 
+        # A pass may hold only the beginning of a long frame; then nothing is asked for.
         if len(last):
             normed = self._norm(x + weights.branch_bias[-1], -1)
             log_probs[rows] = self._log_probs(normed, tokens[STATE, last]).cpu().numpy()
@@ -110,7 +111,8 @@ class TorchForward:
         logits: th.Tensor = self._multiply(normed, self._products.heads) + self._weights.heads_bias
         logits = logits.view(len(normed), -1, self._legal.shape[1])  # [Q, channels, V]
         logits = logits[th.arange(len(normed)), self._channel[states]]
-        return logits.masked_fill(~self._legal[states], -th.inf).log_softmax(1)
+        log_probs: th.Tensor = logits.masked_fill(~self._legal[states], -th.inf).log_softmax(1)
+        return log_probs
 
     def _attend(self, qkv: th.Tensor, tokens: th.Tensor, layer: int, slots: _Slots) -> th.Tensor:
         """Stores keys and values ``[M, 3, H, K]``, and attends with all tokens; returns ``[M, D]``."""
@@ -180,6 +182,7 @@ class _Slots:
         if window not in self._masks:
             key = th.arange(self.seen.shape[1], device=self.seen.device)
             query = self._time[:, :, None]
+            # Causal: a token sees no later one. Slots beyond the frame count as later.
             hidden = key > query
             if window:
                 hidden |= key <= query - window

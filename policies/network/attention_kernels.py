@@ -18,18 +18,18 @@ KeysValues = tuple[th.Tensor, th.Tensor]
 FEW_QUERIES = 16
 """Up to this many queries, plain products read keys and values faster than the fused kernel."""
 ROW_MULTIPLE = 32
-"""The number of rows of a bfloat16 product is rounded up to a multiple of this, or of a sixteenth of itself if that is
-more. oneDNN makes and keeps a kernel for every shape: with any number of rows, products alone took a sixth more time
-and three times the memory (dev/LOG.md, "Memory")."""
+"""The number of rows of a bfloat16 product is rounded up to a multiple of this or, if that is more, of a power of two
+between a thirty-second and a sixteenth of the number. oneDNN makes and keeps a kernel for every shape: with any number
+of rows, products alone took a sixth more time and three times the memory (dev/LOG.md, "Memory")."""
 
 
 def round_up_rows(count: int) -> int:
     """Returns the number of rows that a bfloat16 product of ``count`` rows is padded to.
 
-    For example 27 becomes 32, and 1,500 becomes 1,536: a multiple of ``1 << (11 - 5) = 64``.
+    For example, 27 becomes 32. 1,500 has 11 bits and becomes 1,536, a multiple of ``2 ** (11 - 5) = 64``.
     """
-    step = max(ROW_MULTIPLE, 1 << max(0, count.bit_length() - 5))
-    return -(-count // step) * step
+    fraction = 1 << max(count.bit_length() - 5, 0)
+    return count + -count % max(ROW_MULTIPLE, fraction)
 
 
 def pad_rows(x: th.Tensor) -> th.Tensor:

@@ -110,6 +110,7 @@ def attend(
     """
     heads = qkv.shape[2]
     token_tiles = tile_count(_longest(offsets, begin, end))
+    # Room for the longest frame; shorter ones use the first tiles.
     memory = _forward_memory(token_tiles, tile_count(qkv.shape[3]))
     rotations = np.zeros((2, len(cos), token_tiles, cos.shape[2], LANES), np.float32)
     query_scales = np.zeros((token_tiles, LANES), np.float32)
@@ -121,6 +122,7 @@ def attend(
         load_rotations(cos, sin, scale, start, stop, rotations, query_scales)
 
         for head in range(heads):
+            # With two kinds of rotation, even heads take the first and odd heads the second.
             kind = head % len(cos)
             rows = memory.rows
             load_rotated(qkv, 0, head, start, stop, rotations, kind, query_scales, rows, memory.query_columns)
@@ -229,6 +231,7 @@ def attend_backward(
         end: The frame after the last one.
     """
     token_tiles = tile_count(_longest(offsets, begin, end))
+    # Room for the longest frame; shorter ones use the first tiles.
     memory = _backward_memory(token_tiles, tile_count(qkv.shape[3]))
     rotations = np.zeros((2, len(cos), token_tiles, cos.shape[2], LANES), np.float32)
     query_scales = np.zeros((token_tiles, LANES), np.float32)
@@ -245,6 +248,7 @@ def attend_backward(
             for at in range(start, stop, LANES):
                 _attend_tile_backward(memory, start, stop, at, head, qkv.shape[2:], window, seed, drop, log_sums)
 
+            # The columns have been read for the last time and are overwritten.
             columns = memory.query_columns
             store_rotated_back(memory.d_queries, columns, rotations, kind, query_scales, out, 0, head, start, stop)
             columns = memory.key_columns
@@ -295,10 +299,12 @@ def _load_head(
     load(qkv, 2, head, start, stop, memory.values)
     load(gradient, 0, head, start, stop, memory.gradients)
 
+    # Products need queries, keys and gradients both as rows and as columns.
     transpose(memory.query_columns, memory.queries, used)
     transpose(memory.key_columns, memory.keys, used)
     transpose(memory.gradients, memory.gradient_columns, used)
 
+    # Later tiles keep what a longer frame has left there; nothing reads them.
     memory.d_queries[:used] = _f(0.0)
     memory.d_keys[:used] = _f(0.0)
     memory.d_values[:used] = _f(0.0)
@@ -348,6 +354,7 @@ def _attend_tile_backward(
             query = query_tile * width_tiles + part
             add_product(memory.values, value, memory.gradient_columns, query, seen, d_weights, tile)
         if drop:
+            # The mask of the forward pass again, with its scale.
             kept[tile] = _f(1.0 / (1.0 - drop / 2.0**32))
             _apply_dropout(kept, tile, seed, drop, at * heads + head, heads)
             multiply_tile(d_weights, kept, tile)
@@ -455,6 +462,7 @@ def _apply_dropout(weights: Any, tile: int, seed: Any, drop: Any, row: int, stri
     """
     for key in range(LANES):
         for query in range(LANES):
+            # 2^32 divided by the golden ratio spreads consecutive numbers over all 32 bits.
             number = np.uint32(np.uint32(row + query * stride) * np.uint32(0x9E3779B9))
             bits = random_bits(seed, np.uint32(number + np.uint32(tile * LANES + key)))
             weights[tile, key, query] = weights[tile, key, query] if bits >= drop else _f(0.0)

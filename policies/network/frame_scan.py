@@ -188,12 +188,15 @@ def _scan_token(
     digits = memory[_DIGITS]
     is_root = memory[_IS_ROOT]
 
+    # Role: numbers are counted within an expression or answer. A returned answer has the role of its call, and digits
+    # of a thought alternate between result and carry.
     role = min(memory[_NUMBERS] - memory[_NUMBERS_BEFORE], _LAST_NUMBER_ROLE)
     if section == _RETURNED:
         role = _RETURNED_ROLE + min(memory[_CALLS], _MOST_CALLS)
     elif section == _WRITTEN and digits:
         role = _DIGIT_ROLE + (digits - 1) % 2
 
+    # Place: how many digits of the number have been read. Where the units come first, that is the significance.
     place = digits
     if section == _WRITTEN and digits:
         place = digits // 2 + 1  # a carry stands in the next column, where it is needed

@@ -62,6 +62,7 @@ def add_norm(
     width = x.shape[1]
     for row in range(begin * ROWS, min(end * ROWS, len(x))):
         if drop:
+            # What is kept is divided by the share that is kept, so that the mean stays.
             share = _f(1.0 / (1.0 - drop / 2.0**32))
             for d in range(width):
                 kept = _dropout_mask(seed, drop, row * width + d)
@@ -127,6 +128,7 @@ def add_norm_backward(
     width = added.shape[1]
     for block in range(begin, end):
         for d in range(width):
+            # Each block has its own row of the parameters' gradients.
             d_weight[block, d] = _f(0.0)
             d_bias[block, d] = _f(0.0)
 
@@ -153,6 +155,7 @@ def add_norm_backward(
                 d_x[row, d] = d_added[row, d] + factor * (gradient - total - y * along)
 
             if drop:
+                # The branch got dropout before the sum, so its gradient gets the same mask and scale.
                 share = _f(1.0 / (1.0 - drop / 2.0**32))
                 for d in range(width):
                     kept = _dropout_mask(seed, drop, row * width + d)
@@ -198,6 +201,7 @@ def gelu_with_slope(x: Any, out: Any, slope: Any, begin: int, end: int) -> None:
     slopes = slope[begin:end]
     for index in range(len(source)):
         value = to_float32(source[index])
+        # Both the distribution function and the density are made of this exponential.
         bell = exp(_f(-0.5) * value * value)
         below = normal_cdf(value, bell)
         target[index] = stored_as(target, value * below)

@@ -82,6 +82,7 @@ def attend_padded(qkv: th.Tensor, pattern: AttentionPattern, dropout: float = 0.
         return zeros.index_put((frame, pattern.time), x).transpose(1, 2)
 
     with th.autocast(qkv.device.type, enabled=False):
+        # In long frames bands take less time and memory than a mask over all pairs.
         if 0 < pattern.window <= longest // 2:
             attended = banded_attention(pad(q), pad(k), pad(v), pattern.window, dropout)
         else:
@@ -155,6 +156,7 @@ class _Attend(th.autograd.Function):
         qkv = qkv.contiguous()
         tokens = int(pattern.starts[-1])
         attended = qkv.new_empty((len(qkv), 1, *qkv.shape[2:]))
+        # Rows of padding see nothing.
         attended[tokens:] = 0
         log_sums = np.empty((qkv.shape[2], tokens), dtype=np.float32)
 
@@ -176,6 +178,7 @@ class _Attend(th.autograd.Function):
         (qkv,) = ctx.saved_tensors
         tokens = ctx.log_sums.shape[1]
         d_qkv = th.empty_like(qkv)
+        # They get no gradient either.
         d_qkv[tokens:] = 0
 
         gradient = _array(d_attended.contiguous())
@@ -224,6 +227,7 @@ class _AddNorm(th.autograd.Function):
         outputs = (_array(added), _array(normed), mean, inverse_std)
         in_threads(fused_loops.add_norm, bounds, *inputs, *outputs)
 
+        # The sum, its mean and its deviation are all that backward reads; it draws dropout again.
         ctx.save_for_backward(added, weight)
         ctx.statistics = (mean, inverse_std)
         ctx.drawn = drawn
@@ -262,6 +266,7 @@ class _Gelu(th.autograd.Function):
         bounds = equal_shares(x.numel())
         arrays = (_array(x.view(-1)), _array(out.view(-1)))
 
+        # Without a backward pass, the derivative is not computed.
         if not ctx.needs_input_grad[0]:
             in_threads(fused_loops.gelu, bounds, *arrays)
             return out

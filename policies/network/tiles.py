@@ -48,6 +48,7 @@ def load(x: Any, which: int, head: int, start: int, stop: int, out: Any) -> None
         row = (at - start) % LANES
         for part in range(width_tiles):
             target = out[tile * width_tiles + part, row]
+            # With K = 20, tile 1 has four dimensions; its other lanes stay 0.
             for lane in range(min(len(target), len(source) - part * LANES)):
                 target[lane] = to_float32(source[part * LANES + lane])
 
@@ -113,6 +114,7 @@ def load_rotated(
     width_tiles = tile_count(qkv.shape[3])
     token_tiles = tile_count(stop - start)
     load(qkv, which, head, start, stop, rows)
+    # With tokens as lanes, the loop over lanes below is one vector operation.
     transpose(rows, out, token_tiles * width_tiles)
 
     for tile in range(token_tiles):
@@ -176,6 +178,7 @@ def store_rotated_back(
                 second = columns[second_tile, second_row, lane]
                 c = rotations[0, kind, tile, k, lane]
                 s = rotations[1, kind, tile, k, lane]
+                # The transposed rotation: by the same angle in the other direction.
                 columns[first_tile, first_row, lane] = (first * c + second * s) * scales[tile, lane]
                 columns[second_tile, second_row, lane] = (second * c - first * s) * scales[tile, lane]
 

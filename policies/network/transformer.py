@@ -215,6 +215,7 @@ class Transformer(nn.Module):
         rotations = self._rotations(batch, window)
         cos, sin = (th.stack(parts) for parts in zip(*rotations, strict=True))  # [R, M, K / 2] each
 
+        # Scores are divided by the square root of K (Vaswani et al. 2017).
         scale = th.full(time.shape, (config.embedding // config.heads) ** -0.5, device=time.device)
         if config.log_length and not window:
             scale *= sharpness(time, config.log_length)[:, 0]
@@ -235,6 +236,7 @@ class Transformer(nn.Module):
         by_place = rotation(batch.places, place_frequencies(width, device))
         if config.positions != "coupled":
             return [by_place]
+        # Even heads by place, odd heads by offset.
         by_offset = rotation(batch.offsets, place_frequencies(width, device, OFFSET_POWER))
         return [by_place, by_offset]
 

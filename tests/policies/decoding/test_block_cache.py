@@ -1,4 +1,4 @@
-"""The block cache: every block has its users counted, what is shared is exact, and nothing is ever lost."""
+"""The block cache counts the users of every block, loses none, and shared prefixes give exact results."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def frames_in(decoder: Decoder) -> list[tuple[int, int]]:
 
 
 def assert_accounts_agree(decoder: Decoder) -> None:
-    """Every block is either free or has as many users as there are frames with it; likewise every frame."""
+    """Every block is either free or has as many users as there are frames with it. Every frame is free or open."""
     state = decoder.cache.state
     open_frames = frames_in(decoder)
     for group in range(len(state.windows)):

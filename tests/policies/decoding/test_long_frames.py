@@ -1,4 +1,4 @@
-"""Long contexts: windows, blocks and chunks change how attention is computed, never what it gives."""
+"""Long contexts: windows, blocks and chunks change how attention is computed, never its result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compiled loops between matrix products against the same in PyTorch, values and gradients."""
+"""Compiled operations give the values and gradients of the same operations in PyTorch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 def pattern_of(
     lengths: list[int], width: int, window: int = 0, kinds: int = 1, device: str = "cpu"
 ) -> AttentionPattern:
-    """Random rotations and scales: whatever positions are made of, this is what attention gets of them."""
+    """Random rotations and scales: attention gets nothing else of positions."""
     generator = th.Generator().manual_seed(1)
     tokens = sum(lengths)
     time = th.cat([th.arange(length) for length in lengths])
@@ -90,7 +90,7 @@ def test_large_scores_overflow_nowhere() -> None:
     assert th.allclose(found[0], attend_padded(qkv, pattern), rtol=1e-3, atol=1e-3)
 
 
-def test_dropout_of_attention_keeps_the_mean_and_its_gradient_is_of_the_same_weights() -> None:
+def test_attention_dropout_keeps_the_mean_and_has_the_right_gradient() -> None:
     pattern, rate = pattern_of([64], 16), 0.25
     qkv = th.randn((64, 3, 2, 16), generator=th.Generator().manual_seed(2))
 

@@ -1,4 +1,4 @@
-"""The trunk: causal, indifferent to padding, of the promised size, with no end of positions."""
+"""The trunk is causal, ignores padding, has the promised size, and takes positions of the whole context."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def trunk(**changes: Any) -> Transformer:
 
 
 def thoughts(batch: int, length: int) -> th.Tensor:
-    """Frames whose prompt is complete at once, with random tokens behind it."""
+    """Frames whose prompt is complete at once, with random tokens after it."""
     tokens = th.randint(1, VOCAB_SIZE, (batch, length), generator=th.Generator().manual_seed(1))
     tokens[:, 0], tokens[:, 1] = ID["<subtask>"], ID["="]
     return tokens
@@ -60,7 +60,7 @@ def test_every_earlier_token_reaches_the_last_one(positions: str) -> None:
 
 @th.no_grad()
 @pytest.mark.parametrize("positions", POSITIONS)
-def test_padding_behind_a_frame_changes_nothing_in_it(positions: str) -> None:
+def test_padding_after_a_frame_changes_nothing_in_it(positions: str) -> None:
     model, tokens = trunk(positions=positions), thoughts(2, 10)
     wide = th.cat((tokens, th.zeros((2, 7), dtype=th.long)), 1)
     assert th.allclose(hidden_states(model, wide)[:, :10], hidden_states(model, tokens), atol=1e-5)
@@ -157,7 +157,7 @@ def test_dropout_acts_in_training_only() -> None:
     assert not th.allclose(hidden_states(model, tokens), hidden_states(model, tokens))
 
 
-def test_rows_of_bfloat16_products_come_in_multiples_and_those_beyond_the_tokens_change_nothing(
+def test_padding_rows_of_bfloat16_products_change_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     network, tokens, linear = trunk(), thoughts(3, 9), th.nn.functional.linear
