@@ -96,7 +96,7 @@ def bad_problems(rng: random.Random) -> str:
             lambda: f"gcd({a}",
             lambda: f"gcd({a}, 0x{b})",
             lambda: "make 24 from",
-            lambda: f"{a}**{b}",
+            lambda: f"{a}**{b}3",
             lambda: f"{a}//{b}",
             lambda: "１２+３",  # digits, but not the ten
             lambda: "<eos>" + a,

@@ -178,7 +178,8 @@ def test_it_is_importable_from_the_checkout_without_installation(tmp_path: Path)
 def test_the_installed_command_answers_with_the_shipped_model(installation: Installation, home: Path) -> None:
     status, out, err = installation.run("o1nano-evaluate --ask 12+30", home)
     assert (status, out.split()[0]) == (0, "42"), err
-    assert err.strip() == f"o1nano-evaluate: the model is {installation.package / 'pretrained' / 'o1_model.pth'}"
+    # What else is said is about the loops that are compiled at the first use.
+    assert err.startswith(f"o1nano-evaluate: the model is {installation.package / 'pretrained' / 'o1_model.pth'}\n")
 
 
 @pytest.mark.integration
