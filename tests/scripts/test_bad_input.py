@@ -116,7 +116,9 @@ EVALUATE = [
     *(("--extra-levels", value) for value in ("", "addition", "addition/0", "x/1", "expression/1x1")),
     ("--extra-levels", "addition/" + "9" * 5000),
     *(("--json", value) for value in (".", "nowhere/out.json", "model.pth/out.json")),
-    ("--wings", "2"), ("--ask",), ("--ask", "1+1", "--interactive"), ("--interactive", "--problems", "empty.txt"),
+    ("--wings", "2"), ("--ask",), ("--ask", "1+1", "--interactive"),
+    ("--ask", "1+1", "--serve"), ("--serve", "--paths", "2"), ("--port", "8000"), ("--serve", "--port", "65536"),
+    ("--interactive", "--problems", "empty.txt"),
     ("--problems-per-level", "3", "--problems-per-level"), ("model.pth", "model.pth", "model.pth"),
     ("--sum-digits", "900", "--problems-per-level", "1"),
 ]  # fmt: skip
