@@ -31,7 +31,7 @@ SMALL = (
     "--smoke --threads 1 --iterations 2 --warm-start.steps 20 "
     "--evaluation.problems-per-level 1 --evaluation.sum-digits 2 --evaluation.product-digits 1"
 )
-SHIPPED = {"README.md", "o1_model.pth", "recall.pth"}
+SHIPPED = {"README.md", "large_numbers.md", "large_numbers.pth", "o1_model.pth", "recall.pth"}
 PAGE = {"index.html", "playground.css", "playground.js"}
 
 
