@@ -228,7 +228,7 @@ def test_the_other_tabs_draw_what_the_files_say(page: Any, picture: Any) -> None
     page.keyboard.press("ArrowRight")
     page.wait_for_selector("#run-charts .chart")
     assert "largest open size" in page.inner_text("#run-charts")
-    assert " is right, " in page.inner_text("#transcripts")
+    assert " tokens)" in page.inner_text("#transcripts")
     picture(page, "training", 1200)
 
 
