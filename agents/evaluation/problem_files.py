@@ -78,7 +78,7 @@ def _read_line(line: str, frame_length: int) -> Line:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             example = '{"problem": "98+45", "answer": "143"}'
             return Line(line, None, None, f"{line[:60]!r} is not a record ({error!s:.60}); expected {example}")
-        # An empty answer is none.
+        # An empty answer does not count as an answer.
         expected = None if expected in (None, "") else str(expected)
 
     try:

@@ -156,7 +156,18 @@ def scan_frame(
     successor: npt.NDArray[np.uint8],
     out: npt.NDArray[np.int32],
 ) -> None:
-    """Scans, or continues to scan, one frame; see ``scan_frames`` for the arguments."""
+    """Scans, or continues to scan, one frame.
+
+    Args:
+        tokens: Tokens of the frame, from its first one on; others may follow.
+        first: Position of the first token to read: 0, or where the last scan stopped.
+        stop: Position after the last token to read.
+        wanted: Position of the first token whose result is written.
+        target: Where in ``out`` the result of that token goes.
+        memory: ``[MEMORY]`` state of the scan, read unless ``first`` is 0, and written.
+        successor: ``[NUM_STATES, VOCAB_SIZE]`` next state of the grammar.
+        out: ``[4, ...]`` places, roles, offsets and states, written.
+    """
     if first == 0:
         memory[:] = 0
         memory[_IS_ROOT] = tokens[0] == vocab.PROBLEM

@@ -116,6 +116,7 @@ def test_a_visitor_who_reads_nothing_is_given_up() -> None:
         worker.enter(one)
         await until(lambda: one.has_gone and worker.is_idle)
         worker.close()
+        assert one.has_gone
 
     asyncio.run(main())
 
