@@ -21,6 +21,7 @@ from rich.console import Console
 from o1nano.agents.evaluation import probes, problem_files, reports
 from o1nano.agents.evaluation.held_out import held_out, shortfall, tabulate
 from o1nano.agents.evaluation.options import Options
+from o1nano.agents.evaluation.pass_at import measure_pass_at, pass_at_table
 from o1nano.agents.evaluation.transcripts import tree
 from o1nano.agents.run.cli import guarded, parse, program_name
 from o1nano.agents.run.progress import Display
@@ -29,6 +30,7 @@ from o1nano.envs.problems.problem import Problem
 from o1nano.policies.device import find_device
 from o1nano.policies.pretrained import shipped_model
 from o1nano.policies.search.answers import Answer
+from o1nano.policies.search.options import SearchOptions
 from o1nano.policies.search.solver import Solver
 
 PROGRAM = program_name("evaluate.py", "o1nano-evaluate")
@@ -45,7 +47,8 @@ def measure(options: Options) -> None:
 
     cells = tabulate(answers)
     print(reports.table(cells, answers))
-    for note in (shortfall(cells, options.problems_per_level), reports.unanswered(answers)):
+    counts = {cell.name: cell.n for cell in cells}
+    for note in (shortfall(counts, options.problems_per_level), reports.unanswered(answers)):
         if note:
             print(note)
     session.print_notes(answers)
@@ -114,6 +117,25 @@ def probe(options: Options) -> None:
     reports.write_report(options.json, {"probe": found})
 
 
+def measure_samples(options: Options) -> None:
+    """Measures pass@k on held-out problems, by task and size."""
+    session = Session(options)
+    session.solver.make_room(options.levels)
+    problems = held_out(options.levels, options.problems_per_level, options.seed, options.phrasing)
+
+    ks = sorted(set(options.pass_at))
+    # One sample is sampled too, unlike one path.
+    temperature = 1.0 if options.search.temperature is None else options.search.temperature
+    search = SearchOptions(paths=ks[-1], temperature=temperature)
+    rows = measure_pass_at(session.explore(problems, search), ks)
+
+    print(pass_at_table(rows))
+    counts = {row.name: row.n for row in rows}
+    if note := shortfall(counts, options.problems_per_level):
+        print(note)
+    session.write({"pass_at": [row.as_dict() for row in rows], "samples": asdict(search)})
+
+
 def serve(options: Options) -> None:
     """Serves the page until Ctrl-C.
 
@@ -169,6 +191,13 @@ class Session:
         answers = self.solver.solve_all(problems, search, self.options.show_reasoning, self.display.update)
         self.display.end()
         return answers
+
+    def explore(self, problems: list[Problem], search: SearchOptions) -> list[list[Answer]]:
+        """Returns all attempts at each problem."""
+        self.display.begin("sampling", len(problems) * search.paths)
+        explored = self.solver.explore_all(problems, search, self.display.update)
+        self.display.end()
+        return explored
 
     def ask(self, text: str) -> None:
         """Answers one problem."""
@@ -228,6 +257,8 @@ def evaluate() -> None:
         answer_file(options, options.problems)
     elif options.probe:
         probe(options)
+    elif options.pass_at:
+        measure_samples(options)
     else:
         measure(options)
 

@@ -151,14 +151,14 @@ def _distinct(level: Level, n: int, seed: int, phrasing: Phrasing) -> list[Probl
     return list(found.values())
 
 
-def shortfall(cells: Sequence[Cell], n: int) -> str:
-    """Returns a line that names the cells with fewer than n problems; empty if there are none.
+def shortfall(counts: Mapping[str, int], n: int) -> str:
+    """Returns a line that names the levels with fewer than n problems; empty if there are none.
 
     Args:
-        cells: Results on problems that ``held_out`` has drawn.
-        n: Problems that each cell was to have.
+        counts: For each level, how many problems ``held_out`` has found.
+        n: How many each was to have.
     """
-    few = [f"{cell.name} has {cell.n}" for cell in cells if cell.n < n]
+    few = [f"{name} has {count}" for name, count in counts.items() if count < n]
     if not few:
         return ""
     return f"fewer than {n} different problems in the test split, all asked: {', '.join(few)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +14,7 @@ from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.problems.problem import Level, Phrasing, read_level
 from o1nano.envs.ranges import Range, check_ranges
 from o1nano.policies.device import find_device
-from o1nano.policies.search.options import SearchOptions
+from o1nano.policies.search.options import MAX_PATHS, SearchOptions
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,9 @@ class Options:
     search: tyro.conf.OmitArgPrefixes[SearchOptions] = field(default_factory=SearchOptions)
     probe: bool = False
     """Does it reason? Change the hidden tokens of held-out problems and measure the answers."""
+    pass_at: tuple[Annotated[int, Range(1, MAX_PATHS)], ...] = ()
+    """Measure pass@k for these k, such as 1 16 256: the share of problems that are solved at least once in k samples.
+    Every problem is sampled as often as the largest k says."""
     batch: Annotated[int, Range(1, 2**16)] = 256
     """Call stacks that are decoded together."""
     device: str = "cpu"
@@ -97,6 +100,14 @@ class Options:
             (
                 self.serve and (has_search or self.show_reasoning),
                 "--serve with flags of a search or --show-reasoning; expected --serve alone: the page has them",
+            ),
+            (
+                bool(self.pass_at) and (any(modes) or self.show_reasoning),
+                "--pass-at with another mode or --show-reasoning; expected a measurement of sizes",
+            ),
+            (
+                bool(self.pass_at) and replace(self.search, temperature=None) != SearchOptions(),
+                "--pass-at with flags of a search; expected none but --temperature: every problem is sampled",
             ),
             (self.port != 0 and not self.serve, "--port without --serve; expected both"),
             (

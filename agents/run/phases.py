@@ -20,7 +20,7 @@ from o1nano.agents.run.callbacks import (
     TranscriptCallback,
 )
 from o1nano.agents.run.config import TrainConfig
-from o1nano.agents.run.run import Run
+from o1nano.agents.run.run import BEFORE_PPO_FILE, Run
 from o1nano.agents.run.tensorboard import NOT_TEXT
 from o1nano.envs.core.curriculum import Curriculum
 from o1nano.envs.problems.problem import Problem
@@ -77,6 +77,9 @@ def reinforce(run: Run) -> dict[str, Any]:
 
     # A resumed run continues its count of steps, from which the learning rate follows.
     is_new = model.num_timesteps == 0
+    if is_new:
+        # For comparisons, such as of pass@k before and after.
+        run.save(BEFORE_PPO_FILE)
     model.learn(total - model.num_timesteps, _callbacks(run), reset_num_timesteps=is_new)
     run.display.update(iterations)
     return {"tokens": model.num_timesteps * run.process_group.size, "curriculum": dict(run.curriculum.frontier)}

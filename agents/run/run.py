@@ -34,6 +34,7 @@ from o1nano.policies.record import TrainingRecord
 from o1nano.policies.serialization import short_reason, write_json
 
 MODEL_FILE = "o1_model.pth"
+BEFORE_PPO_FILE = "before_ppo.pth"
 
 
 class Run:
@@ -212,13 +213,17 @@ class Run:
             self.checkpoints.save(self.config, state)
         return_memory()
 
-    def save(self) -> None:
-        """Writes ``o1_model.pth``."""
+    def save(self, name: str = MODEL_FILE) -> None:
+        """Writes the model as it is now.
+
+        Args:
+            name: Of the file in the run's folder.
+        """
         if not self.process_group.is_rank0:
             return
         training = {"config": asdict(self.config), "sessions": self.sessions, "results": self.results}
         record = training_record(self.config, self.curriculum, self.results, self._earlier_record)
-        model_file.save(self.folder / MODEL_FILE, self.network, self.env_config, training, record)
+        model_file.save(self.folder / name, self.network, self.env_config, training, record)
 
     def pause(self, done: int) -> None:
         """Marks a place where the run can be cut. Writes a checkpoint if one is due.

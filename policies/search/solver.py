@@ -19,7 +19,7 @@ from o1nano.policies.device import find_device
 from o1nano.policies.model_file import load_all
 from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.record import TrainingRecord, unknown_words
-from o1nano.policies.search.answers import Answer, Progress, no_progress
+from o1nano.policies.search.answers import Answer, Progress, explore, no_progress
 from o1nano.policies.search.events import Observe
 from o1nano.policies.search.options import SearchOptions, Select
 from o1nano.policies.search.search import search
@@ -196,6 +196,26 @@ class Solver:
         read = [problem if isinstance(problem, Problem) else self.read(problem) for problem in problems]
         options = options or SearchOptions()
         return search(self.network, read, self.config, options, self.batch, self.seed, keep_frames, progress, observe)
+
+    def explore_all(
+        self,
+        problems: Sequence[Problem | str],
+        options: SearchOptions,
+        progress: Progress = no_progress,
+    ) -> list[list[Answer]]:
+        """Returns every attempt at each problem, without choosing an answer.
+
+        Args:
+            problems: Problems, or texts of problems.
+            options: How many attempts, and at which temperature.
+            progress: Called with the number of attempts that have ended.
+
+        Raises:
+            O1NanoError: If a problem cannot be read, or an option makes no sense.
+        """
+        read = [problem if isinstance(problem, Problem) else self.read(problem) for problem in problems]
+        options.validate()
+        return explore(self.network, read, self.config, options, self.batch, self.seed, progress=progress)
 
 
 def traits_of(task: Task) -> set[str]:

@@ -60,6 +60,17 @@ def test_evaluate_prints_accuracy_interval_reward_valid_and_tokens(
     assert content["summary"]["average_reward"] == content["summary"]["accuracy"]
 
 
+def test_evaluate_measures_pass_at_k(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.json"
+    assert run(monkeypatch, model, *table_of(2, 1, 1), "--pass-at", 4, 1, "--json", out) == 0
+    assert capsys.readouterr().out.splitlines()[0].split()[:4] == ["task/size", "n", "pass@1", "pass@4"]
+    rows = json.loads(out.read_text())["pass_at"]
+    assert [row["name"] for row in rows] == ["addition/1", "subtraction/1", "multiplication/1", "division/1"]
+    assert all(row["samples"] == 4 and list(row["pass_at"]) == ["1", "4"] for row in rows)
+
+
 def test_problem_files_hold_json_and_plain_lines_and_nonsense(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
 ) -> None:
@@ -254,6 +265,8 @@ def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         ("--ask", "1+1", "--json", "x.json"),
         ("--probe", "--paths", "2"),
         ("--probe", "--show-reasoning"),
+        ("--pass-at", "4", "--probe"),
+        ("--pass-at", "4", "--paths", "4"),
         ("--ask", "1+1", "--select", "oracle"),
         ("--interactive", "--select", "oracle"),
     ],
@@ -376,7 +389,8 @@ def test_the_smoke_run_writes_everything(tmp_path: Path) -> None:
     assert "before PPO" in done.stdout and "division/1" in done.stdout
     folder = tmp_path / "runs" / "smoke"
     names = {path.name for path in folder.iterdir()}
-    assert {"config.json", "o1_model.pth", "o1_model.zip", "results.json", "times.json", "checkpoints"} <= names
+    assert {"config.json", "o1_model.pth", "before_ppo.pth", "results.json", "checkpoints"} <= names
+    assert {"o1_model.zip", "times.json"} <= names
     assert any(name.startswith("events.out.tfevents") for name in names)
     results = json.loads((folder / "results.json").read_text())
     assert {"before", "after", "average_before", "average_after", "warm_start", "ppo"} <= set(results)
