@@ -77,6 +77,8 @@ class Division(TwoOperands):
     def think(self, task: Binary, script: Script) -> list[int]:
         """Divides all digits but the units first, then the remainder with the units brought down.
 
+        A dividend that is not longer than the divisor has a quotient of one digit, which is found at once.
+
         Args:
             task: The problem.
             script: Receives the thinking.
@@ -88,7 +90,8 @@ class Division(TwoOperands):
         # "/" reduces the dividend by its last digit; "\\" finds one digit of the quotient.
         if task.op == QUOTIENT_DIGIT:
             self._quotient_digit(left, right, script)
-        elif left < 10:
+        elif len(str(left)) <= len(str(right)):
+            # 89 / 64: with no more digits than the divisor, the quotient has one digit.
             script.call(Binary(QUOTIENT_DIGIT, left, right))
         else:
             # 8914 / 64: 891 / 64 leaves 59, so the last digit of the quotient is that of 594 / 64.
