@@ -41,6 +41,9 @@ PATIENCE = 3
 _TARGET = 24
 _HIGHEST_CARD = 13
 _LARGE_NUMBERS = (25, 50, 75, 100)
+# The most numbers of a problem in which the expert tries wrong steps. Of five, most steps are right, and a wrong one
+# is a search of thousands of tokens.
+_MOST_WITH_MISTAKES = 4
 # Problems without a solution that people may ask: their share, their largest size and target.
 _HOPELESS = 0.1
 _LARGEST_HOPELESS = 2
@@ -239,7 +242,7 @@ class Countdown(FunctionFamily):
 
         patience = PATIENCE if len(given) == 3 else 2 * PATIENCE
         mistakes = 0 if right else patience
-        if right and script.draw_mistake():
+        if right and len(given) <= _MOST_WITH_MISTAKES and script.draw_mistake():
             assert script.rng is not None
             mistakes = below(script.rng, patience)
 
