@@ -49,7 +49,7 @@ def build_curriculum(config: TrainConfig) -> Curriculum:
     for plan in plans.values():
         first[plan.family] = plan.demonstrated
         last[plan.family] = plan.largest
-        priority[plan.family] = plan.share
+        priority[plan.family] = plan.practice
     if given.strategy == "uniform":
         return UniformCurriculum(last, given.window, priority)
     return AdaptiveCurriculum(

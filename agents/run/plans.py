@@ -10,7 +10,8 @@ from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.problems.problem import Level
 from o1nano.envs.problems.registry import check_family
 
-_FORM = re.compile(r"(\w{1,40})/(\d{1,3})(?:-(\d{1,3}))?(?:\*(\d{1,4}(?:\.\d{1,4})?))?", re.ASCII)
+_SHARE = r"(\d{1,4}(?:\.\d{1,4})?)"
+_FORM = re.compile(rf"(\w{{1,40}})/(\d{{1,3}})(?:-(\d{{1,3}}))?(?:\*{_SHARE}(?::{_SHARE})?)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,15 @@ class FamilyPlan:
         family: Name of the family.
         demonstrated: Largest size that the warm start demonstrates; it demonstrates all sizes from 1.
         largest: Largest size that the curriculum may open.
-        share: Factor on how often each of its levels is drawn, in demonstrations and under the curriculum.
+        share: Factor on how often each of its levels is drawn in demonstrations.
+        practice: The same under the curriculum.
     """
 
     family: str
     demonstrated: int
     largest: int
     share: float = 1.0
+    practice: float = 1.0
 
     @property
     def demonstrations(self) -> list[Level]:
@@ -42,10 +45,10 @@ class FamilyPlan:
 
 
 def read_plan(text: str) -> FamilyPlan:
-    """Reads a plan as the flag has it: a family, the two sizes and the share, of which the last two may be left out.
+    """Reads a plan as the flag has it: a family, two sizes, and shares. The second size and the shares may be missing.
 
     Args:
-        text: For example ``gcd/2-4`` or ``addition/3-20*0.5``.
+        text: For example ``gcd/2-4``, ``addition/3-20*0.5``, or ``game_of_24/1*6:2`` with another share for practice.
 
     Raises:
         ConfigurationError: If it is no plan.
@@ -55,11 +58,12 @@ def read_plan(text: str) -> FamilyPlan:
         raise ConfigurationError(
             f"plan {text[:60]!r}; expected FAMILY/DEMONSTRATED-LARGEST*SHARE, as gcd/2-4*0.5, gcd/2-4 or gcd/2"
         )
-    family, demonstrated, largest, share = found.groups()
-    plan = FamilyPlan(
-        check_family(family), int(demonstrated), int(largest or demonstrated), float(share) if share else 1.0
-    )
-    if not 1 <= plan.demonstrated <= plan.largest or plan.share == 0:
+    family, demonstrated, largest, given, practised = found.groups()
+    share = float(given or 1)
+    # One share holds for both.
+    practice = float(practised or share)
+    plan = FamilyPlan(check_family(family), int(demonstrated), int(largest or demonstrated), share, practice)
+    if not 1 <= plan.demonstrated <= plan.largest or not plan.share or not plan.practice:
         raise ConfigurationError(f"plan {text!r}; expected 1 <= DEMONSTRATED <= LARGEST, and SHARE above 0")
     return plan
 

@@ -30,6 +30,7 @@ _OPERATOR_WORDS = {
     TIMES: (ID["times"],),
     DIVIDE: (ID["divided"], ID["by"]),
 }
+_SQUARES = (ID["^2"], ID["squared"])
 _OPENINGS = (
     *("what is", "what's", "how much is", "calculate", "compute", "evaluate", "find", "work out", "tell me", "give me"),
     *("solve", "tell me what is", "what is the result of", "please calculate"),
@@ -45,6 +46,46 @@ _ENDED = 0.4
 _POLITE = 0.05
 _DOES_EQUAL = 0.03
 _OTHER_SIGN = 0.5
+_SQUARED = 0.8
+_SQUARED_IN_WORDS = 0.25
+_TWO_SIGNS = 0.02
+
+
+def vary_squares(tokens: Sequence[int], rng: np.random.Generator) -> list[int]:
+    """Writes ``( 7 * 7 )`` as ``7 ^2`` or ``7 squared``, and ``( - 7 * - 7 )`` as ``( - 7 ) ^2``.
+
+    Args:
+        tokens: A problem.
+        rng: Source of all randomness.
+    """
+    varied: list[int] = []
+    index = 0
+    while index < len(tokens):
+        factor = _squared_factor(tokens, index)
+        # "-7^2" has two meanings.
+        if not factor or _is_sign(tokens, index - 1) or rng.random() >= _SQUARED:
+            varied.append(tokens[index])
+            index += 1
+            continue
+
+        varied += [OPEN, *factor, CLOSE] if factor[0] == MINUS else factor
+        varied.append(ID["squared"] if rng.random() < _SQUARED_IN_WORDS else ID["^2"])
+        # Both factors, the sign between them, and the parentheses.
+        index += 2 * len(factor) + 3
+    return varied
+
+
+def _squared_factor(tokens: Sequence[int], start: int) -> list[int]:
+    """Returns the tokens of n if ``( n * n )`` begins at an index, with or without a sign; otherwise nothing."""
+    if tokens[start] != OPEN or TIMES not in tokens[start:]:
+        return []
+    middle = tokens.index(TIMES, start)
+    factor = list(tokens[start + 1 : middle])
+    digits = factor[1:] if factor[:1] == [MINUS] else factor
+    if not digits or not all(map(is_digit, digits)):
+        return []
+    rest = list(tokens[middle + 1 : middle + len(factor) + 2])
+    return factor if rest == [*factor, CLOSE] else []
 
 
 def vary_signs(tokens: Sequence[int], rng: np.random.Generator) -> list[int]:
@@ -60,9 +101,12 @@ def vary_signs(tokens: Sequence[int], rng: np.random.Generator) -> list[int]:
     index = 0
     while index < len(tokens):
         token = tokens[index]
-        is_first = index == 0 or not _ends_operand(tokens[index - 1])
-        if token == MINUS and is_first:
+        if _is_sign(tokens, index):
             index += _write_negative(tokens, index, varied, in_words, rng)
+            continue
+        # "3 x -4" is not read.
+        if not with_x and _may_have_two_signs(tokens, index) and rng.random() < _TWO_SIGNS:
+            index += _write_two_signs(tokens, index, varied)
             continue
 
         if in_words and token in _OPERATOR_WORDS:
@@ -94,9 +138,7 @@ def _write_negative(
             return 1
 
         # Only after an operator: people do not write "(-5)+3".
-        end = index + 1
-        while end < len(tokens) and is_digit(tokens[end]):
-            end += 1
+        end = _end_of_digits(tokens, index + 1)
         if index > 0 and tokens[index - 1] in _OPERATOR_WORDS and end > index + 1:
             varied += [OPEN, *tokens[index:end], CLOSE]
             return end - index
@@ -104,9 +146,43 @@ def _write_negative(
     return 1
 
 
+def _may_have_two_signs(tokens: Sequence[int], index: int) -> bool:
+    """Returns True if an operand of digits begins at an index, of which people might write ``-(-5)``."""
+    if not is_digit(tokens[index]):
+        return False
+    if index > 0 and tokens[index - 1] not in _OPERATOR_WORDS:
+        return False
+    end = _end_of_digits(tokens, index)
+    # Not "x - -(-5)", and no square of it.
+    is_squared = end < len(tokens) and tokens[end] in _SQUARES
+    return not is_squared and not (index > 0 and tokens[index - 1] == MINUS)
+
+
+def _write_two_signs(tokens: Sequence[int], index: int, varied: list[int]) -> int:
+    """Writes the opposite of the opposite of a number; returns the number of tokens that are done."""
+    end = _end_of_digits(tokens, index)
+    varied += [MINUS, OPEN, MINUS, *tokens[index:end], CLOSE]
+    return end - index
+
+
+def _end_of_digits(tokens: Sequence[int], index: int) -> int:
+    """Returns the index after the digits that begin at an index."""
+    end = index
+    while end < len(tokens) and is_digit(tokens[end]):
+        end += 1
+    return end
+
+
+def _is_sign(tokens: Sequence[int], index: int) -> bool:
+    """Returns True if the token at an index is a minus sign that belongs to what follows."""
+    if index < 0 or tokens[index] != MINUS:
+        return False
+    return index == 0 or not _ends_operand(tokens[index - 1])
+
+
 def _ends_operand(token: int) -> bool:
     """Returns True if an operator, and not a sign, follows a token."""
-    return is_digit(token) or token == CLOSE
+    return is_digit(token) or token == CLOSE or token in _SQUARES
 
 
 def _may_have_x(tokens: Sequence[int]) -> bool:

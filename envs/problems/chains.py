@@ -7,8 +7,8 @@ import numpy as np
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.expression import Binary, Expr, Task, render
 from o1nano.envs.language.vocab import DIVIDE, MINUS, PLUS, TIMES
-from o1nano.envs.problems.draws import below, draw_number
-from o1nano.envs.problems.expressions import Expressions
+from o1nano.envs.problems.draws import below, draw_number, draw_square
+from o1nano.envs.problems.expressions import SQUARES, WITH_SQUARES, Expressions
 
 
 class Chains(Expressions):
@@ -43,11 +43,33 @@ class Chains(Expressions):
         Raises:
             ConfigurationError: If there are fewer than 2 operands.
         """
-        # The number of operands that are still to be drawn.
-        missing = 2 + below(rng, 11) if operands is None else operands
-        if missing < 2:
+        count = 2 + below(rng, 11) if operands is None else operands
+        if count < 2:
             raise ConfigurationError(f"operands={operands} of a chain; expected at least 2")
+        return self._chain(rng, size, count)
 
+    def sample_everyday(self, rng: np.random.Generator, size: int, /) -> Binary:
+        """Draws an expression of 2 to 12 operands; some have squares, which count as two.
+
+        Args:
+            rng: Source of all randomness.
+            size: Most digits of an operand.
+        """
+        squares = SQUARES if rng.random() < WITH_SQUARES else 0
+        return self._chain(rng, size, 2 + below(rng, 11), squares)
+
+    @staticmethod
+    def _chain(rng: np.random.Generator, size: int, operands: int, squares: float = 0) -> Binary:
+        """Draws a first number, and terms until there are enough operands.
+
+        Args:
+            rng: Source of all randomness.
+            size: Most digits of an operand.
+            operands: The number of operands, at least 2.
+            squares: Share of squares among terms of two operands.
+        """
+        # The number of operands that are still to be drawn.
+        missing = operands
         chain: Expr = draw_number(rng, 1 + below(rng, size))
         missing -= 1
         while missing:
@@ -56,7 +78,8 @@ class Chains(Expressions):
             numbers = [draw_number(rng, 1 + below(rng, size)) for _ in range(count)]
 
             op = (PLUS, MINUS)[below(rng, 2)]
-            chain = Binary(op, chain, _term(numbers))
+            is_squared = count == 2 and squares > 0 and rng.random() < squares
+            chain = Binary(op, chain, draw_square(rng, size) if is_squared else _term(numbers))
             missing -= count
         assert isinstance(chain, Binary)
         return chain

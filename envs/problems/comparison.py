@@ -60,6 +60,15 @@ class Comparison(FunctionFamily):
         # Otherwise the longer number would always come first.
         return self.of(left, right) if rng.random() < 0.5 else self.of(right, left)
 
+    def sample_everyday(self, rng: np.random.Generator, size: int, /) -> Function:
+        """Draws two numbers; in a part of the problems round ones.
+
+        Args:
+            rng: Source of all randomness.
+            size: Digits of one number.
+        """
+        return self.rounded(self.sample(rng, size), rng)
+
     def answer(self, numbers: tuple[int, ...], least_first: bool) -> list[int]:
         """Returns the one token of the answer.
 

@@ -41,6 +41,13 @@ PATIENCE = 3
 _TARGET = 24
 _HIGHEST_CARD = 13
 _LARGE_NUMBERS = (25, 50, 75, 100)
+# The most numbers of a problem in which the expert tries wrong steps. Of five, most steps are right, and a wrong one
+# is a search of thousands of tokens.
+_MOST_WITH_MISTAKES = 4
+# Problems without a solution that people may ask: their share, their largest size and target.
+_HOPELESS = 0.1
+_LARGEST_HOPELESS = 2
+_HOPELESS_TARGETS = 100
 
 
 class Countdown(FunctionFamily):
@@ -92,6 +99,25 @@ class Countdown(FunctionFamily):
             numbers = [max(draw_number(rng, 1 + below(rng, number_digits)), 1) for _ in range(count)]
             largest = min(10 ** (number_digits + 2) - 1, MAX_NUMBER)
         return self.of(_random_target(numbers, rng, largest), *numbers)
+
+    def sample_everyday(self, rng: np.random.Generator, size: int, /) -> Function:
+        """Draws a problem of the same kind, but of two or three numbers in a few draws one without a solution.
+
+        Of more numbers there is none: who has learned to give up a whole problem gives up some that have a solution.
+
+        Args:
+            rng: Source of all randomness.
+            size: The number of operations in a formula.
+        """
+        task = self.sample(rng, size)
+        if size > _LARGEST_HOPELESS or rng.random() >= _HOPELESS:
+            return task
+
+        numbers = tuple(map(evaluate, task.args[1:]))
+        while True:
+            target = 1 + below(rng, _HOPELESS_TARGETS)
+            if not solvable(target, numbers):
+                return self.of(target, *numbers)
 
     def size_of(self, task: Task, extra: int | None = None) -> int | None:
         """Returns the number of operations in a formula.
@@ -216,7 +242,7 @@ class Countdown(FunctionFamily):
 
         patience = PATIENCE if len(given) == 3 else 2 * PATIENCE
         mistakes = 0 if right else patience
-        if right and script.draw_mistake():
+        if right and len(given) <= _MOST_WITH_MISTAKES and script.draw_mistake():
             assert script.rng is not None
             mistakes = below(script.rng, patience)
 
@@ -248,6 +274,15 @@ class GameOf24(Countdown):
         target, *cards = map(evaluate, task.args)
         is_of_cards = target == _TARGET and len(cards) == 4 and max(cards) <= _HIGHEST_CARD and min(cards) >= 1
         return 1 if is_of_cards else None
+
+    def sample_everyday(self, rng: np.random.Generator, size: int, /) -> Function:
+        """Draws four cards as ``sample`` does.
+
+        Args:
+            rng: Source of all randomness.
+            size: Makes no difference.
+        """
+        return self.sample(rng, size)
 
     def sample(self, rng: np.random.Generator, size: int, extra: int | None = None, /) -> Function:
         """Draws four cards that make 24 in whole numbers.

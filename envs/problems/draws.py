@@ -9,7 +9,7 @@ import numpy as np
 
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.expression import Binary, Expr
-from o1nano.envs.language.vocab import MINUS
+from o1nano.envs.language.vocab import MINUS, TIMES
 
 # Shares of what gets a sign in signed problems.
 _NEGATIVE_NUMBERS = 0.5
@@ -59,6 +59,39 @@ def draw_number(rng: np.random.Generator, digits: int) -> int:
     return int("".join(map(str, (first, *others))))
 
 
+def round_off(number: int, rng: np.random.Generator) -> int:
+    """Returns a number whose last digits are 0, as in 1200: some of the digits of 1234, but not the first one.
+
+    Args:
+        number: The number, not negative.
+        rng: Source of all randomness.
+    """
+    zeros = below(rng, len(str(number)))
+    return number - number % 10**zeros
+
+
+def draw_square(rng: np.random.Generator, digits: int) -> Binary:
+    """Draws a square as part of an expression, ``(7*7)``. People write it ``7^2``.
+
+    Args:
+        rng: Source of all randomness.
+        digits: Most digits of the number.
+    """
+    number = draw_number(rng, 1 + below(rng, digits))
+    return Binary(TIMES, number, number, parens=True)
+
+
+def is_square(expr: Expr) -> bool:
+    """Returns True for the square of a number as part of an expression: see ``draw_square``.
+
+    Args:
+        expr: A number or arithmetic.
+    """
+    if not isinstance(expr, Binary) or expr.op != TIMES or not expr.parens:
+        return False
+    return isinstance(expr.left, int) and expr.left == expr.right
+
+
 def draw_signs(expr: Expr, rng: np.random.Generator) -> Expr:
     """Returns an expression with a sign before half of its numbers, and before a quarter of its parentheses.
 
@@ -70,7 +103,8 @@ def draw_signs(expr: Expr, rng: np.random.Generator) -> Expr:
         return -expr if rng.random() < _NEGATIVE_NUMBERS else expr
 
     left = draw_signs(expr.left, rng)
-    right = draw_signs(expr.right, rng)
+    # The square of a negative number is one, too: "(-7*-7)" is "(-7)^2".
+    right = left if is_square(expr) else draw_signs(expr.right, rng)
     signed = replace(expr, left=left, right=right)
     # "-(1+2)": the sign stands before the parentheses, which belong to the sum.
     if expr.parens and rng.random() < _NEGATED_PARENTHESES:

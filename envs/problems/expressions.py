@@ -10,7 +10,7 @@ import numpy as np
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.expression import PRECEDENCE, Binary, Expr, Task, evaluate
 from o1nano.envs.language.vocab import DIVIDE, MINUS, PLUS, TIMES
-from o1nano.envs.problems.draws import below, draw_number
+from o1nano.envs.problems.draws import below, draw_number, draw_square, is_square
 from o1nano.envs.problems.family import Family
 from o1nano.envs.problems.measures import is_negative, most_digits, numbers_of
 from o1nano.envs.problems.registry import expected_answer
@@ -19,6 +19,10 @@ from o1nano.envs.problems.script import Script
 _OPERATORS = (PLUS, MINUS, TIMES, DIVIDE)
 # Share of operands in parentheses among those that need none: people write both.
 _NEEDLESS_PARENTHESES = 0.25
+WITH_SQUARES = 0.2
+"""Share of expressions that may have squares among those that people ask."""
+SQUARES = 0.8
+"""Share of squares in these, among the parts of two operands that might be one."""
 
 
 class Expressions(Family[Binary]):
@@ -48,6 +52,17 @@ class Expressions(Family[Binary]):
         # Nothing is in parentheses as a whole.
         return replace(expr, parens=False)
 
+    def sample_everyday(self, rng: np.random.Generator, size: int, /) -> Binary:
+        """Draws an expression of three or four operands; some have squares, which count as two: ``2*7^2``.
+
+        Args:
+            rng: Source of all randomness.
+            size: Most digits of an operand.
+        """
+        expr = self._tree(rng, size, 3 + below(rng, 2), SQUARES if rng.random() < WITH_SQUARES else 0)
+        assert isinstance(expr, Binary)
+        return replace(expr, parens=False)
+
     def size_of(self, task: Task, extra: int | None = None) -> int | None:
         """Returns the digits of the longest operand of a calculation with several operations.
 
@@ -61,17 +76,29 @@ class Expressions(Family[Binary]):
         most = self.most_operands if extra is None else extra
         return most_digits(numbers) if 2 < len(numbers) <= most else None
 
-    def _tree(self, rng: np.random.Generator, size: int, operands: int) -> Expr:
-        """Draws a tree of operations: a number of operands for the left side, both sides, and the operator."""
+    def _tree(self, rng: np.random.Generator, size: int, operands: int, squares: float = 0) -> Expr:
+        """Draws a tree of operations: a number of operands for the left side, both sides, and the operator.
+
+        Args:
+            rng: Source of all randomness.
+            size: Most digits of an operand.
+            operands: The number of operands.
+            squares: Share of squares among parts of two operands.
+        """
         if operands == 1:
             return draw_number(rng, 1 + below(rng, size))
+        if operands == 2 and squares and rng.random() < squares:
+            return draw_square(rng, size)
 
         # Either side has at least one operand.
         first = 1 + below(rng, operands - 1)
-        left = self._tree(rng, size, first)
-        right = self._tree(rng, size, operands - first)
+        left = self._tree(rng, size, first, squares)
+        right = self._tree(rng, size, operands - first, squares)
 
         op = _OPERATORS[below(rng, len(_OPERATORS))]
+        # Drawn numbers are hardly ever multiples of a square.
+        if op == DIVIDE and isinstance(left, int) and is_square(right):
+            left = _multiple_of(evaluate(right), left, size, rng)
         # Values decide whether the operator may stay.
         low = evaluate(left)
         high = evaluate(right)
@@ -98,7 +125,7 @@ class Expressions(Family[Binary]):
             side: 0 for the left operand, 1 for the right one, which also needs parentheses at the same precedence:
                 ``1-(2-3)``.
         """
-        if isinstance(expr, int):
+        if isinstance(expr, int) or is_square(expr):
             return expr
         needed = PRECEDENCE[expr.op] < PRECEDENCE[op] + side
         return replace(expr, parens=bool(needed or rng.random() < _NEEDLESS_PARENTHESES))
@@ -112,7 +139,7 @@ class Expressions(Family[Binary]):
         """
         # "-(1+2)": the value of what the sign stands before.
         if task.negation:
-            script.call(cast(Binary, task.right))
+            script.call(replace(cast(Binary, task.right), parens=False))
             return expected_answer(task, least_first=True)
         if isinstance(task.left, int) and isinstance(task.right, int):
             script.call(_without_signs(task.op, task.left, task.right))
@@ -126,6 +153,12 @@ class Expressions(Family[Binary]):
         script.step()
         script.tail_call(cast(Binary, reduced))
         return None
+
+
+def _multiple_of(divisor: int, number: int, size: int, rng: np.random.Generator) -> int:
+    """Returns a multiple of a divisor instead of a number, or the number if there is none but 0 of so few digits."""
+    largest = (10**size - 1) // divisor if divisor else 0
+    return divisor * (1 + below(rng, largest)) if largest else number
 
 
 def _round_down(left: int, right: int, script: Script) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from o1nano.envs.errors import ProblemError
 from o1nano.envs.language.expression import Binary, Function, Task, evaluate
 from o1nano.envs.language.vocab import TOKENS
-from o1nano.envs.problems.draws import below, draw_number, draw_signs
+from o1nano.envs.problems.draws import below, draw_number, draw_signs, round_off
 from o1nano.envs.problems.measures import absolute, is_negative, most_digits, numbers_of
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ T = TypeVar("T", Binary, Function)
 
 DEFAULT_FRAME_LENGTH = 128
 """Tokens of the frame that a long problem fills unless its level says otherwise."""
+ROUND_NUMBERS = 0.15
+"""Share of problems with round numbers among those that people ask."""
 
 
 class Family(ABC, Generic[T]):
@@ -130,6 +132,17 @@ class Family(ABC, Generic[T]):
             extra: Second parameter of the level, with the meaning of ``extra_name``; None draws it.
         """
 
+    def sample_everyday(self, rng: np.random.Generator, size: int, /) -> T:
+        """Draws a problem as people ask it: also in forms that ``sample`` never has, such as round numbers.
+
+        The problems of ``sample`` are those of the registered ids, which stay the same. By default there are no others.
+
+        Args:
+            rng: Source of all randomness.
+            size: Size of the level, which no number exceeds.
+        """
+        return self.sample(rng, size)
+
     @abstractmethod
     def think(self, task: T, script: Script) -> Iterable[int] | None:
         """Writes the expert's thinking in a subtask of this family.
@@ -192,6 +205,21 @@ class TwoOperands(Family[Binary]):
             return self.of_digits(rng, shorter, size)
         return self.of_digits(rng, size, shorter)
 
+    def sample_everyday(self, rng: np.random.Generator, size: int, /) -> Binary:
+        """Draws both operands; in a part of the problems round ones, as in ``12000/1000``.
+
+        Args:
+            rng: Source of all randomness.
+            size: Digits of the longer operand.
+        """
+        task = self.sample(rng, size)
+        if rng.random() >= ROUND_NUMBERS:
+            return task
+        assert isinstance(task.left, int) and isinstance(task.right, int)
+        left = round_off(task.left, rng)
+        right = round_off(task.right, rng)
+        return replace(task, left=left, right=right)
+
     def of_digits(self, rng: np.random.Generator, left: int, right: int) -> Binary:
         """Draws a problem with given numbers of digits.
 
@@ -240,6 +268,17 @@ class FunctionFamily(Family[Function]):
             numbers: The arguments.
         """
         return Function(self.op, numbers)
+
+    def rounded(self, task: Function, rng: np.random.Generator) -> Function:
+        """Returns a problem with round numbers in a part of the draws, otherwise the same one: ``gcd(4800, 360)``.
+
+        Args:
+            task: A problem of this family, whose arguments are numbers that are not negative.
+            rng: Source of all randomness.
+        """
+        if rng.random() >= ROUND_NUMBERS:
+            return task
+        return self.of(*(round_off(evaluate(arg), rng) for arg in task.args))
 
     def size_of(self, task: Task, extra: int | None = None) -> int | None:
         """Returns the digits of the longest number, provided that none is negative.

@@ -59,6 +59,15 @@ class GreatestCommonDivisor(FunctionFamily):
         # Euclid needs one step more if the smaller number comes first, and the model must know that case too.
         return self.of(first, second) if rng.random() < 0.5 else self.of(second, first)
 
+    def sample_everyday(self, rng: np.random.Generator, size: int, /) -> Function:
+        """Draws two numbers; in a part of the problems round ones.
+
+        Args:
+            rng: Source of all randomness.
+            size: Most digits of a number.
+        """
+        return self.rounded(self.sample(rng, size), rng)
+
     def canonical(self, keys: Sequence[str]) -> list[str]:
         """Orders the keys, without signs: they make no difference.
 

@@ -34,6 +34,7 @@ class LinearEquation(FunctionFamily):
         "{a} * x {b=0} equals {c}",
         "{b} + {a} x equals {c}",
         "{b} + {a} * x equals {c}",
+        "{b} + {a=1} x equals {c}",
     )
     orders = (
         "find x in {a} x {+b} equals {c}",
@@ -44,6 +45,12 @@ class LinearEquation(FunctionFamily):
         "{a} x {+b} equals {c} , what is x ?",
         "{a} x {+b} equals {c} , find x",
         "{a} x {b=0} equals {c} , what is x ?",
+        "solve for x : {a=1} x {+b} equals {c}",
+        "find x if {a=1} x {+b} equals {c}",
+        "what is x if {a=1} x {+b} equals {c} ?",
+        "{a=1} x {+b} equals {c} , what is x ?",
+        "solve for x : {a} x {b=0} equals {c}",
+        "what is x if {a} x {b=0} equals {c} ?",
     )
     arity = 3
     allows_negative = True
@@ -61,6 +68,18 @@ class LinearEquation(FunctionFamily):
         shift = max(draw_number(rng, size), 1) * (1, -1)[below(rng, 2)]
         unknown = draw_number(rng, size) * (1, -1)[below(rng, 2)]
         # c follows from x, so that x is an integer.
+        return self.of(factor, shift, factor * unknown + shift)
+
+    def sample_everyday(self, rng: np.random.Generator, size: int, /) -> Function:
+        """Draws a, b and x, each of its own number of digits: ``12x+3=147``.
+
+        Args:
+            rng: Source of all randomness.
+            size: Most digits of b, x and a.
+        """
+        factor = max(_number_up_to(rng, size), 2)
+        shift = max(_number_up_to(rng, size), 1) * (1, -1)[below(rng, 2)]
+        unknown = _number_up_to(rng, size) * (1, -1)[below(rng, 2)]
         return self.of(factor, shift, factor * unknown + shift)
 
     def size_of(self, task: Task, extra: int | None = None) -> int | None:
@@ -166,3 +185,8 @@ class LinearEquation(FunctionFamily):
         script.step()
         script.call(Binary(DIVIDE, value - shift, factor))
         return self.answer(numbers, least_first=True)
+
+
+def _number_up_to(rng: np.random.Generator, size: int) -> int:
+    """Draws a number of ``size`` digits half of the time, otherwise of 1 to ``size``."""
+    return draw_number(rng, size if rng.random() < 0.5 else 1 + below(rng, size))

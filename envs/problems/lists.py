@@ -37,6 +37,15 @@ class ListFamily(FunctionFamily):
         drawn = [draw_number(rng, int(digits[index])) for index in rng.permutation(count)]
         return self.of(*drawn)
 
+    def sample_everyday(self, rng: np.random.Generator, size: int, /) -> Function:
+        """Draws a list; in a part of the problems round ones.
+
+        Args:
+            rng: Source of all randomness.
+            size: Digits of the longest number.
+        """
+        return self.rounded(self.sample(rng, size), rng)
+
     def size_of(self, task: Task, extra: int | None = None) -> int | None:
         """Returns the digits of the longest number of a list that is not too long.
 

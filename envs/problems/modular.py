@@ -14,6 +14,8 @@ from o1nano.envs.problems.family import FunctionFamily
 from o1nano.envs.problems.script import Script
 
 _OPERATORS = (PLUS, MINUS, TIMES)
+# Most digits of the modulus of a single number.
+_MODULUS_DIGITS = 3
 
 
 class Modular(FunctionFamily):
@@ -57,6 +59,20 @@ class Modular(FunctionFamily):
         right = draw_number(rng, size)
         # Modulo 1 everything is 0.
         return Function(self.op, (Binary(op, left, right), max(modulus, 2)))
+
+    def sample_everyday(self, rng: np.random.Generator, size: int, /) -> Function:
+        """Draws an operation, or half of the time a single number, and a modulus: ``100 mod 7``.
+
+        Args:
+            rng: Source of all randomness.
+            size: Most digits of a number.
+        """
+        if rng.random() < 0.5:
+            return self.sample(rng, size)
+        # The number is the longer one half of the time and more: otherwise the answer is the number itself.
+        number = draw_number(rng, size if rng.random() < 0.5 else 1 + below(rng, size))
+        modulus = draw_number(rng, 1 + below(rng, min(size, _MODULUS_DIGITS)))
+        return self.rounded(self.of(number, max(modulus, 2)), rng)
 
     def with_signs(self, task: Function, rng: np.random.Generator) -> Function:
         """Returns a problem with signs in the number, not before the modulus.

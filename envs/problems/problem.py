@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, cast
 
 import numpy as np
 
 from o1nano.envs.errors import ConfigurationError, ProblemError, TokenizationError
-from o1nano.envs.language.everyday import vary_frame, vary_sentence, vary_signs
+from o1nano.envs.language.everyday import vary_frame, vary_sentence, vary_signs, vary_squares
 from o1nano.envs.language.expression import Binary, Function, Task
 from o1nano.envs.language.templates import arguments_of, fitting, implied, say
 from o1nano.envs.language.vocab import (
@@ -28,6 +28,7 @@ from o1nano.envs.language.vocab import (
 )
 from o1nano.envs.problems.draws import below
 from o1nano.envs.problems.family import Family
+from o1nano.envs.problems.measures import numbers_of
 from o1nano.envs.problems.registry import (
     FAMILIES,
     canonical,
@@ -35,6 +36,7 @@ from o1nano.envs.problems.registry import (
     expected_answer,
     family_of,
     is_right,
+    owner_of,
     read_task,
 )
 
@@ -49,6 +51,12 @@ _OTHER_SEPARATORS = re.compile(r",\s|\b(?:and|or)\b", re.IGNORECASE)
 # Shares of symbols and of formal phrasings among everyday ones.
 _SYMBOLIC = 0.35
 _FORMAL = 0.15
+# Share of words such as "half of", or an equation without its factor 1, among everyday phrasings.
+_SHORTENED = 0.25
+# Share of operations on calculations that are said in words: "multiply 2+3 by 4".
+_SAID_OPERATION = 0.15
+# Most numbers in these.
+_MOST_SAID = 4
 # Draws after which a level is taken to have no problem on a side of the split.
 _MAX_DRAWS = 10_000
 
@@ -237,42 +245,75 @@ def _draw_everyday(level: Level, rng: np.random.Generator, split: Split) -> Prob
 
     Words such as "half" set an operand. So the words come first, and then it is known which side the problem is on.
     """
-    family = FAMILIES[level.family]
     for _ in range(_MAX_DRAWS):
-        task: Task = family.sample(rng, level.size, level.extra)
-        template = _everyday_template(family, task, rng)
+        family = FAMILIES[level.family]
+        # With a second parameter, the level says which numbers are drawn.
+        is_free = level.extra is None
+        task: Task = family.sample_everyday(rng, level.size) if is_free else family.sample(rng, level.size, level.extra)
+        # "Multiply 2+3 by 4" has the words of products.
+        if _may_be_said(task) and rng.random() < _SAID_OPERATION:
+            family = owner_of(task.op)
+            task = _in_parentheses(task)
+            template = _operation_template(family, rng)
+        else:
+            template = _everyday_template(family, task, rng)
         slots = implied(template)
         if slots:
-            # A second parameter says which numbers are drawn, so none may be replaced.
             args = arguments_of(task)
             task = family.imply(task, {slot.index: cast(int, slot.of(args)) for slot in slots})
-            is_changed = family is not family.origin or level.extra is not None
-            if is_changed:
+            if family is not FAMILIES[level.family].origin or not is_free:
                 continue
         if split == "all" or split_of(task) == split:
-            return _say_everyday(template, task, level, rng)
+            is_sentence = template in (*family.phrasings, *family.orders)
+            return _say_everyday(template, task, level, is_sentence, rng)
     raise ConfigurationError(f"level {level} has no problem in split={split!r}; expected a larger size")
 
 
 def _everyday_template(family: Family[Any], task: Task, rng: np.random.Generator) -> str:
     """Draws a template: symbols, a formal phrasing, or an everyday one, if there is one that fits."""
+    # "-(2+3)" has one operand, and no words for it.
+    if isinstance(task, Binary) and task.negation:
+        return Family.symbolic
     drawn = rng.random()
     if drawn < _SYMBOLIC:
         return family.symbolic
+
     count = len(arguments_of(task))
     templates = fitting((*family.nouns, *family.orders), count)
     if drawn < _SYMBOLIC + _FORMAL or not templates:
         templates = fitting(family.phrasings, count)
+    elif rng.random() < _SHORTENED:
+        # Words that stand for a number are drawn as often in every family, whatever the number of other templates.
+        templates = tuple(filter(implied, templates)) or templates
     return templates[below(rng, len(templates))]
 
 
-def _say_everyday(template: str, task: Task, level: Level, rng: np.random.Generator) -> Problem:
+def _operation_template(family: Family[Any], rng: np.random.Generator) -> str:
+    """Draws an everyday template of an operation on two operands, both of which are said."""
+    templates = [template for template in family.readings if not implied(template)]
+    return templates[below(rng, len(templates))]
+
+
+def _may_be_said(task: Task) -> bool:
+    """Returns True for an operation on few numbers and calculations, none of which has a sign before the whole."""
+    if not isinstance(task, Binary) or task.negation or len(numbers_of(task)) > _MOST_SAID:
+        return False
+    calculations = [operand for operand in (task.left, task.right) if isinstance(operand, Binary)]
+    return bool(calculations) and not any(operand.negation for operand in calculations)
+
+
+def _in_parentheses(task: Task) -> Binary:
+    """Returns an operation whose calculations are in parentheses: what is multiplied by 4 in "multiply 2+3 by 4"."""
+    assert isinstance(task, Binary)
+    left, right = (side if isinstance(side, int) else replace(side, parens=True) for side in (task.left, task.right))
+    return replace(task, left=left, right=right)
+
+
+def _say_everyday(template: str, task: Task, level: Level, is_sentence: bool, rng: np.random.Generator) -> Problem:
     """Returns the problem that asks for a task in a template's words, with variations."""
-    family = FAMILIES[level.family]
     tokens = say(template, task)
     if X not in tokens:
-        tokens = vary_signs(tokens, rng)
-    is_sentence = template in family.phrasings or template in family.orders
+        tokens = vary_signs(vary_squares(tokens, rng), rng)
     tokens = vary_sentence(tokens, rng) if is_sentence else vary_frame(tokens, rng)
     prompt = (PROBLEM, *tokens, EQUALS)
     return Problem(prompt, task, bytes(expected_answer(task, least_first=False)), level)

@@ -115,6 +115,15 @@ def family_of(task: Task) -> Family[Any]:
     return owner
 
 
+def owner_of(op: int) -> Family[Any]:
+    """Returns the family that an operator or function token belongs to.
+
+    Args:
+        op: The token, which belongs to one.
+    """
+    return _owners()[op]
+
+
 def _owners() -> dict[int, Family[Any]]:
     """Returns the family of each operator and function token."""
     return _owners_among(tuple(FAMILIES.values()))

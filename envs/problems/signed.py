@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from o1nano.envs.errors import ProblemError
-from o1nano.envs.language.expression import Task
+from o1nano.envs.language.expression import Binary, Task
+from o1nano.envs.language.vocab import MINUS
 from o1nano.envs.problems.derived import Derived
 from o1nano.envs.problems.family import Family
 from o1nano.envs.problems.measures import is_negative
 from o1nano.envs.problems.registry import expected_answer
+
+# Share of calculations with a sign before the whole among those that people ask.
+_NEGATED = 0.15
 
 
 class Signed(Derived):
@@ -38,6 +43,26 @@ class Signed(Derived):
         """
         while True:
             task: Task = self.base.with_signs(self.base.sample(rng, size, extra), rng)
+            if is_negative(task) and _has_answer(task):
+                return task
+
+    def sample_everyday(self, rng: np.random.Generator, size: int, /) -> Task:
+        """Draws a problem that people ask, with signs; some calculations have a sign before the whole: ``-(2+3)``.
+
+        Args:
+            rng: Source of all randomness.
+            size: As in the other family.
+        """
+        while True:
+            task: Task = self.base.sample_everyday(rng, size)
+            # What is in the parentheses has signs of its own half of the time.
+            is_negated = isinstance(task, Binary) and rng.random() < _NEGATED
+            if not is_negated or rng.random() < 0.5:
+                task = self.base.with_signs(task, rng)
+            if is_negated:
+                assert isinstance(task, Binary)
+                task = Binary(MINUS, 0, replace(task, parens=True), negation=True)
+
             if is_negative(task) and _has_answer(task):
                 return task
 

@@ -26,10 +26,11 @@ PLANNED = TrainConfig(plans=("gcd/2-4*0.5", "addition/1-3", "signed_addition/1")
 @pytest.mark.parametrize(
     ("text", "plan"),
     [
-        ("gcd/2-4*0.5", FamilyPlan("gcd", 2, 4, 0.5)),
+        ("gcd/2-4*0.5", FamilyPlan("gcd", 2, 4, 0.5, 0.5)),
         ("gcd/2-4", FamilyPlan("gcd", 2, 4, 1.0)),
         ("gcd/2", FamilyPlan("gcd", 2, 2, 1.0)),
-        ("signed_gcd/2*3", FamilyPlan("signed_gcd", 2, 2, 3.0)),
+        ("signed_gcd/2*3", FamilyPlan("signed_gcd", 2, 2, 3.0, 3.0)),
+        ("game_of_24/1*6:0.5", FamilyPlan("game_of_24", 1, 1, 6.0, 0.5)),
     ],
 )
 def test_a_plan_is_read(text: str, plan: FamilyPlan) -> None:
@@ -43,6 +44,8 @@ def test_a_plan_is_read(text: str, plan: FamilyPlan) -> None:
         ("gcd/4-2", "1 <= DEMONSTRATED <= LARGEST"),
         ("gcd/0", "1 <= DEMONSTRATED"),
         ("gcd/2*0", "SHARE above 0"),
+        ("gcd/2*1:0", "SHARE above 0"),
+        ("gcd/2:3", "expected FAMILY/"),
         ("gdc/2", "operation 'gdc'"),
         ("gcd/2x3", "expected FAMILY/"),
     ],

@@ -42,8 +42,8 @@ def drawn(level: str, count: int = 100) -> list[Task]:
             "-(2+3)",
             [
                 "<problem> - ( 2 + 3 ) = <think> <call> - ( 2 + 3 ) </call> - 5 </think> - 5 <eos>",
-                "<subtask> - ( 2 + 3 ) = <think> <call> ( 2 + 3 ) </call> 5 </think> - 5 <eos>",
-                "<subtask> ( 2 + 3 ) = <think> 5 0 </think> 5 <eos>",
+                "<subtask> - ( 2 + 3 ) = <think> <call> 2 + 3 </call> 5 </think> - 5 <eos>",
+                "<subtask> 2 + 3 = <think> 5 0 </think> 5 <eos>",
             ],
         ),
         (

@@ -280,8 +280,10 @@ def test_dead_ends_are_tried_as_often_as_right_steps() -> None:
     tried_in = {(kind, count): Counter[int]() for kind in ("dead end", "solved") for count in (3, 4)}
     for seed in range(60):
         rng = np.random.default_rng(seed)
-        level = Level("countdown", 4) if seed % 4 == 0 else Level("game_of_24", 1)
-        for frame in demonstrate(draw(level, rng, "all"), rng, mistake_rate=0.8)[1:]:
+        # Four numbers up to 4 make no more than 64, so the first problem is a dead end.
+        hopeless = read(f"make {100 + seed} from 1, 2, 3, 4")
+        problem = hopeless if seed % 4 == 0 else draw(Level("game_of_24", 1), rng, "all")
+        for frame in demonstrate(problem, rng, mistake_rate=0.8)[1:]:
             prompt, text = bytes(frame.tokens[: frame.tokens.index(ID["="]) + 1]), spell(frame.tokens)
             assert frame_accepts(prompt, answered(frame.tokens)) is True, text
             count = text.split("=")[0].count(",")
@@ -298,6 +300,14 @@ def test_dead_ends_are_tried_as_often_as_right_steps() -> None:
         dead_ends, solved = tried_in["dead end", count], tried_in["solved", count]
         assert max(dead_ends) == patience and dead_ends.most_common(1)[0][0] == patience
         assert set(solved) == set(range(1, patience + 1))
+
+
+@pytest.mark.parametrize("size", [4, 5])
+def test_of_five_and_six_numbers_the_expert_tries_right_steps_only(size: int) -> None:
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        frame = spell(demonstrate(draw(Level("countdown", size), rng, "all"), rng, mistake_rate=1.0)[1].tokens)
+        assert frame.count("make") == 2 and "<wrong>" not in frame
 
 
 def test_a_formula_contains_that_of_the_smaller_problem() -> None:
