@@ -108,7 +108,29 @@ def paths_against_tokens(solver: Solver, name: str, options: Options) -> dict[st
         x, y = np.log([point[0] for point in curve]), np.array([point[1] for point in curve])
         fit = np.corrcoef(x, y)[0, 1] ** 2 if y.std() else float("nan")
         print(f"  {way}: R² of accuracy with log tokens {fit:.3f}")
+    curves["check, adaptive"] = [adaptive(solver, name, curves["check"][-1], options)]
     return curves
+
+
+def adaptive(solver: Solver, name: str, all_paths: tuple[float, ...], options: Options) -> tuple[float, ...]:
+    """Prints what ``--select check`` reaches, which stops at the first answer that passes; returns tokens and accuracy.
+
+    Args:
+        solver: The model.
+        name: The level.
+        all_paths: Tokens and accuracy of checking the answers of all paths, first of a point of the curve.
+        options: What to measure.
+    """
+    problems = held_out([read_level(name)], options.n, options.seed)
+    answers = solver.solve_all(problems, SearchOptions(options.paths, options.temperature, "check"))
+    right = np.array([float(answer.correct) for answer in answers])
+    low, high = interval(right, stream("bootstrap", options.seed))
+    tokens = float(np.mean([answer.tokens for answer in answers]))
+
+    print(f"  --select check --paths {options.paths}: {right.mean():.1%} [{low:.1%}, {high:.1%}]", end=", ")
+    print(f"{tokens:.0f} tokens with those of the checks, {tokens / all_paths[0]:.0%} of those of all paths,", end=" ")
+    print(f"{right.mean() / max(all_paths[1], 1e-9):.0%} of the accuracy of checking all of them", flush=True)
+    return tokens, float(right.mean()), low, high
 
 
 def variants(solver: Solver, name: str, options: Options) -> None:
