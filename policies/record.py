@@ -13,12 +13,15 @@ from o1nano.envs.problems.measures import numbers_of
 from o1nano.envs.problems.problem import Level, Problem, read_level
 from o1nano.envs.problems.registry import family_of
 from o1nano.envs.problems.signed import Signed
+from o1nano.policies.forms import forms_of, written
 
 # A level that was practised only counts as learned if this share of so many episodes was right.
 _LEARNED = 0.5
 _EPISODES = 8
 # A level that was measured is pointed out if the accuracy is below.
 _RELIABLE = 0.9
+# Characters of a form in a message.
+_MOST_SHOWN = 60
 
 
 @dataclass(frozen=True)
@@ -52,21 +55,24 @@ class TrainingRecord:
     Attributes:
         levels: The record of each level, by its text.
         tokens: The tokens that stood in prompts.
+        forms: The forms that enough problems had: see ``forms``. Files of earlier versions name none.
     """
 
     levels: Mapping[str, LevelRecord]
     tokens: Collection[str]
+    forms: Collection[str] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Returns plain containers."""
         levels = {name: asdict(level) for name, level in self.levels.items()}
-        return {"levels": levels, "tokens": list(self.tokens)}
+        return {"levels": levels, "tokens": list(self.tokens), "forms": list(self.forms)}
 
     @classmethod
     def restore(cls, content: Mapping[str, Any]) -> TrainingRecord:
         """Returns the record that ``as_dict`` has turned into plain containers."""
         levels = {str(name): LevelRecord(**level) for name, level in content["levels"].items()}
-        return cls(levels, tuple(map(str, content["tokens"])))
+        forms = tuple(map(str, content.get("forms", ())))
+        return cls(levels, tuple(map(str, content["tokens"])), forms)
 
     def unknown_words(self, prompt: Sequence[int]) -> list[str]:
         """Returns the words of a prompt that stood in no prompt of the training, each once.
@@ -111,7 +117,23 @@ class TrainingRecord:
         if not is_covered:
             return f"{name} (it learned sizes up to {learned})"
         accuracy, told = max(measured, default=(1.0, ""))
-        return told if accuracy < _RELIABLE else ""
+        return told if accuracy < _RELIABLE else self._unknown_form(problem)
+
+    @cached_property
+    def _known_forms(self) -> frozenset[str]:
+        return frozenset(self.forms)
+
+    def _unknown_form(self, problem: Problem) -> str:
+        """Returns how a problem is written, if that has a form that the training hardly had; otherwise nothing.
+
+        Its family, sign and size may be known all the same: who has learned ``3*(2+3)`` may not know ``-(2+3)``.
+        """
+        if not self.forms or forms_of(problem) <= self._known_forms:
+            return ""
+        shown = written(problem)
+        if len(shown) > _MOST_SHOWN:
+            shown = f"{shown[: _MOST_SHOWN - 3]}..."
+        return f'numbers n in the form "{shown}"'
 
     def _kind(self, problem: Problem) -> str:
         """Returns the name of a problem's kind, of which no level was learned that could have the problem."""

@@ -28,7 +28,7 @@ from train_rl import main as train
 PLANS = (
     *("addition/7-20*1.5", "subtraction/7-20*1.5", "multiplication/5-20*1.5", "division/5-8*1.5"),
     *("expression/3-5", "chain/3-5*0.4", "gcd/3-6*0.4", "modular/3-6*0.6", "list_sum/4-8*0.8", "comparison/6-12*1.2"),
-    *("maximum/4-8*0.8", "linear_equation/3-6*0.6", "countdown/5*1.2:0.5", "game_of_24/1*6:2"),
+    *("maximum/4-8", "linear_equation/3-6", "countdown/5*1.2:0.5", "game_of_24/1*6:2"),
     *("signed_addition/4-20", "signed_subtraction/4-20", "signed_multiplication/3-8", "signed_division/3-6*0.7"),
     *("signed_expression/3-4*1.5", "signed_chain/2-4*0.3", "signed_gcd/2-4*0.3", "signed_modular/2-4*0.4"),
     *("signed_list_sum/3-6*0.4", "signed_comparison/3-8", "signed_maximum/3-6*0.4", "signed_linear_equation/2-4*0.3"),

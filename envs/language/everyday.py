@@ -12,6 +12,7 @@ import numpy as np
 
 from o1nano.envs.language.vocab import (
     CLOSE,
+    COMMA,
     DIVIDE,
     EQUALS_WORD,
     ID,
@@ -49,6 +50,7 @@ _OTHER_SIGN = 0.5
 _SQUARED = 0.8
 _SQUARED_IN_WORDS = 0.25
 _TWO_SIGNS = 0.02
+_COMMA_BEFORE_AND = 0.3
 
 
 def vary_squares(tokens: Sequence[int], rng: np.random.Generator) -> list[int]:
@@ -178,6 +180,23 @@ def _is_sign(tokens: Sequence[int], index: int) -> bool:
     if index < 0 or tokens[index] != MINUS:
         return False
     return index == 0 or not _ends_operand(tokens[index - 1])
+
+
+def vary_lists(tokens: Sequence[int], rng: np.random.Generator) -> list[int]:
+    """Writes a comma before the "and" of a list of three or more, or does not: ``3 , 14 , and 15``.
+
+    Args:
+        tokens: A problem.
+        rng: Source of all randomness.
+    """
+    varied = list(tokens)
+    if ID["and"] not in varied:
+        return varied
+    index = varied.index(ID["and"])
+    # "1 and 2" has no comma.
+    if COMMA in varied[:index] and rng.random() < _COMMA_BEFORE_AND:
+        varied.insert(index, COMMA)
+    return varied
 
 
 def _ends_operand(token: int) -> bool:

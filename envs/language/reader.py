@@ -43,6 +43,7 @@ _OPENINGS = (
 )
 # Words after what is asked for.
 _ENDINGS = (("equals", "what"), ("equals",), ("equal",))
+_LAST_WORDS = tuple(ID[word] for word in ("equals", "equal", "what", "please", "?"))
 _NOUNS = {ID["sum"]: PLUS, ID["difference"]: MINUS, ID["product"]: TIMES, ID["quotient"]: DIVIDE}
 _INFIX = {
     **{ID["plus"]: PLUS, ID["minus"]: MINUS, ID["times"]: TIMES, ID["x"]: TIMES},
@@ -54,6 +55,21 @@ _SIGNS = (MINUS, ID["minus"], ID["negative"])
 _SQUARED = (ID["^2"], ID["squared"])
 # Returned by ``Reader.peek`` after the last token. It is the id of padding, which no problem contains.
 _END = 0
+
+
+def without_frame(tokens: Sequence[int]) -> list[int]:
+    """Returns a problem without the words before and after what is asked for: ``1 + 2`` for ``how much is 1 + 2 ?``.
+
+    Args:
+        tokens: Token ids of a problem.
+    """
+    reader = Reader(tokens, least_first=False)
+    reader.opening()
+    left = reader.tokens[reader.position :]
+    # "Equals what, please?" has several of these.
+    while left and left[-1] in _LAST_WORDS:
+        left.pop()
+    return left
 
 
 class Reader:

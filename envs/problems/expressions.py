@@ -19,7 +19,7 @@ from o1nano.envs.problems.script import Script
 _OPERATORS = (PLUS, MINUS, TIMES, DIVIDE)
 # Share of operands in parentheses among those that need none: people write both.
 _NEEDLESS_PARENTHESES = 0.25
-WITH_SQUARES = 0.2
+WITH_SQUARES = 0.3
 """Share of expressions that may have squares among those that people ask."""
 SQUARES = 0.8
 """Share of squares in these, among the parts of two operands that might be one."""

@@ -27,9 +27,10 @@ class LinearEquation(FunctionFamily):
         "for which x is {a} * x {+b} equals {c} ?",
         "find x in {a} * x {+b} equals {c}",
     )
+    # "x + 4 equals 19" stands here three times, because it is what people write most and is drawn for itself alone.
     nouns = (
         "{a} x {+b} equals {c}",
-        "{a=1} x {+b} equals {c}",
+        *3 * ("{a=1} x {+b} equals {c}",),
         "{a} x {b=0} equals {c}",
         "{a} * x {b=0} equals {c}",
         "{b} + {a} x equals {c}",

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from o1nano.envs.language.expression import Binary, Expr, Function, Task
-from o1nano.envs.language.templates import arguments_of
 
 
 def numbers_of(task: Task) -> list[int]:
@@ -16,9 +15,14 @@ def numbers_of(task: Task) -> list[int]:
         task: The problem.
     """
     numbers: list[int] = []
-    for arg in arguments_of(task):
-        _add_numbers(arg, numbers)
+    for expr in _expressions_of(task):
+        _add_numbers(expr, numbers)
     return numbers
+
+
+def _expressions_of(task: Task) -> tuple[Expr, ...]:
+    """Returns the arguments of a function, or the one calculation: "-(2+3)" is more than its operands, 0 and 2+3."""
+    return task.args if isinstance(task, Function) else (task,)
 
 
 def _add_numbers(expr: Expr, numbers: list[int]) -> None:
@@ -46,7 +50,7 @@ def is_negative(task: Task) -> bool:
     Args:
         task: The problem.
     """
-    return any(map(_has_sign, arguments_of(task)))
+    return any(map(_has_sign, _expressions_of(task)))
 
 
 def _has_sign(expr: Expr) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from o1nano.envs.errors import ConfigurationError, ProblemError, TokenizationError
-from o1nano.envs.language.everyday import vary_frame, vary_sentence, vary_signs, vary_squares
+from o1nano.envs.language.everyday import vary_frame, vary_lists, vary_sentence, vary_signs, vary_squares
 from o1nano.envs.language.expression import Binary, Function, Task
 from o1nano.envs.language.templates import arguments_of, fitting, implied, say
 from o1nano.envs.language.vocab import (
@@ -54,9 +54,11 @@ _FORMAL = 0.15
 # Share of words such as "half of", or an equation without its factor 1, among everyday phrasings.
 _SHORTENED = 0.25
 # Share of operations on calculations that are said in words: "multiply 2+3 by 4".
-_SAID_OPERATION = 0.15
+_SAID_OPERATION = 0.25
 # Most numbers in these.
 _MOST_SAID = 4
+# Templates in which a sign before the number has two meanings.
+_AFTER_A_SIGN = ("{a} squared {b=a}", "{a} ^2 {b=a}")
 # Draws after which a level is taken to have no problem on a side of the split.
 _MAX_DRAWS = 10_000
 
@@ -261,7 +263,7 @@ def _draw_everyday(level: Level, rng: np.random.Generator, split: Split) -> Prob
         if slots:
             args = arguments_of(task)
             task = family.imply(task, {slot.index: cast(int, slot.of(args)) for slot in slots})
-            if family is not FAMILIES[level.family].origin or not is_free:
+            if not is_free or not _is_of_family(task, FAMILIES[level.family], template):
                 continue
         if split == "all" or split_of(task) == split:
             is_sentence = template in (*family.phrasings, *family.orders)
@@ -286,6 +288,18 @@ def _everyday_template(family: Family[Any], task: Task, rng: np.random.Generator
         # Words that stand for a number are drawn as often in every family, whatever the number of other templates.
         templates = tuple(filter(implied, templates)) or templates
     return templates[below(rng, len(templates))]
+
+
+def _is_of_family(task: Task, family: Family[Any], template: str) -> bool:
+    """Returns True if a problem with an implied number is one of a family, and is read in the words of a template.
+
+    "Double -8" is a signed product. "Double 8" is not, even if it was -3*8, and "-8 squared" has two meanings.
+    """
+    if family is family.origin:
+        return True
+    first = arguments_of(task)[0]
+    is_ambiguous = isinstance(first, int) and first < 0 and template in _AFTER_A_SIGN
+    return family.size_of(task) is not None and not is_ambiguous
 
 
 def _operation_template(family: Family[Any], rng: np.random.Generator) -> str:
@@ -313,7 +327,7 @@ def _say_everyday(template: str, task: Task, level: Level, is_sentence: bool, rn
     """Returns the problem that asks for a task in a template's words, with variations."""
     tokens = say(template, task)
     if X not in tokens:
-        tokens = vary_signs(vary_squares(tokens, rng), rng)
+        tokens = vary_signs(vary_squares(vary_lists(tokens, rng), rng), rng)
     tokens = vary_sentence(tokens, rng) if is_sentence else vary_frame(tokens, rng)
     prompt = (PROBLEM, *tokens, EQUALS)
     return Problem(prompt, task, bytes(expected_answer(task, least_first=False)), level)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from o1nano.envs.errors import O1NanoError
-from o1nano.envs.language.everyday import vary_frame, vary_sentence, vary_signs
+from o1nano.envs.language.everyday import vary_frame, vary_lists, vary_sentence, vary_signs, vary_squares
 from o1nano.envs.language.vocab import EVERYDAY_WORDS, ID, TOKENS, spell
 from o1nano.envs.problems import FAMILIES
 from o1nano.envs.problems.expert import demonstrate
@@ -90,8 +91,63 @@ def test_signs_are_written_in_every_way() -> None:
         "negative 5 times minus 3",
         "negative 5 times negative 3",
     }
-    assert variants("2 * 3", vary_signs) == {"2 * 3", "2 times 3", "2 x 3"}
+    # Rarely, a number is the opposite of its opposite.
+    assert {"2 * 3", "2 times 3", "2 x 3"} <= variants("2 * 3", vary_signs)
+    assert variants("2 * 3", vary_signs) <= {
+        *("2 * 3", "2 times 3", "2 x 3", "- ( - 2 ) * 3", "2 * - ( - 3 )", "- ( - 2 ) * - ( - 3 )"),
+        *("- ( - 2 ) times 3", "2 times - ( - 3 )", "- ( - 2 ) times - ( - 3 )"),
+    }
     assert variants("8 / ( 2 - 3 )", vary_signs) == {"8 / ( 2 - 3 )", "8 divided by ( 2 minus 3 )"}
+
+
+@pytest.mark.parametrize(
+    ("text", "ways"),
+    [
+        ("2 * ( 7 * 7 )", {"2 * ( 7 * 7 )", "2 * 7 ^2", "2 * 7 squared"}),
+        ("( 1 2 * 1 2 ) - 3", {"( 1 2 * 1 2 ) - 3", "1 2 ^2 - 3", "1 2 squared - 3"}),
+        ("( - 7 * - 7 ) + 1", {"( - 7 * - 7 ) + 1", "( - 7 ) ^2 + 1", "( - 7 ) squared + 1"}),
+        # "-7^2" has two meanings, and these are no squares.
+        ("- ( 7 * 7 )", {"- ( 7 * 7 )"}),
+        ("( 7 * 8 ) + 1", {"( 7 * 8 ) + 1"}),
+        ("( 7 * 7 + 1 )", {"( 7 * 7 + 1 )"}),
+    ],
+)
+def test_squares_are_written_as_squares(text: str, ways: set[str]) -> None:
+    assert variants(text, vary_squares) == ways
+
+
+def test_a_list_may_have_a_comma_before_its_last_number() -> None:
+    assert variants("add 3 , 4 and 5", vary_lists) == {"add 3 , 4 and 5", "add 3 , 4 , and 5"}
+    assert variants("add 3 and 4", vary_lists) == {"add 3 and 4"}
+
+
+@pytest.mark.parametrize(
+    ("level", "pattern"),
+    [
+        ("signed_addition/1", r"-\(\d\+\d\)"),
+        ("signed_expression/2", r"- ?\( ?\d+ ?[-+*/] ?\d+ ?\) ?[-+*/].*"),
+        ("expression/1", r".*\d ?\^2.*"),
+        ("expression/1", r"multiply \d [-+*/] \d by \d"),
+        ("modular/3", r"\d{3} ?mod \d"),
+        ("signed_modular/2", r"-\d\d mod \d"),
+        ("linear_equation/2", r"x [-+] \d+ equals -? ?\d+"),
+        ("linear_equation/2", r"\d\d\*x[-+]\d=.*"),
+        ("division/5", r"\d+000/\d+0"),
+        ("signed_multiplication/1", r"double - \d"),
+        ("gcd/3", r"gcd\(\d00, \d\)"),
+    ],
+)
+def test_everyday_problems_have_forms_that_others_have_not(level: str, pattern: str) -> None:
+    rng = np.random.default_rng(0)
+    texts = (draw(level, rng, "all", "everyday").text for _ in range(6000))
+    assert any(re.fullmatch(pattern, text) for text in texts)
+
+
+def test_a_problem_without_a_solution_may_be_asked() -> None:
+    rng = np.random.default_rng(0)
+    answers = [draw("countdown/1", rng, "all", "everyday").answer_text for _ in range(200)]
+    assert 5 < answers.count("_") < 50
+    assert "_" not in [draw("countdown/3", rng, "all", "everyday").answer_text for _ in range(20)]
 
 
 def test_openings_and_endings_vary() -> None:
