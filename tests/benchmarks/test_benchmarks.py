@@ -40,11 +40,11 @@ def test_a_flag_that_does_not_exist_is_named(
     [
         *(
             (name, ("nowhere",))
-            for name in ("reference_table", "learning_curve", "inference_scaling", "recall_measure")
+            for name in ("reference_table", "learning_curve", "length_law", "inference_scaling", "recall_measure")
         ),
         *((name, ("nowhere",)) for name in ("long_thought", "shipped_model", "countdown", "tensorboard_check")),
         *((name, ("--repeats", "0")) for name in ("scaling", "throughput", "env")),
-        *((name, ()) for name in ("reference_table", "learning_curve")),
+        *((name, ()) for name in ("reference_table", "learning_curve", "length_law")),
         *((name, ("--threads", "0")) for name in ("long_context", "long_thought", "recall")),
         *((name, ("nowhere", "--n", "0")) for name in ("long_thought", "inference_scaling", "shipped_model")),
         *((name, ("--seeds", "-1")) for name in ("direct", "ablations")),
