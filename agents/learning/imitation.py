@@ -20,7 +20,7 @@ from o1nano.policies.network.model import ReasoningNetwork
 class WarmStartConfig:
     """Imitation of the expert."""
 
-    steps: Annotated[int, Range(0, 10**9)] = 800
+    steps: Annotated[int, Range(0, 10**9)] = 1200
     """Largest number of steps; the learning rates have decayed to 0 there."""
     batch_tokens: Annotated[int, Range(1, 10**8)] = 2048
     """Tokens of a batch, over all processes."""
@@ -28,10 +28,10 @@ class WarmStartConfig:
     """Peak of the learning rate of embeddings, norms and heads (AdamW): linear warm-up, then linear decay."""
     matrix_learning_rate: Annotated[float, Range(0, 10)] = 3e-3
     """Peak of the learning rate of the matrices of the blocks (Muon), on the same schedule."""
-    stop_at: Annotated[float | None, Range(0, 1)] = 0.95
-    """Stops when this share of check problems is solved (demonstrated sizes, training split), which leaves PPO
-    something to learn. None never stops early."""
-    check_every: Annotated[int | None, Range(1, 10**9)] = 100
+    stop_at: Annotated[float | None, Range(0, 1)] = 0.99
+    """Stops when this share of check problems is solved (demonstrated sizes, training split). A network that imitates
+    these for longer solves fewer of the next size. None never stops early."""
+    check_every: Annotated[int | None, Range(1, 10**9)] = 200
     """Steps between such checks. None never checks."""
     mistake_rate: Annotated[float, Range(0, 1)] = 0.4
     """Share of quotient digits that the expert first guesses wrong and then revises; only the revision is imitated."""

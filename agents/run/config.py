@@ -57,8 +57,9 @@ class PPOConfig:
     """Of the probability ratio."""
     target_kl: Annotated[float | None, Range(_TINY, 1000)] = 0.01
     """Stops the passes of an iteration when the approximate KL reaches 1.5 times this. None never stops."""
-    kl_coef: Annotated[float, Range(0, 1000)] = 0.1
-    """Weight of the Kullback-Leibler divergence from the policy after the warm start. Use 0 for sizes far beyond it."""
+    kl_coef: Annotated[float, Range(0, 1000)] = 0.0
+    """Weight of the Kullback-Leibler divergence from the policy after the warm start. It keeps PPO near what imitation
+    has found, and so from sizes far beyond the demonstrations."""
     critic_epochs: Annotated[int, Range(1, 1000)] = 4
     """Passes of the critic over a rollout, after the policy's."""
     critic_learning_rate: Annotated[float, Range(0, 10)] = 3e-3
@@ -80,13 +81,13 @@ class CurriculumConfig:
 
     strategy: Literal["adaptive", "uniform"] = "adaptive"
     """Adaptive, or uniform over all sizes from the beginning (then only the sizes and the window matter)."""
-    sum_digits: Annotated[int, Range(1, 1000)] = 6
+    sum_digits: Annotated[int, Range(1, 1000)] = 11
     """Largest size of sums and differences."""
-    product_digits: Annotated[int, Range(1, 1000)] = 3
+    product_digits: Annotated[int, Range(1, 1000)] = 6
     """Largest size of products and quotients."""
-    promote: float = 0.85
+    promote: float = 0.7
     """Success at the largest open size that opens the next."""
-    demote: float = 0.3
+    demote: float = 0.05
     """Success at the largest open size below which it is closed again."""
     window: Annotated[int, Range(1, 10**6)] = 64
     """Number of recent episodes over which the success at a size is measured."""
@@ -102,9 +103,9 @@ class EvaluationConfig:
 
     problems_per_level: Annotated[int, Range(1, 10**6)] = 100
     """Problems of each task and size, all different. If the test split has fewer, all of them."""
-    sum_digits: Annotated[int, Range(1, 1000)] = 6
+    sum_digits: Annotated[int, Range(1, 1000)] = 10
     """Largest size of sums and differences."""
-    product_digits: Annotated[int, Range(1, 1000)] = 3
+    product_digits: Annotated[int, Range(1, 1000)] = 5
     """Largest size of products and quotients."""
 
 
@@ -119,7 +120,7 @@ class TrainConfig:
     init_from: str = ""
     """A model to begin with, such as pretrained/o1_model.pth, instead of random weights. Its architecture stays. With
     --warm-start.steps 0 PPO begins at once."""
-    iterations: Annotated[int, Range(0, 10**9)] = 700
+    iterations: Annotated[int, Range(0, 10**9)] = 500
     """Iterations of PPO. Each is a rollout and its update."""
     device: str = "auto"
     """cpu, cuda or auto."""
@@ -150,7 +151,7 @@ class TrainConfig:
     phrasing: Phrasing = "mixed"
     """How problems are written, in demonstrations, for PPO and in the evaluations: symbolic, words, mixed, or everyday,
     which is every way that is read."""
-    frame_length: Annotated[int, Range(32, 2**16)] = 144
+    frame_length: Annotated[int, Range(32, 2**16)] = 192
     """Length of the longest frame in tokens, in training and for the saved model."""
     max_tokens: Annotated[int | None, Range(1, 2**40)] = None
     """Most tokens of a solution, in training and for the saved model. By default twice those of the expert's largest

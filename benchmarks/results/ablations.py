@@ -38,11 +38,11 @@ VARIANTS = {
     "full": "",
     "supervised": "",  # see flags_of
     "no_curriculum": "--curriculum.strategy uniform",
-    "no_kl": "--ppo.kl-coef 0",
+    "kl": "--ppo.kl-coef 0.1",
     "flat": "--no-call-stack --frame-length 1024",
+    "places": "--transformer.positions places",
     "no_places": "--transformer.positions none",
     "rotary": "--transformer.positions rotary",
-    "coupled": "--transformer.positions coupled",
     "credit_frame": "--ppo.credit frame",
     "credit_episode": "--ppo.credit episode",
     "grpo": "--ppo.advantage group --ppo.group-size 8",

@@ -36,11 +36,11 @@ def changes(variant: str) -> dict[str, Any]:
 CHANGES: dict[str, dict[str, Any]] = {
     "full": {},
     "no_curriculum": {"curriculum.strategy": "uniform"},
-    "no_kl": {"ppo.kl_coef": 0.0},
+    "kl": {"ppo.kl_coef": 0.1},
     "flat": {"call_stack": False, "frame_length": 1024},
     "no_places": {"transformer.positions": "none"},
     "rotary": {"transformer.positions": "rotary"},
-    "coupled": {"transformer.positions": "coupled"},
+    "places": {"transformer.positions": "places"},
     "credit_frame": {"ppo.credit": "frame"},
     "credit_episode": {"ppo.credit": "episode"},
     "grpo": {"ppo.advantage": "group", "ppo.group_size": 8},
@@ -56,8 +56,8 @@ def test_a_variant_changes_what_it_is_called_after(variant: str) -> None:
 
 def test_no_variant_is_forgotten_and_its_flags_win_over_common_ones() -> None:
     assert {*CHANGES, "supervised"} == set(VARIANTS)
-    given = flags_of("no_kl", Options(common="--ppo.kl-coef 0.5 --sum-digits 5"))
-    assert (config_of(given).ppo.kl_coef, config_of(given).sum_digits) == (0.0, 5)
+    given = flags_of("kl", Options(common="--ppo.kl-coef 0.5 --sum-digits 5"))
+    assert (config_of(given).ppo.kl_coef, config_of(given).sum_digits) == (0.1, 5)
 
 
 def test_the_control_imitates_as_many_tokens_as_ppo_emits() -> None:
@@ -74,7 +74,7 @@ def test_the_control_imitates_as_many_tokens_as_ppo_emits() -> None:
 
 def test_variants_that_differ_in_ppo_alone_share_a_warm_start() -> None:
     own = {variant for variant in VARIANTS if not ablations.shares_start(variant, Options())}
-    assert own == {"supervised", "flat", "no_places", "rotary", "coupled"}
+    assert own == {"supervised", "flat", "no_places", "rotary", "places"}
 
 
 def test_a_variant_that_is_none_is_named() -> None:

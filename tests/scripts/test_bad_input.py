@@ -155,7 +155,7 @@ TRAIN = [
     ("--extra-levels", "expression/1x3", "addition/" + "9" * 5000),
     *((f"--{name}", "90") for name in ("sum-digits", "curriculum.sum-digits", "evaluation.product-digits")),
     ("--ppo.n-envs", "1", "--ppo.n-steps", "1"), ("--processes", "2", "--ppo.n-envs", "2", "--ppo.n-steps", "1"),
-    ("--curriculum.promote", "0.2"), ("--transformer.heads", "7"),
+    ("--curriculum.promote", "0.01"), ("--transformer.heads", "7"),
     ("--ppo.advantage", "gae"), ("--ppo.advantage", "group"), ("--curriculum.strategy", "none"),
     ("--ppo.credit", "nobody"), ("--transformer.positions", "left"), ("--wings", "2"), ("wings",), ("--iterations",),
     ("--resume", "runs/begun", "--iterations", "3"), ("--resume", "runs/begun", "--smoke"), ("--ppo.n-envs", "9" * 30),

@@ -95,7 +95,7 @@ def test_further_families_are_practised_up_to_the_size_that_is_named(strategy: s
 def test_demonstrations_must_fit_in_a_frame() -> None:
     with pytest.raises(ConfigurationError, match="level division/3 with frame_length=64"):
         TrainConfig(frame_length=64).validate()
-    with pytest.raises(ConfigurationError, match="level multiplication/3 with frame_length=144"):
+    with pytest.raises(ConfigurationError, match="level multiplication/3 with frame_length=192"):
         TrainConfig(call_stack=False).validate()
 
 
@@ -124,15 +124,15 @@ def test_expressions_leave_the_grammar_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_curriculum_must_be_solvable_in_a_frame() -> None:
-    with pytest.raises(ConfigurationError, match="level multiplication/12 with frame_length=144"):
+    with pytest.raises(ConfigurationError, match="level multiplication/12 with frame_length=192"):
         TrainConfig(curriculum=CurriculumConfig(product_digits=12)).validate()
     TrainConfig(curriculum=CurriculumConfig(product_digits=12), iterations=0).validate()
     TrainConfig(curriculum=CurriculumConfig(product_digits=12), frame_length=256).validate()
 
 
 def test_thresholds_are_checked_before_anything_starts() -> None:
-    with pytest.raises(ConfigurationError, match=r"demote=0\.3, promote=0\.2"):
-        prepare(TrainConfig(curriculum=CurriculumConfig(promote=0.2)))
+    with pytest.raises(ConfigurationError, match=r"demote=0\.05, promote=0\.01"):
+        prepare(TrainConfig(curriculum=CurriculumConfig(promote=0.01)))
 
 
 def test_limits_leave_room_for_what_is_demonstrated_practised_and_measured() -> None:
