@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from o1nano.envs.language.expression import Expr, Function, Task
 from o1nano.envs.language.reader import without_frame
-from o1nano.envs.language.vocab import ID, MINUS, PLUS, TIMES, TOKENS, X, is_digit
+from o1nano.envs.language.vocab import EQUALS_WORD, ID, MINUS, PLUS, TIMES, TOKENS, X, is_digit
 from o1nano.envs.problems.draws import is_square
 from o1nano.envs.problems.problem import Problem
 
@@ -44,8 +44,10 @@ def written(problem: Problem) -> str:
         problem: The problem.
     """
     words: list[str] = []
-    is_equation = X in problem.prompt and ID["equals"] in problem.prompt
-    for token in without_frame(problem.prompt[1:-1]):
+    asked = without_frame(problem.prompt[1:-1])
+    # The "=" of "12 x 12 = ?" is left out, that of an equation stays.
+    is_equation = EQUALS_WORD in asked
+    for token in asked:
         if is_digit(token):
             if words[-1:] != [_NUMBER]:
                 words.append(_NUMBER)

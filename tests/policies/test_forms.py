@@ -70,8 +70,8 @@ def test_a_record_without_forms_names_none() -> None:
 
 
 def test_a_long_form_is_cut() -> None:
-    record = TrainingRecord({"chain/1": LevelRecord(demonstrated=True)}, TOKENS, ("< n +",))
-    said = record.beyond(read("1+2+3+4+5+6+7+8+9+1+2+3"))
+    record = TrainingRecord({"long_chain/20": LevelRecord(demonstrated=True)}, TOKENS, ("< n +",))
+    said = record.beyond(read("1+2+3+4+5+6+7+8+9+1+2+3+4+5+6+7+8+9"))
     assert said.endswith('..."') and len(said) < 100
 
 
