@@ -10,6 +10,7 @@ from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.problems.problem import Level
 from o1nano.envs.problems.registry import check_family
 
+# FAMILY/DEMONSTRATED, then optionally -LARGEST and *SHARE.
 _FORM = re.compile(r"(\w{1,40})/(\d{1,3})(?:-(\d{1,3}))?(?:\*(\d{1,4}(?:\.\d{1,4})?))?", re.ASCII)
 
 
@@ -37,6 +38,7 @@ class FamilyPlan:
     @property
     def extremes(self) -> list[Level]:
         """The largest demonstrated level, and the largest one of all."""
+        # One level if both are the same.
         sizes = dict.fromkeys((self.demonstrated, self.largest))
         return [Level(self.family, size) for size in sizes]
 
@@ -55,9 +57,14 @@ def read_plan(text: str) -> FamilyPlan:
         raise ConfigurationError(
             f"plan {text[:60]!r}; expected FAMILY/DEMONSTRATED-LARGEST*SHARE, as gcd/2-4*0.5, gcd/2-4 or gcd/2"
         )
+
+    # Without LARGEST, PPO practises what was demonstrated and opens no further size.
     family, demonstrated, largest, share = found.groups()
     plan = FamilyPlan(
-        check_family(family), int(demonstrated), int(largest or demonstrated), float(share) if share else 1.0
+        family=check_family(family),
+        demonstrated=int(demonstrated),
+        largest=int(largest or demonstrated),
+        share=float(share) if share else 1.0,
     )
     if not 1 <= plan.demonstrated <= plan.largest or plan.share == 0:
         raise ConfigurationError(f"plan {text!r}; expected 1 <= DEMONSTRATED <= LARGEST, and SHARE above 0")
