@@ -72,8 +72,8 @@ def _draw_cells(axes: Axes, cells: _Cells) -> None:
 
 def by_tokens(answers: Sequence[Answer]) -> Figure:
     """Draws the number of tokens of right and of wrong answers, hidden reasoning included."""
-    right = []
-    wrong = []
+    right: list[int] = []
+    wrong: list[int] = []
     for answer in answers:
         (right if answer.correct else wrong).append(answer.tokens)
 

@@ -56,6 +56,7 @@ class SubAnswers(RewardTerm):
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the state of the running episodes."""
+        # Plain lists of numbers, which every file can hold; sorted, so that equal states look equal.
         verified = [sorted(map(list, questions)) for questions in self._verified]
         return {"verified": verified, "potential": self._potential.copy()}
 
@@ -81,6 +82,8 @@ class SubAnswers(RewardTerm):
         """Raises the potential of an episode if the call that has just returned was sensible and answered right."""
         problem = step.problems[index]
         assert problem is not None
+
+        # A set of questions: to ask one of them twice adds nothing.
         asked = sub_questions(problem)
         question, given = _last_call(step.stacks, index)
         if question in asked and frame_accepts(bytes([SUBTASK]) + question + bytes([EQUALS]), given):
@@ -194,6 +197,8 @@ def make_term(term: RewardTerm | str, **arguments: Any) -> RewardTerm:
         raise ConfigurationError(
             f"reward term {term!r} with {arguments}; expected {', '.join(TERMS)} with arguments, or a RewardTerm alone"
         )
+
+    # The signature says what Python's TypeError does not: all arguments and their defaults.
     try:
         return TERMS[term](**arguments)
     except TypeError as error:
@@ -205,6 +210,7 @@ def make_term(term: RewardTerm | str, **arguments: Any) -> RewardTerm:
 @bounded_cache(entries=1 << 10, size=lambda problem: len(problem.prompt))
 def sub_questions(problem: Problem) -> frozenset[bytes]:
     """Returns every sub-question that the expert asks below a problem, numbers least significant digit first."""
+    # The expert's own frames hold every call, those of its subtasks too.
     questions: set[bytes] = set()
     for frame in demonstrate(problem):
         questions.update(_calls(bytes(frame.tokens)))
