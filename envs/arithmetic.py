@@ -161,6 +161,7 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
         token = check_actions(action, (), VOCAB_SIZE)
         episodes = self.episodes
 
+        # Gymnasium leaves a step after the end undefined. Here it changes nothing.
         if episodes.over[0]:
             if episodes.problems[0] is None:
                 raise ActionError("a step before the first reset; expected reset() first")

@@ -81,6 +81,7 @@ def _rows(level: Level | str, n: int, split: Split, seed: int, phrasing: Phrasin
     require_choice("split", split, Split)
     require_choice("phrasing", phrasing, Phrasing)
     for index in range(require_whole("n", n, 1)):
+        # From the place of the row alone: a longer data set begins with the same rows.
         own_seed = stream_seed("rows", seed, split, drawn_from, index, bits=32)
         problem = draw(drawn_from, seeding.np_random(own_seed)[0], split, phrasing)
         metadata = {
@@ -105,10 +106,11 @@ def expert_frames(problem: Problem) -> list[dict[str, Any]]:
         For each frame ``tokens``, a list of texts, and ``emitted``, a list of bools: False for the prompt and for
         answers of subtasks, which the environment writes.
     """
-    return [
-        {"tokens": [TOKENS[token] for token in frame.tokens], "emitted": list(frame.emitted)}
-        for frame in demonstrate(problem)
-    ]
+    frames = []
+    for frame in demonstrate(problem):
+        tokens = [TOKENS[token] for token in frame.tokens]
+        frames.append({"tokens": tokens, "emitted": list(frame.emitted)})
+    return frames
 
 
 def score(answer: str | None, row: Mapping[str, Any]) -> float:
@@ -136,6 +138,8 @@ def score(answer: str | None, row: Mapping[str, Any]) -> float:
         return 0.0
     if not isinstance(answer, str):
         raise ConfigurationError(f"an answer of type {type(answer).__name__}; expected a text such as '143', or None")
+
+    # A text that gives no answer is paid like a wrong one.
     problem = _read(question)
     given = read_answer(answer)
     return float(given is not None and problem.accepts(given))
@@ -164,8 +168,10 @@ def save(rows: Iterable[Row], path: Path) -> int:
     try:
         if path.suffix == ".parquet":
             return _save_parquet(list(rows), path)
+
+        # The first row is drawn before the file is opened: rows that cannot be drawn leave the old file as it was.
         lines = (json.dumps(row) + "\n" for row in rows)
-        first = next(lines, "")  # before the file is opened: rows that cannot be drawn leave the old file as it was
+        first = next(lines, "")
         count = int(bool(first))
         with path.open("w", encoding="utf-8") as file:
             file.write(first)
@@ -179,7 +185,8 @@ def save(rows: Iterable[Row], path: Path) -> int:
 
 def _save_parquet(rows: list[Row], path: Path) -> int:
     try:
-        arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
+        arrow = import_module("pyarrow")
+        parquet = import_module("pyarrow.parquet")
     except ImportError as error:
         raise ConfigurationError(f"{path} without pyarrow; expected a file *.jsonl, or pip install pyarrow") from error
     parquet.write_table(arrow.Table.from_pylist(rows), path)

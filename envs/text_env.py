@@ -14,7 +14,7 @@ import numpy as np
 
 from o1nano.envs.arithmetic import ArithmeticEnv
 from o1nano.envs.core.call_stack import Ended
-from o1nano.envs.core.usage import Usage
+from o1nano.envs.core.usage import EPISODE_USAGE, Usage
 from o1nano.envs.errors import ActionError, ProblemError
 from o1nano.envs.language.answers import read_value
 from o1nano.envs.language.expression import Binary, Task, render
@@ -107,8 +107,11 @@ class TextEnv:
             ConfigurationError: If there is no such level, or the problem is too long for the frame.
             ProblemError: If the text is no problem, or cannot be posed here.
         """
-        given = {"problem": problem, "level": level}
-        options = {name: value for name, value in given.items() if value is not None}
+        options = {}
+        if problem is not None:
+            options["problem"] = problem
+        if level is not None:
+            options["level"] = level
         _, self._info = self._env.reset(seed=seed, options=options)
         self._trace.clear()
         self._reward = 0.0
@@ -126,6 +129,8 @@ class TextEnv:
         self._require_open()
         task = _read_task(expression)
         question = render(task, least_first=True)
+
+        # The first call of a frame also opens its thinking; later ones find it open.
         if self._stacks.masks()[0, THINK]:
             turn = [THINK, CALL, *question, END_CALL]
         else:
@@ -145,9 +150,13 @@ class TextEnv:
         text = read_value(str(value))
         if text is None:
             raise ActionError(f"answer {str(value)[:60]!r}; expected a value such as '143', '-19' or '139 R 18'")
+
+        # A subtask is answered with the least significant digit first.
         tokens = tokenize_answer(text)
         if self._stacks.depth[0] > 0:
             tokens = _reversed_numbers(tokens)
+
+        # Thinking is open if the frame has called something.
         if self._stacks.masks()[0, END_THINK]:
             tokens = [END_THINK, *tokens]
         return self._emit([*tokens, EOS], "answer", str(value))
@@ -176,8 +185,7 @@ class TextEnv:
         """Tokens and frames of the episode, in tokens of the environment: what the model thinks is not counted."""
         if not self._info:
             return Usage()
-        names = ("reasoning_tokens", "completion_tokens", "subtask_tokens", "subtasks", "revisions", "depth")
-        counts = {name: self._info[name] for name in (*names, "longest_context")}
+        counts = {name: self._info[name] for name in EPISODE_USAGE}
         return Usage(**counts, paths=1)
 
     @property
@@ -186,8 +194,11 @@ class TextEnv:
         closed = [_text_frame(ended.depth, list(ended.tokens)) for ended in self._trace]
         if not self._info or self._info["outcome"] == "answered":
             return closed
-        waiting = self._stacks.open_frames(0)
-        still_open = [_text_frame(depth, frame.tolist()) for depth, frame in enumerate(waiting)]
+
+        # A limit leaves the whole stack open; in a running episode it is open anyway.
+        still_open = []
+        for depth, frame in enumerate(self._stacks.open_frames(0)):
+            still_open.append(_text_frame(depth, frame.tolist()))
         return [*closed, *reversed(still_open)]
 
     def _require_open(self) -> None:
@@ -196,6 +207,7 @@ class TextEnv:
 
     def _emit(self, tokens: Sequence[int], what: str, text: str) -> str:
         """Emits the tokens of a turn, all legal, and returns the context after it."""
+        # The whole turn is checked before its first token: a turn that is refused must change nothing.
         grammar = self._stacks.grammar
         state = int(self._stacks.state[0])
         for token in tokens:
@@ -230,9 +242,15 @@ def expert_turn(context: str) -> tuple[str, str]:
     kind, _, text = question.partition(": ")
     task = _read_task(text)
     is_subtask = kind == "Subtask"
+
+    # The subtasks of the expert's own frame, without those that have no text form.
     root = None if is_subtask else [PROBLEM, *tokenize(text), EQUALS]
-    children = write_frame(task, root).children
-    asked = [child for child in children if not (isinstance(child, Binary) and child.op == QUOTIENT_DIGIT)]
+    asked = []
+    for child in write_frame(task, root).children:
+        if not (isinstance(child, Binary) and child.op == QUOTIENT_DIGIT):
+            asked.append(child)
+
+    # Each line below the question is a subtask that was solved, in the expert's order.
     if len(solved) < len(asked):
         return "solve", _task_text(asked[len(solved)])
     return "answer", _answer_text(expected_answer(task, least_first=is_subtask), is_subtask)
@@ -259,6 +277,7 @@ def _reversed_numbers(tokens: Sequence[int]) -> list[int]:
     """Turns the digits of every number round: subtasks have the least significant digit first."""
     turned: list[int] = []
     for digits, group in groupby(tokens, is_digit):
+        # Signs, R and parentheses keep their places: "- 9 1" becomes "- 1 9".
         run = list(group)
         turned += reversed(run) if digits else run
     return turned
@@ -280,16 +299,19 @@ def _text_frame(depth: int, tokens: Sequence[int]) -> TextFrame:
     written = list(tokens[prompt_end + 1 :])
     given = None
     if written and written[-1] == EOS:
+        # A frame without thinking consists of its answer alone.
         start = written.index(END_THINK) + 1 if END_THINK in written else 0
         given = _answer_text(written[start:-1], is_subtask)
         written = written[: max(start - 1, 0)]
     while CALL in written:
         written = written[written.index(CALL) + 1 :]
+        # The call is still being written, or a limit has cut it.
         if END_CALL not in written:
             break
         end = written.index(END_CALL)
         stop = written.index(CALL) if CALL in written else len(written)
         value = written[end + 1 : stop]
+        # A subtask without a value is still open, in the frame above.
         if value:
             lines.append(f"{_question_text(written[:end])} = {_answer_text(value, True)}")
     return TextFrame(depth, "\n".join(lines), given)
@@ -298,4 +320,6 @@ def _text_frame(depth: int, tokens: Sequence[int]) -> TextFrame:
 def _question_text(question: Sequence[int]) -> str:
     """Returns the text of what a subtask asks, whose numbers have the least significant digit first."""
     task = read_task(question, least_first=True)
-    return "".join(TOKENS[token] for token in question) if isinstance(task, int) else _task_text(task)
+    if isinstance(task, int):
+        return "".join(map(TOKENS.__getitem__, question))
+    return _task_text(task)

@@ -38,6 +38,7 @@ def take_turn(env: TextEnv, text: str) -> Turn:
         env: The environment.
         text: The message of a model. Nothing but its last line is read.
     """
+    # The environment sums up its rewards; a turn is paid the difference.
     paid = env.get_reward()
     try:
         tool, argument = read_turn(text)
@@ -56,8 +57,11 @@ def read_turn(text: str) -> tuple[str, str]:
     Raises:
         ActionError: If the last line calls neither tool.
     """
+    # Models like to put code between backticks, and to print it bold.
     last = text.strip().rpartition("\n")[2].strip(" `*")
     found = _TURN.fullmatch(last)
     if found is None:
         raise ActionError(f"last line {last[:60]!r}; expected solve(EXPRESSION) or answer(VALUE)")
+
+    # Some quote the argument as in a programming language.
     return found[1], found[2].strip("\"'")

@@ -115,9 +115,13 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
         generators: list[np.random.Generator] = []
         for row in rows.tolist():
             own = seeds[row]
-            generators.append(deepcopy(self.generators[row]) if own is None else seeding.np_random(own)[0])
+            if own is None:
+                generators.append(deepcopy(self.generators[row]))
+            else:
+                generators.append(seeding.np_random(own)[0])
         problems = self.episodes.choose(generators, options, new_group=True)
 
+        # Nothing can be refused from here on.
         for row, generator in zip(rows.tolist(), generators, strict=True):
             own = seeds[row]
             self.generators[row] = generator
@@ -160,16 +164,12 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
             outcome[resting] = RUNNING
             self._start(resting)
 
-        # An episode that terminates in its last allowed step is not truncated.
         terminated = outcome != RUNNING
-        if self.max_episode_steps is None:
-            truncated = np.zeros(self.num_envs, dtype=bool)
-        else:
-            truncated = ~terminated & (self._steps >= self.max_episode_steps)
-
+        truncated = self._truncated(terminated)
         ended = (terminated | truncated).nonzero()[0]
         if len(ended):
             episodes.finish(ended, outcome[ended])
+
         # SAME_STEP: the last observations and infos go into the infos, and new episodes begin.
         finals: dict[str, Any] = {}
         if len(ended) and self.autoreset_mode == AutoresetMode.SAME_STEP:
@@ -302,6 +302,15 @@ class ArithmeticVectorEnv(VectorEnv[Array, Array, Array]):
         if self.autoreset_mode == AutoresetMode.DISABLED:
             raise ActionError(f"the episode of environment {rows[0]} has ended; expected a reset_mask with it first")
         self.episodes.stacks.close(rows)
+
+    def _truncated(self, terminated: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Returns ``[N]``: which episodes the limit on steps has cut."""
+        if self.max_episode_steps is None:
+            return np.zeros(self.num_envs, dtype=bool)
+
+        # An episode that terminates in its last allowed step is not truncated.
+        is_late: npt.NDArray[np.bool_] = self._steps >= self.max_episode_steps
+        return ~terminated & is_late
 
     def _start(self, rows: Ints) -> None:
         """Begins the next episodes of some environments."""

@@ -72,6 +72,7 @@ class _UnderCurriculum(_OnEpisodes):
         Args:
             curriculum: The new one. Environments of one process that are given the same object share it.
         """
+        # The environment draws and records by itself; the wrapper only says where.
         self.curriculum = curriculum
         self.episodes.level_sampler = curriculum
 
@@ -101,6 +102,7 @@ class CurriculumWrapper(_UnderCurriculum, gym.Wrapper[Any, Any, Any, Any], Recor
     """
 
     def __init__(self, env: gym.Env[Any, Any], curriculum: Curriculum) -> None:
+        # Gymnasium writes the arguments of wrappers into the spec, from which it makes the same environment again.
         RecordConstructorArgs.__init__(self, curriculum=curriculum)
         gym.Wrapper.__init__(self, env)
         self.set_curriculum(curriculum)
@@ -175,6 +177,8 @@ class Alphabet:
     def __init__(self, space: gym.Space[Any], tokens: Tokens, actions: Tokens, dtype: str) -> None:
         if dtype not in ONE_HOT_DTYPES:
             raise ConfigurationError(f"dtype={dtype!r}; expected one of {', '.join(ONE_HOT_DTYPES)}")
+
+        # Observations that another wrapper has stacked or scaled are no token ids any more.
         if not isinstance(space, spaces.Box) or len(space.shape) != 1 or set(space.high) != {len(TOKENS) - 1}:
             raise ConfigurationError(f"observation space {space}; expected a Box [T] of token ids")
         self._read = _ids("tokens", TOKENS[PAD + 1 :] if tokens is None else tokens)
@@ -240,6 +244,7 @@ class OneHotWrapper(gym.Wrapper[Array, np.int64, Array, np.int64], RecordConstru
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """Returns ``[actions]``: which actions are legal next."""
+        # The environment's mask is over all tokens, an action chooses among some.
         mask: npt.NDArray[np.bool_] = self.env.get_wrapper_attr("action_masks")()[self.alphabet.action_ids]
         return mask
 
@@ -298,6 +303,7 @@ class VectorOneHotWrapper(VectorWrapper):
 
 def _ids(name: str, tokens: Sequence[str]) -> npt.NDArray[np.int64]:
     """Returns the ids of tokens that are given as the argument ``name``."""
+    # Padding cannot be named either: it is never legal, and reads as zeros.
     for token in tokens:
         if ID.get(token, PAD) == PAD:
             raise ConfigurationError(f"{token!r} in {name}; expected one of {' '.join(TOKENS[PAD + 1 :])}")

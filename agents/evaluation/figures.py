@@ -72,9 +72,12 @@ def _draw_cells(axes: Axes, cells: _Cells) -> None:
 
 def by_tokens(answers: Sequence[Answer]) -> Figure:
     """Draws the number of tokens of right and of wrong answers, hidden reasoning included."""
-    right = [answer.tokens for answer in answers if answer.correct]
-    wrong = [answer.tokens for answer in answers if not answer.correct]
+    right: list[int] = []
+    wrong: list[int] = []
+    for answer in answers:
+        (right if answer.correct else wrong).append(answer.tokens)
 
+    # Stacked, so that the height of a bar is the number of all answers of that length.
     figure = Figure(figsize=(6, 3.2), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     axes.hist([right, wrong], bins=30, stacked=True, label=["right", "wrong"], color=["tab:green", "tab:red"])

@@ -36,6 +36,7 @@ class Cell:
     valid: int
     usage: Usage
 
+    # A finished phase of a run keeps its cells in the checkpoint.
     @classmethod
     def restore(cls, saved: Mapping[str, Any]) -> Cell:
         """Returns the cell that ``dataclasses.asdict`` has turned into plain containers."""
@@ -80,6 +81,7 @@ class Cell:
             "accuracy": self.accuracy,
             "low": low,
             "high": high,
+            # Under its own name too: readers of a table look for the reward.
             "average_reward": self.accuracy,
         }
 
@@ -158,7 +160,10 @@ def shortfall(counts: Mapping[str, int], n: int) -> str:
         counts: For each level, how many problems ``held_out`` has found.
         n: How many each was to have.
     """
-    few = [f"{name} has {count}" for name, count in counts.items() if count < n]
+    few = []
+    for name, count in counts.items():
+        if count < n:
+            few.append(f"{name} has {count}")
     if not few:
         return ""
     return f"fewer than {n} different problems in the test split, all asked: {', '.join(few)}"
@@ -179,13 +184,14 @@ def tabulate(answers: Sequence[Answer]) -> list[Cell]:
 
 def summarise(name: str, answers: Sequence[Answer]) -> Cell:
     """Summarises answers as one cell."""
-    return Cell(
-        name=name,
-        n=len(answers),
-        correct=sum(answer.correct for answer in answers),
-        valid=sum(answer.outcome == "answered" for answer in answers),
-        usage=sum((answer.usage for answer in answers), Usage()),
-    )
+    correct = 0
+    valid = 0
+    usage = Usage()
+    for answer in answers:
+        correct += answer.correct
+        valid += answer.outcome == "answered"
+        usage += answer.usage
+    return Cell(name, len(answers), correct, valid, usage)
 
 
 def demonstrated_average(cells: Sequence[Cell], sum_digits: int, product_digits: int) -> float:

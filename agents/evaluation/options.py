@@ -50,6 +50,7 @@ class Options:
     """How held-out problems are written: symbolic, words, mixed, or everyday, which is every way that is read."""
     seed: int = 0
     """Chooses the held-out problems and the samples."""
+    # Its flags stand beside the others: --paths, not --search.paths.
     search: tyro.conf.OmitArgPrefixes[SearchOptions] = field(default_factory=SearchOptions)
     probe: bool = False
     """Does it reason? Change the hidden tokens of held-out problems and measure the answers."""
@@ -67,6 +68,8 @@ class Options:
     def levels(self) -> list[Level]:
         """The levels that are measured, each once."""
         extra = [read_level(name) for name in self.extra_levels]
+
+        # An extra level can be one of the standard table.
         return list(dict.fromkeys(standard_levels(self.sum_digits, self.product_digits) + extra))
 
     @property
@@ -81,11 +84,20 @@ class Options:
             ConfigurationError: If a value makes no sense, or two flags contradict each other.
         """
         check_ranges(self)
-        _ = self.levels
+        _ = self.levels  # reads the names of extra levels, which may be wrong
         self.search.validate()
         find_device(self.device)
+        self._check_combinations()
 
+        # Known before the model answers anything: the results of an hour must not be lost for want of a folder.
+        if self.json is not None:
+            self._check_output(self.json)
+
+    def _check_combinations(self) -> None:
+        """Raises an error if flags contradict each other. What would have no effect is refused and not ignored."""
         modes = [self.ask is not None, self.interactive, self.serve, self.problems is not None, self.probe]
+
+        # The page has its own controls for the search, and a probe is made of single greedy paths.
         has_search = self.search != SearchOptions()
         contradictions = (
             (sum(modes) > 1, "several of --ask, --interactive, --serve, --problems and --probe; expected one of them"),
@@ -118,11 +130,11 @@ class Options:
         for is_wrong, message in contradictions:
             if is_wrong:
                 raise ConfigurationError(message)
-        if self.json is not None:
-            self._check_output(self.json)
 
     def _check_output(self, path: Path) -> None:
         check_writable("--json", path)
+
+        # One file can have several names, so paths are compared by what they lead to.
         for given in (self.problems, self.model):
             if given is not None and path.exists() and given.exists() and path.samefile(given):
                 raise ConfigurationError(f"--json {path} is also an input; expected another file")

@@ -35,11 +35,16 @@ def _blank(thoughts: list[bytes], rng: np.random.Generator) -> list[bytes]:
 
 def _shuffle(thoughts: list[bytes], rng: np.random.Generator) -> list[bytes]:
     """Puts the tokens of each thought in random order."""
-    return [rng.permutation(np.frombuffer(thought, dtype=np.uint8)).tobytes() for thought in thoughts]
+    shuffled = []
+    for thought in thoughts:
+        tokens = np.frombuffer(thought, dtype=np.uint8)
+        shuffled.append(rng.permutation(tokens).tobytes())
+    return shuffled
 
 
 def _swap(thoughts: list[bytes], rng: np.random.Generator) -> list[bytes]:
     """Gives every problem the thought of the next one."""
+    # The last one gets the first. A single problem keeps its own, so this probe needs several.
     return thoughts[1:] + thoughts[:1]
 
 
@@ -103,6 +108,7 @@ def _find_roots(answers: Sequence[Answer]) -> list[_Root]:
     roots = []
     for answer in answers:
         tokens = answer.frames[-1].tokens if answer.outcome == "answered" else b""
+        # A root that answers without thinking has nothing to change.
         if THINK in tokens:
             first = tokens.index(THINK) + 1
             last = tokens.index(END_THINK)
@@ -129,6 +135,7 @@ def conclude(solver: Solver, frames: Sequence[bytes]) -> list[bytes]:
 
         return Branch(frames[index], 0, Attempt(), on_end)
 
+    # A full frame has no room for another token.
     fitting = [index for index, frame in enumerate(frames) if len(frame) < solver.config.frame_length]
     if fitting:
         engine = Engine(solver.network, solver.config, min(solver.batch, len(fitting)), SearchOptions())
@@ -151,19 +158,7 @@ def revise(solver: Solver, problems: Sequence[Problem]) -> dict[str, float | int
     """
     # The model's own subtasks are the right ones to plant guesses in: their prompts are what it is used to.
     prompts = _quotient_prompts(solver.solve_all(problems, keep_frames=True))
-    rng = stream("revise")
-    right: list[bytes] = []
-    wrong: list[bytes] = []
-    for prompt in prompts:
-        # The guess stands where the model writes its own, right after <think>.
-        expected = frame_answer(prompt)
-        if expected is None:
-            continue
-
-        # One of the nine other digits.
-        other = (expected[0] - ZERO + int(rng.integers(1, 10))) % 10 + ZERO
-        right.append(prompt + bytes([THINK, expected[0]]))
-        wrong.append(prompt + bytes([THINK, other]))
+    right, wrong = _plant_guesses(prompts)
 
     corrected = _count_right(solver, wrong)
     kept = _count_right(solver, right)
@@ -175,8 +170,31 @@ def revise(solver: Solver, problems: Sequence[Problem]) -> dict[str, float | int
     }
 
 
+def _plant_guesses(prompts: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
+    """Returns, for each prompt of a quotient digit, a frame that begins with the right digit, and one with a wrong one.
+
+    Prompts without an answer are left out.
+    """
+    rng = stream("revise")
+    right: list[bytes] = []
+    wrong: list[bytes] = []
+    for prompt in prompts:
+        expected = frame_answer(prompt)
+        if expected is None:
+            continue
+
+        # One of the nine other digits. The answer begins with its only quotient digit: "9 R 8 1".
+        other = (expected[0] - ZERO + int(rng.integers(1, 10))) % 10 + ZERO
+
+        # The guess stands where the model writes its own, right after <think>.
+        right.append(prompt + bytes([THINK, expected[0]]))
+        wrong.append(prompt + bytes([THINK, other]))
+    return right, wrong
+
+
 def _quotient_prompts(answers: Sequence[Answer]) -> list[bytes]:
     """Returns the prompts of the frames of quotient digits that call something, each once."""
+    # A frame without a call has written its digit without a trial, so there would be nothing to revise it by.
     prompts: dict[bytes, None] = {}
     for answer in answers:
         for frame in answer.frames:
@@ -190,6 +208,7 @@ def _count_right(solver: Solver, frames: list[bytes]) -> int:
     """Lets the model continue frames that end with ``<think>`` and a guess; returns the number of right answers."""
     right = 0
     for frame, answer in zip(frames, conclude(solver, frames), strict=True):
+        # Without <think> and the guess.
         prompt = frame[:-2]
         right += bool(frame_accepts(prompt, answer))
     return right

@@ -75,6 +75,7 @@ def _read_line(line: str, frame_length: int) -> Line:
             expected = record.get("answer")
             if not isinstance(text, str):
                 raise TypeError(f"problem is {text!r}")
+        # json raises a RecursionError for brackets that are nested too deeply.
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             example = '{"problem": "98+45", "answer": "143"}'
             return Line(line, None, None, f"{line[:60]!r} is not a record ({error!s:.60}); expected {example}")
@@ -125,13 +126,17 @@ def records(lines: Sequence[Line], answers: Sequence[Answer]) -> dict[str, Any]:
         problems.append(_record(line, answer))
 
     # A line that cannot be answered counts as wrong.
-    correct = sum(record["correct"] for record in problems)
+    correct = 0
+    valid = 0
+    for record in problems:
+        correct += record["correct"]
+        valid += record["answer"] is not None
     low, high = wilson(correct, len(problems))
     figures = {
         "accuracy": correct / len(problems),
         "low": low,
         "high": high,
-        "valid": sum(record["answer"] is not None for record in problems),
+        "valid": valid,
         "n": len(problems),
         "average_reward": correct / len(problems),
         **check_counts(answers),
@@ -142,6 +147,8 @@ def records(lines: Sequence[Line], answers: Sequence[Answer]) -> dict[str, Any]:
 def _record(line: Line, answer: Answer | None) -> dict[str, Any]:
     if answer is None:
         return {"problem": line.text, "answer": None, "expected": line.expected, "correct": False, "error": line.error}
+
+    # Where the file gives an answer it is quoted as it stands there, even if another form is usual.
     return {
         "problem": line.text,
         "answer": answer.text or None,

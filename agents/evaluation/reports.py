@@ -26,6 +26,7 @@ def check_writable(flag: str, path: Path) -> None:
     Raises:
         ConfigurationError: If it cannot be written.
     """
+    # A file that exists is overwritten; a new one needs a folder that takes it.
     folder = path.parent
     target = path if path.exists() else folder
     if path.is_dir() or not folder.is_dir() or not os.access(target, os.W_OK):
@@ -46,6 +47,7 @@ def summary(answers: Sequence[Answer]) -> dict[str, Any]:
 
 def check_counts(answers: Sequence[Answer]) -> dict[str, int]:
     """Returns how many answers the model has checked, and how many of these passed."""
+    # True, False, or None for an answer that was not checked.
     verdicts = Counter(answer.passed_checks for answer in answers)
     return {"checked": verdicts[True] + verdicts[False], "passed_checks": verdicts[True]}
 
@@ -62,9 +64,13 @@ def checks_line(answers: Sequence[Answer]) -> str:
         return ""
 
     # A check can fail through a mistake of its own: some of these answers are right.
-    failed = [answer for answer in answers if answer.passed_checks is False]
-    right = sum(answer.correct for answer in failed)
-    return f"{len(failed)} of {checked} answers did not pass their own checks, {right} of these are right"
+    failed = 0
+    right = 0
+    for answer in answers:
+        if answer.passed_checks is False:
+            failed += 1
+            right += answer.correct
+    return f"{failed} of {checked} answers did not pass their own checks, {right} of these are right"
 
 
 def unanswered(answers: Sequence[Answer]) -> str:
@@ -73,6 +79,8 @@ def unanswered(answers: Sequence[Answer]) -> str:
     del outcomes["answered"]
     if not outcomes:
         return ""
+
+    # The most frequent one first: it says what to change.
     counts = [f"{count} {outcome}" for outcome, count in outcomes.most_common()]
     return "no answer: " + ", ".join(counts)
 
@@ -130,6 +138,8 @@ def table(cells: Sequence[Cell], answers: Sequence[Answer]) -> str:
     ]
     for cell in [*cells, summarise("all", answers)]:
         low, high = cell.interval
+
+        # The columns are those of the heading, with the same widths.
         rows.append(
             f"{cell.name:20} {cell.accuracy:9.1%}   {f'{low:.1%} to {high:.1%}':18} {cell.accuracy:6.3f} "
             f"{f'{cell.valid}/{cell.n}':>9} {cell.tokens:7.1f} {cell.hidden_tokens:7.1f}"

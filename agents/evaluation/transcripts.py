@@ -19,6 +19,7 @@ def tree(answer: Answer) -> Text:
     for frame in in_call_order(list(answer.frames)):
         text.append("\n" + "  " * frame.depth)
         for index, (token, kind) in enumerate(token_roles(frame.tokens)):
+            # Between tokens, not before the first one.
             text.append(" " * (index > 0))
             text.append(token, _STYLES[kind])
 

@@ -6,10 +6,10 @@ A child frame is a problem of its own, so its answer can be verified against its
 * ``"wrong"``: it ended in any other way, with a wrong answer, an illegal token or at a limit.
 * ``"malformed"``: its prompt has no answer (``8 / 0 =``). That is a mistake of the caller, not of the frame.
 
-With ``credit="blame"`` a frame is *misled* if a child of it was wrong although the question was sensible: one that the
+With ``credit="blame"`` a frame is *misled* if a child of it was wrong although the subtask was *useful*: one that the
 caller's own problem leads to (``is_useful_subtask``). What a misled frame answers is not its own mistake, so it is left
-out of the update; the blame is the child's. A question that is not sensible excuses nothing, since an agent could
-otherwise avoid all blame by asking strange questions. Malformed frames are never learned from.
+out of the update; the blame is the child's. A useless subtask excuses nothing, since an agent could otherwise avoid all
+blame by calling strange subtasks. Malformed frames are never learned from.
 """
 
 from __future__ import annotations
@@ -153,6 +153,7 @@ def group_statistics(returns: npt.NDArray[np.floating], groups: Sequence[Hashabl
 def _group_numbers(groups: Sequence[Hashable]) -> npt.NDArray[np.intp]:
     """Numbers groups in the order of their first appearance: ``b a b`` is ``0 1 0``."""
     numbers: dict[Hashable, int] = {}
-    for group in groups:
-        numbers.setdefault(group, len(numbers))
-    return np.array([numbers[group] for group in groups], dtype=np.intp)
+    of_chains = np.empty(len(groups), dtype=np.intp)
+    for chain, group in enumerate(groups):
+        of_chains[chain] = numbers.setdefault(group, len(numbers))
+    return of_chains

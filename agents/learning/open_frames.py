@@ -116,12 +116,15 @@ class OpenFrames:
             The frames to learn from that the previous step has ended, which only shows now.
         """
         self._ended = []
+
+        # What the previous actions did to the stacks shows in the observations that followed them.
         rows = self._rows
         changes = frame_changes(self._tokens[rows, self._depth], self._last_action, frames)
         changes[episode_start] = STARTED
         for env in np.flatnonzero(changes != CONTINUED).tolist():
             self._apply(env, int(changes[env]))
 
+        # What belongs to an action is kept at the last token before it.
         depth = self._depth
         last = (frames != PAD).sum(1) - 1
         self._tokens[rows, depth] = frames
@@ -175,16 +178,31 @@ class OpenFrames:
             return
         self._close(env)
 
-        waiting = range(self._depth[env])
+        # Frames below the top are still open if a limit or an illegal token has ended the episode.
+        callers = range(self._depth[env])
         if self.credit == "blame":
-            # A limit has ended the episode. A frame that waits for a useless answer is to blame for its question.
-            self._ended += [self._take(env, depth) for depth in waiting if not self._asked_usefully(env, depth)]
+            # A frame that waits for the answer to a useless subtask is itself to blame. The others are not: what ended
+            # the episode has happened in a frame above them.
+            for depth in callers:
+                if not self._waits_for_useful_subtask(env, depth):
+                    self._ended.append(self._take(env, depth))
         elif self.credit == "episode":
-            episode = self._episode[env]
-            self._ended += [frame for frame in self._waiting if frame.episode == episode]
-            self._ended += [self._take(env, depth) for depth in waiting]
-            self._waiting = [frame for frame in self._waiting if frame.episode != episode]
+            self._release(int(self._episode[env]))
+            for depth in callers:
+                self._ended.append(self._take(env, depth))
+
+        # Serial numbers in steps of N: those of two environments never meet.
         self._episode[env] += len(self._rows)
+
+    def _release(self, episode: int) -> None:
+        """Moves the ended frames of an episode, which has ended now, from the waiting to the ended ones."""
+        still_waiting = []
+        for frame in self._waiting:
+            if frame.episode == episode:
+                self._ended.append(frame)
+            else:
+                still_waiting.append(frame)
+        self._waiting = still_waiting
 
     def _close(self, env: int) -> None:
         """Judges the frame on top of a stack, and adds it to the ended ones if it is to be learned from."""
@@ -201,15 +219,15 @@ class OpenFrames:
             frame.rewards[-1] += verdict == "right"
 
         # A wrong answer, or a tail call that changes the answer, misleads the caller. It does not excuse a caller that
-        # had no use for the question: otherwise asking strange questions would cost nothing.
-        if verdict == "wrong" and depth and self._asked_usefully(env, depth - 1):
+        # had no use for the subtask: otherwise calling strange subtasks would cost nothing.
+        if verdict == "wrong" and depth and self._waits_for_useful_subtask(env, depth - 1):
             self._misled[env, depth - 1] = True
 
         is_excused = self.credit == "blame" and self._misled[env, depth]
         if verdict != "malformed" and not is_excused:
             self._ended.append(frame)
 
-    def _asked_usefully(self, env: int, depth: int) -> bool:
+    def _waits_for_useful_subtask(self, env: int, depth: int) -> bool:
         """Whether a frame has a use for the answer that it waits for.
 
         Args:
@@ -219,10 +237,10 @@ class OpenFrames:
         caller = self._tokens[env, depth].tobytes().rstrip(b"\0")
         prompt = caller[: caller.index(EQUALS) + 1]
 
-        # The question in the caller's own words. The frame above cannot be asked: after tail calls it has another
-        # prompt. "<subtask> 4 2 / 2 = <think> <call> 2 / 2" asked "<subtask> 2 / 2 =".
-        question = bytes([SUBTASK, *caller[caller.rindex(CALL) + 1 :], EQUALS])
-        return is_useful_subtask(prompt, question)
+        # The subtask as the caller has written it. The frame above it may have another prompt by now, after tail
+        # calls. "<subtask> 4 2 / 2 = <think> <call> 2 / 2" has called "<subtask> 2 / 2 =".
+        subtask = bytes([SUBTASK, *caller[caller.rindex(CALL) + 1 :], EQUALS])
+        return is_useful_subtask(prompt, subtask)
 
     def _take(self, env: int, depth: int) -> TrainingFrame:
         """Copies a frame with everything that belongs to its actions.

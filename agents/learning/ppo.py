@@ -49,8 +49,8 @@ class FramePPO(PPO):
         policy: ``ReasoningPolicy`` or a subclass.
         env: A vector of o1nano environments, ``GymnasiumVecEnv(ArithmeticVectorEnv(...))``.
         credit: How a frame is rewarded. ``"frame"``: every frame for its own answer. ``"blame"``: the same, but a frame
-            that received a wrong answer to a useful question is left out (``o1nano.agents.learning.credit`` defines
-            both words). ``"episode"``: every action of an episode for the root's answer.
+            that received a wrong answer to a useful subtask is left out (``o1nano.agents.learning.credit`` defines both
+            words). ``"episode"``: every action of an episode for the root's answer.
         advantage: What the reward is compared with. ``"critic"``: the critic's values. ``"group"`` (GRPO) and
             ``"leave_one_out"`` (RLOO): other frames with the same prompt, as ``FrameRolloutBuffer`` describes. Then the
             critic is not trained, and ``normalize_advantage`` divides advantages without subtracting their mean.

@@ -146,8 +146,8 @@ class FrameRolloutBuffer(RolloutBuffer):
         grammar: The environment's grammar.
         depth: The environment's limit on open frames.
         credit: How a frame is rewarded. ``"frame"``: every frame for its own answer. ``"blame"``: the same, but a frame
-            that received a wrong answer to a useful question is left out (``o1nano.agents.learning.credit`` defines
-            both words). ``"episode"``: every action of an episode for the root's answer.
+            that received a wrong answer to a useful subtask is left out (``o1nano.agents.learning.credit`` defines both
+            words). ``"episode"``: every action of an episode for the root's answer.
         advantage: What the reward is compared with. ``"critic"``: the values, by generalised advantage estimation.
             ``"group"`` (GRPO) and ``"leave_one_out"`` (RLOO): the group, as ``group_advantages`` computes.
         seed: Seed of the order of frames in minibatches.
@@ -254,11 +254,12 @@ class FrameRolloutBuffer(RolloutBuffer):
         values = [chain.values for chain in chains]
 
         if self.advantage == "critic":
+            # An advantage is measured from the value, so their sum is the return.
             found = generalized_advantages(rewards, values, self.gamma, self.gae_lambda)
-            returns = [advantage + value for advantage, value in zip(found, values, strict=True)]
+            returns = list(map(np.add, found, values))
         else:
             # Without values and decay, a generalised advantage is the discounted sum of the rewards to come.
-            no_values = [np.zeros_like(value) for value in values]
+            no_values = list(map(np.zeros_like, values))
             returns = generalized_advantages(rewards, no_values, self.gamma, 1.0)
             found = self._compare(chains, returns)
 
@@ -288,8 +289,10 @@ class FrameRolloutBuffer(RolloutBuffer):
         total = np.array([chain[0] for chain in returns], dtype=np.float64)
         prompts = [chain.prompt for chain in chains]
         self.group_statistics = group_statistics(total, prompts) if chains else {}
+
+        # Without a critic nothing tells the actions of a chain apart, so each gets the advantage of the whole.
         of_chains = group_advantages(total, prompts, self.advantage)
-        return [np.full_like(chain, advantage) for chain, advantage in zip(returns, of_chains, strict=True)]
+        return list(map(np.full_like, returns, of_chains))
 
     def channels(self) -> npt.NDArray[np.uint8]:
         """Returns the channel of every action, in the order of ``values``."""
@@ -374,7 +377,10 @@ class FrameRolloutBuffer(RolloutBuffer):
             most = len(frames) - (count - 1 - k)  # leaves one frame for each of those that follow
             bounds[k] = min(max(bounds[k], start + 1), most)
             start = bounds[k]
-        return [frames[start:stop] for start, stop in pairwise([0, *bounds, len(frames)])]
+        minibatches = []
+        for start, stop in pairwise([0, *bounds, len(frames)]):
+            minibatches.append(frames[start:stop])
+        return minibatches
 
     def _number_of_minibatches(self, batch_size: int | None, actions: int) -> int:
         """Returns the number of minibatches, the same in every process.

@@ -58,7 +58,6 @@ class GymnasiumVecEnv(VecEnv):
             raise ConfigurationError(f"options={self._options}; expected the same for every environment")
         options = self._options[0] or None
         seeded = set(self._seeds) != {None}
-
         observations, infos = self.env.reset(
             seed=list(self._seeds) if seeded else None,  # type: ignore[arg-type]
             options=options,
@@ -67,6 +66,8 @@ class GymnasiumVecEnv(VecEnv):
         self._reset_options()
 
         self.reset_infos = split_infos(infos, self.num_envs)
+
+        # What a reset reports. ``step_wait`` tells by these names which infos are of the next episode.
         self._reset_keys = set().union(*self.reset_infos)
         out: VecEnvObs = observations
         return out
@@ -195,13 +196,18 @@ class GymnasiumVecEnv(VecEnv):
         owner = self._owner(method_name)
         if owner is not None:
             result = getattr(owner, method_name)(*args, **kwargs)
-            is_batched = isinstance(result, (np.ndarray, list, tuple)) and len(result) == self.num_envs
-            return [result[index] if is_batched else result for index in chosen]
+            if isinstance(result, (np.ndarray, list, tuple)) and len(result) == self.num_envs:
+                return [result[index] for index in chosen]
+            return [result] * len(chosen)
 
         # Processes are called all together, so a call for some of them would also change the others.
         base = self._single_envs(method_name)
         if isinstance(base, SyncVectorEnv):
-            return [base.envs[index].get_wrapper_attr(method_name)(*args, **kwargs) for index in chosen]
+            returned = []
+            for index in chosen:
+                method = base.envs[index].get_wrapper_attr(method_name)
+                returned.append(method(*args, **kwargs))
+            return returned
         self._require_all(method_name, chosen)
         results = base.call(method_name, *args, **kwargs)
         return [results[index] for index in chosen]
@@ -256,7 +262,10 @@ class GymnasiumVecEnv(VecEnv):
         # Every vector has a render method and the like; those of the single environments are meant.
         if self._has_single_envs and hasattr(VectorEnv, name):
             return None
-        return next((layer for layer in self._layers() if hasattr(layer, name)), None)
+        for layer in self._layers():
+            if hasattr(layer, name):
+                return layer
+        return None
 
     def _stateful(self) -> Any:
         """Returns the layer that has a state."""
@@ -348,7 +357,11 @@ def split_infos(infos: Mapping[str, Any], num_envs: int) -> list[dict[str, Any]]
             partial.append((key, _column(column, num_envs), mask))
 
     # Most keys have a value in every environment. Those are split a row at a time, which is faster.
-    rows = [dict(zip(complete, row, strict=True)) for row in zip(*complete.values(), strict=True)]
+    rows: list[dict[str, Any]] = []
+    for row in zip(*complete.values(), strict=True):
+        rows.append(dict(zip(complete, row, strict=True)))
+
+    # Without such a key ``zip`` yields no rows at all.
     rows = rows or [{} for _ in range(num_envs)]
     for key, values, mask in partial:
         for index in np.flatnonzero(mask).tolist():

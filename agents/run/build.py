@@ -45,11 +45,13 @@ def build_curriculum(config: TrainConfig) -> Curriculum:
     for family, size in first.items():
         last[family] = max(size, limits.get(family, 1))
 
+    # A plan says all about its family, whatever the other flags say.
     priority = dict.fromkeys(SUMS, given.sum_weight)
     for plan in plans.values():
         first[plan.family] = plan.demonstrated
         last[plan.family] = plan.largest
         priority[plan.family] = plan.practice
+
     if given.strategy == "uniform":
         return UniformCurriculum(last, given.window, priority)
     return AdaptiveCurriculum(
@@ -79,6 +81,7 @@ def demonstration_weights(config: TrainConfig) -> dict[Level, float]:
     for level in standard_levels(config.sum_digits, config.product_digits):
         if level.family not in plans:
             weights[level] = 1.0
+
     # A level that is named twice is drawn twice as often.
     for level in _extra_levels(config):
         weights[level] = weights.get(level, 0.0) + 1.0

@@ -101,7 +101,7 @@ class EpisodeStatisticsCallback(RolloutCallback):
         rewards = _joined(self.process_group.gather(self.rewards))
 
         self._record_levels(success)
-        self._record_means({f"usage/{name}": values for name, values in usage.items()})
+        self._record_means(usage, prefix="usage/")
         self._record_means(rewards)
         if rewards:
             # The reward of a run may differ from the true one. This is how often it pays for a wrong answer.
@@ -110,6 +110,7 @@ class EpisodeStatisticsCallback(RolloutCallback):
         self._record_success(list(success.values()))
         self._record_curriculum()
 
+        # The next rollout begins with nothing.
         self.success.clear()
         self.usage.clear()
         self.rewards.clear()
@@ -123,9 +124,9 @@ class EpisodeStatisticsCallback(RolloutCallback):
                 self.logger.record(f"accuracy/{level}", float(np.mean(window)))
                 self.windows[level] = []
 
-    def _record_means(self, groups: Mapping[str, list[Any]]) -> None:
+    def _record_means(self, groups: Mapping[str, list[Any]], prefix: str = "") -> None:
         for name, values in groups.items():
-            self.logger.record(name, float(np.mean(values)))
+            self.logger.record(prefix + name, float(np.mean(values)))
 
     def _record_success(self, groups: list[list[bool]]) -> None:
         if not groups:
@@ -135,7 +136,11 @@ class EpisodeStatisticsCallback(RolloutCallback):
         self.logger.record("reward/true", success)
 
         # A level that was always or never solved has no variance to learn from.
-        uniform = [len(set(results)) == 1 for results in groups if len(results) > 1]
+        uniform = []
+        for results in groups:
+            # One episode alone has no variance whatever it is.
+            if len(results) > 1:
+                uniform.append(len(set(results)) == 1)
         if uniform:
             self.logger.record("reward/groups_without_variance", float(np.mean(uniform)))
 
@@ -234,9 +239,12 @@ class TranscriptCallback(RolloutCallback):
 
     def _draw_problems(self) -> tuple[list[Problem], list[Problem]]:
         """Returns an easy problem of each family, and several of its largest open size."""
+        # A stream of their own: logging must not change what the run draws.
         rng = stream("transcript", self.iterations)
         frontier = self.curriculum.frontier
         easy = [draw(Level(family, 1), rng) for family in frontier]
+
+        # With many families there are fewer problems of each.
         hard = []
         each = max(1, min(_FRONTIER_PROBLEMS, _ALL_FRONTIER_PROBLEMS // len(frontier)))
         for family, size in frontier.items():
@@ -245,6 +253,7 @@ class TranscriptCallback(RolloutCallback):
         return easy, hard
 
     def _record(self, name: str, answers: list[Answer]) -> None:
+        # A block of code, because TensorBoard would read the tokens as Markdown.
         text = "\n\n".join(map(transcript, answers)) or "none"
         self.logger.record(f"transcript/{name}", f"```\n{text}\n```", exclude=NOT_TEXT)
 

@@ -56,6 +56,8 @@ class Checkpoints:
             "state": state,
         }
         write_sealed(self.folder / f"{self.serial:06}.pt", content)
+
+        # Only after the new one is whole.
         for old in self._files()[: -self.keep]:
             old.unlink()
 
@@ -97,6 +99,8 @@ class Checkpoints:
 
     def _read(self, path: Path) -> tuple[TrainConfig, dict[str, Any]]:
         content, sealed = read_sealed(path)
+
+        # A state continues exactly only in the version that wrote it.
         own = {"kind": KIND, "format": FORMAT, "version": o1nano.__version__}
         try:
             if not sealed:

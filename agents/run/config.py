@@ -196,6 +196,7 @@ class TrainConfig:
 
     def _check_room(self) -> None:
         """Checks that a frame has room for every problem, and for the expert's solution of what is demonstrated."""
+        # Two numbers and the words around them.
         largest_size = (self.frame_length - _MAX_WORDS) // 2
         for name in _SIZES:
             size = attrgetter(name)(self)
@@ -204,6 +205,7 @@ class TrainConfig:
                     f"{name}={size} with frame_length={self.frame_length}; expected at most {largest_size}"
                 )
 
+        # Larger problems of a family have longer frames, so the largest one stands for all.
         demonstrated = _largest_levels(self.sum_digits, self.product_digits)
         demonstrated += [read_level(name) for name in self.extra_levels]
         plans = read_plans(self.plans).values()

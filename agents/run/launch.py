@@ -47,19 +47,24 @@ def with_others(processes: int, work: Callable[[ProcessGroup], int]) -> int:
     if sys.platform in _LOOPBACK:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK[sys.platform])
 
+    # 1 until the work says otherwise: an error on the way kills the others.
     others: list[SpawnProcess] = []
     status = 1
     with TemporaryDirectory(prefix="o1nano-") as folder:
         try:
             for rank in range(1, processes):
                 others.append(_start(rank, processes, folder, work))
+
+            # Connecting waits for all processes, also for one that has already failed to start.
             connected = threading.Event()
             _when_one_ends([other.sentinel for other in others], lambda: _give_up(connected, folder))
             process_group = ProcessGroup.connect(0, processes, meeting=_meeting(folder))
             connected.set()
+
             status = work(process_group)
         finally:
             for other in others:
+                # After success each ends by itself; after a failure it may wait for this one for ever.
                 if status:
                     other.kill()
                 other.join()
@@ -74,6 +79,8 @@ def _meeting(folder: str) -> str:
 def _start(rank: int, processes: int, folder: str, work: Callable[[ProcessGroup], int]) -> SpawnProcess:
     """Starts one process. It ignores Ctrl-C until it can handle it."""
     process = multiprocessing.get_context("spawn").Process(target=_follow, args=(rank, processes, folder, work))
+
+    # A new process inherits that a signal is ignored, so Ctrl-C does not break it while it imports.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         process.start()
@@ -84,6 +91,7 @@ def _start(rank: int, processes: int, folder: str, work: Callable[[ProcessGroup]
 
 def _follow(rank: int, processes: int, folder: str, work: Callable[[ProcessGroup], int]) -> None:
     """Does the work of a process that ``with_others`` has started."""
+    # A killed first process cannot say so. Its end is noticed by its sentinel.
     first = multiprocessing.parent_process()
     assert first is not None
     _when_one_ends([first.sentinel], _end_soon)

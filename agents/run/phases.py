@@ -61,6 +61,7 @@ def warm_start(run: Run) -> dict[str, Any]:
     # PPO's part of the axis begins where the warm start's ends.
     run.logger.dump(trainer.tokens)
     run.logger.start = trainer.tokens
+
     # PPO is held close to the policy that imitation has found.
     run.model.set_reference()
     return {"steps": trainer.done, "tokens": trainer.tokens}
@@ -120,6 +121,8 @@ def evaluate(run: Run) -> list[dict[str, Any]]:
     if "before" in run.results and not run.config.iterations:
         # Without PPO nothing has changed.
         return list(run.results["before"])
+
+    # All processes draw the same problems and answer a part of them each.
     given = run.config.evaluation
     problems = held_out(evaluated(run.config), given.problems_per_level, phrasing=run.config.phrasing)
     own_problems = problems[run.process_group.rank :: run.process_group.size]
@@ -168,7 +171,8 @@ def report(run: Run) -> None:
 def _solve(run: Run, problems: Sequence[Problem], progress: Callable[[int], None] = no_progress) -> list[Answer]:
     """Answers each problem in one of the processes; returns all answers in every process, in order."""
     # Strided, so that each process gets the same mix of easy and hard levels.
-    rank, size = run.process_group.rank, run.process_group.size
+    rank = run.process_group.rank
+    size = run.process_group.size
     own = solve(run.network, problems[rank::size], run.env_config, progress=progress)
 
     # Problem 5 of three processes is the second one (5 // 3 = 1) of process 2 (5 % 3).

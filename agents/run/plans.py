@@ -10,6 +10,7 @@ from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.problems.problem import Level
 from o1nano.envs.problems.registry import check_family
 
+# FAMILY/DEMONSTRATED, then optionally -LARGEST, *SHARE, and after it :SHARE of the practice.
 _SHARE = r"(\d{1,4}(?:\.\d{1,4})?)"
 _FORM = re.compile(rf"(\w{{1,40}})/(\d{{1,3}})(?:-(\d{{1,3}}))?(?:\*{_SHARE}(?::{_SHARE})?)?", re.ASCII)
 
@@ -40,6 +41,7 @@ class FamilyPlan:
     @property
     def extremes(self) -> list[Level]:
         """The largest demonstrated level, and the largest one of all."""
+        # One level if both are the same.
         sizes = dict.fromkeys((self.demonstrated, self.largest))
         return [Level(self.family, size) for size in sizes]
 
@@ -58,11 +60,17 @@ def read_plan(text: str) -> FamilyPlan:
         raise ConfigurationError(
             f"plan {text[:60]!r}; expected FAMILY/DEMONSTRATED-LARGEST*SHARE, as gcd/2-4*0.5, gcd/2-4 or gcd/2"
         )
+
+    # Without LARGEST, PPO practises what was demonstrated and opens no further size. One share holds for both.
     family, demonstrated, largest, given, practised = found.groups()
     share = float(given or 1)
-    # One share holds for both.
-    practice = float(practised or share)
-    plan = FamilyPlan(check_family(family), int(demonstrated), int(largest or demonstrated), share, practice)
+    plan = FamilyPlan(
+        family=check_family(family),
+        demonstrated=int(demonstrated),
+        largest=int(largest or demonstrated),
+        share=share,
+        practice=float(practised or share),
+    )
     if not 1 <= plan.demonstrated <= plan.largest or not plan.share or not plan.practice:
         raise ConfigurationError(f"plan {text!r}; expected 1 <= DEMONSTRATED <= LARGEST, and SHARE above 0")
     return plan

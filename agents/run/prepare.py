@@ -45,22 +45,29 @@ def prepare(config: TrainConfig, process_group: ProcessGroup | None = None) -> T
 
     # Processes of other machines do not compete for the cores of this one.
     on_this_machine = process_group.on_machine if process_group else processes
-    transformer = initial_architecture(config) if config.init_from else config.transformer
-
-    # The architecture of a given model is known only now.
-    if config.frame_length > transformer.max_context:
-        raise ConfigurationError(
-            f"frame_length={config.frame_length} with max_context={transformer.max_context}; "
-            f"expected at most {transformer.max_context}"
-        )
+    transformer = _architecture(config)
     return replace(
         config,
+        # To the microsecond: two runs that start together do not share a folder.
         name=config.name or f"{datetime.now():%Y%m%d-%H%M%S-%f}-seed{config.seed}",
         processes=processes,
         threads=config.threads or max(1, cores() // on_this_machine),
         bf16=has_bf16(config.device) if config.bf16 is None else config.bf16,
         transformer=transformer,
     )
+
+
+def _architecture(config: TrainConfig) -> TransformerConfig:
+    """Returns the architecture that the run trains, after a check that its context holds a frame."""
+    transformer = initial_architecture(config) if config.init_from else config.transformer
+
+    # ``config.validate`` cannot check this: the architecture of a given model is known only now.
+    if config.frame_length > transformer.max_context:
+        raise ConfigurationError(
+            f"frame_length={config.frame_length} with max_context={transformer.max_context}; "
+            f"expected at most {transformer.max_context}"
+        )
+    return transformer
 
 
 def choose_processes(config: TrainConfig) -> int:

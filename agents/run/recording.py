@@ -34,6 +34,7 @@ def training_record(
         results: Of the run's phases.
         earlier: The record of the model that the run began with.
     """
+    # What the model has learned before stays part of what it was trained on.
     levels = dict(earlier.levels) if earlier else {}
     shown = demonstration_weights(config) if config.warm_start.steps else {}
     for level in shown:
@@ -46,6 +47,7 @@ def training_record(
             old = levels.get(cell.name, LevelRecord())
             levels[cell.name] = LevelRecord(old.demonstrated, old.episodes, old.success, cell.n, cell.accuracy)
 
+    # A level that is open but was never drawn has taught nothing.
     for level in curriculum.open_levels:
         count = curriculum.episodes(level)
         if count:
@@ -53,6 +55,7 @@ def training_record(
             success = curriculum.success(level)
             levels[str(level)] = LevelRecord(old.demonstrated, count, success, old.problems, old.accuracy)
 
+    # Words are those of the prompts that the model has seen: by demonstration, or by practice.
     practised = dict.fromkeys(curriculum.open_levels if config.iterations else [], 1.0)
     words = _words(tuple(practised | shown), config.phrasing)
     known = dict.fromkeys([*(earlier.tokens if earlier else ()), *words])

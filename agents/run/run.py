@@ -86,9 +86,7 @@ class Run:
         if state is not None:
             self.load_state_dict(state)
         elif config.init_from:
-            initial = model_file.load_all(Path(config.init_from), self.model.device)
-            self._earlier_record = initial.record
-            self.network.load_state_dict(initial.network.state_dict())
+            self._start_from(Path(config.init_from))
         self._record_session(is_new=state is None)
 
         # After the first checkpoint: a run that the service refuses can be resumed.
@@ -108,6 +106,12 @@ class Run:
         self.trainer = WarmStart(self.network, config.warm_start, bool(config.bf16), seed, self.process_group)
         self.demonstrations = build_demonstrations(config, self.process_group)
         self.statistics = EpisodeStatisticsCallback(self.curriculum, self.process_group)
+
+    def _start_from(self, path: Path) -> None:
+        """Takes over the weights of another model, and the record of what it was trained on."""
+        initial = model_file.load_all(path, self.model.device)
+        self._earlier_record = initial.record
+        self.network.load_state_dict(initial.network.state_dict())
 
     def _record_session(self, is_new: bool) -> None:
         """Writes what this start of the run depends on; a new run gets its first checkpoint."""
@@ -159,6 +163,8 @@ class Run:
         self.current_phase = name
         self.results[name] = work(self)
         self.display.end()
+
+        # The checkpoint first: with it the run can be resumed, and the model file be written again.
         self.checkpoint()
         self.save()
 
@@ -194,9 +200,12 @@ class Run:
         if state["earlier_record"] is not None:
             self._earlier_record = TrainingRecord.restore(state["earlier_record"])
 
+        # Environments, random states and demonstrations are each process's own. Rank 0 has no entry among the others.
         own = state if self.process_group.is_rank0 else state["others"][self.process_group.rank - 1]
         self.model.load_state_dict({**state["model"], **own["model"]})
         self.demonstrations.load_state_dict(own["demonstrations"])
+
+        # These are the same in every process.
         self.curriculum.load_state_dict(state["curriculum"])
         self.statistics.load_state_dict(state["statistics"])
         if state["warm_start"] is not None:
@@ -204,6 +213,7 @@ class Run:
 
     def checkpoint(self) -> None:
         """Writes a checkpoint. All processes must call this."""
+        # Added up over sessions: a resumed phase continues its count.
         now = time.monotonic()
         self.seconds[self.current_phase] = self.seconds.get(self.current_phase, 0.0) + now - self._phase_began
         self._phase_began = now
@@ -236,6 +246,8 @@ class Run:
         """
         # A signal may reach one process only, but all must stop at the same place.
         self.stopping = any(self.process_group.gather(self.stopping))
+
+        # Place 0 has its checkpoint from the end of the phase before.
         is_due = done > 0 and done % self.config.checkpoint_every == 0
         if self.stopping or is_due:
             self.checkpoint()
@@ -279,6 +291,8 @@ def handle_stop_signals(handler: Callable[[int, FrameType | None], None]) -> Non
 def _newest(checkpoints: Checkpoints, process_group: ProcessGroup) -> tuple[TrainConfig, dict[str, Any]]:
     """Reads the newest checkpoint in the first process and checks the number of processes."""
     config, state = checkpoints.newest()
+
+    # Each process has a state of its own, so their number cannot change.
     size = len(state["others"]) + 1
     if size != process_group.size:
         raise CheckpointError(f"a run of {size} processes cannot continue in {process_group.size}; expected {size}")

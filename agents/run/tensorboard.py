@@ -56,6 +56,7 @@ class _Events(TensorBoardOutputFormat):
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
         """Writes ``accuracy/addition/3`` as ``accuracy/addition`` of the run ``size_3``, and the rest as it is."""
+        # Stable-Baselines3's own writer gets what belongs to no size.
         rest = {}
         for key, value in key_values.items():
             found = _OF_SIZE.fullmatch(key)
@@ -64,9 +65,12 @@ class _Events(TensorBoardOutputFormat):
             else:
                 self._of_size(found["size"]).add_scalar(found["curve"], value, step)
         super().write(rest, {key: key_excluded[key] for key in rest}, step)
+
+        # Whoever watches the run sees the point now and not minutes later.
         self.flush()
 
     def _of_size(self, size: str) -> SummaryWriter:
+        # Sizes open one after the other, so their writers are made when they are first used.
         if size not in self.sizes:
             self.sizes[size] = SummaryWriter(str(self.folder / f"size_{size}"), purge_step=self.purge_step)
         return self.sizes[size]
@@ -115,6 +119,8 @@ class RunLogger(Logger):
         purge_step = self.step + 1 if state["events"] else None
         self.events = _Events(folder, purge_step)
         super().__init__(str(folder), [self.events])
+
+        # What was recorded but not written yet; means continue with the count of values that they already hold.
         for key, value, count, excluded in state["pending"]:
             self.name_to_value[key] = value
             self.name_to_count[key] = count
@@ -131,13 +137,15 @@ class RunLogger(Logger):
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the lengths of the files, and the numbers that the next ``dump`` will write."""
+        # Lengths mean nothing while some of the content is still in a buffer.
         self.events.flush()
         pending = []
         for key, value in self.name_to_value.items():
             pending.append([key, float(value), self.name_to_count[key], self.name_to_excluded[key]])
 
-        files = self.folder.rglob(_EVENTS)
-        sizes = {path.relative_to(self.folder).as_posix(): path.stat().st_size for path in files}
+        sizes = {}
+        for path in self.folder.rglob(_EVENTS):
+            sizes[path.relative_to(self.folder).as_posix()] = path.stat().st_size
         return {"start": self.start, "step": self.step, "scale": self.scale, "events": sizes, "pending": pending}
 
     def describe(self, config: Mapping[str, Any]) -> None:

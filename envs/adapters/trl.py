@@ -61,6 +61,8 @@ class RowEnv(TextEnv):
                 f"a row with {', '.join(columns) or 'no columns'}; expected a column 'question' or 'seed', "
                 "so that all rollouts of a group are posed the same problem"
             )
+
+        # A level beside a question is that of the row, not one to draw from.
         return super().reset(seed=seed, problem=given, level=level if given is None else None)
 
 
@@ -79,9 +81,12 @@ def answer_rows(rows: Iterable[Row]) -> list[dict[str, Any]]:
     Args:
         rows: Rows of ``o1nano.envs.text.dataset``.
     """
-    return [
-        {"prompt": _user(f"{ANSWER_FORMAT}\n\nProblem: {row['question']}"), "question": row["question"]} for row in rows
-    ]
+    prepared = []
+    for row in rows:
+        # The question stands in the prompt for the model, and beside it for the reward.
+        prompt = _user(f"{ANSWER_FORMAT}\n\nProblem: {row['question']}")
+        prepared.append({"prompt": prompt, "question": row["question"]})
+    return prepared
 
 
 def answer_reward(completions: Sequence[Any], question: Sequence[str], **columns: Any) -> list[float]:
@@ -95,8 +100,10 @@ def answer_reward(completions: Sequence[Any], question: Sequence[str], **columns
     Returns:
         1.0 or 0.0 for each completion.
     """
-    pairs = zip(completions, question, strict=True)
-    return [score(_text(completion), {"question": asked}) for completion, asked in pairs]
+    rewards = []
+    for completion, asked in zip(completions, question, strict=True):
+        rewards.append(score(_text(completion), {"question": asked}))
+    return rewards
 
 
 def _user(content: str) -> list[dict[str, str]]:
@@ -107,6 +114,8 @@ def _text(completion: Any) -> str | None:
     """Returns the text of a completion; None if its last message is not the model's, or has none."""
     if isinstance(completion, str):
         return completion
+
+    # A conversation that ends with a tool's message has no answer: the model was cut off.
     last: Mapping[str, Any] = completion[-1] if completion else {}
     content = last.get("content") if last.get("role") == "assistant" else None
     if isinstance(content, list):  # parts, of which some may be pictures

@@ -328,11 +328,16 @@ class CallStacks:
         outcome[stacks[self._repeats_own_prompt(stacks)]] = _SELF_CALL
         outcome[stacks[is_call & (self.depth[stacks] + 1 >= self.limits.depth)]] = _TOO_DEEP
         allowed = outcome[stacks] == RUNNING
-        stacks = stacks[allowed]
-        is_call = is_call[allowed]
-        if not len(stacks):
-            return
+        if allowed.any():
+            self._push(stacks[allowed], is_call[allowed])
 
+    def _push(self, stacks: Ints, is_call: npt.NDArray[np.bool_]) -> None:
+        """Puts a new frame on top of stacks, whose prompt is the question at the end of the old top frame.
+
+        Args:
+            stacks: ``[M]`` indices of the stacks.
+            is_call: ``[M]`` whether the old frame stays below, as the caller; otherwise the new one takes its row.
+        """
         # Callers wait in the row below their child. After a tail call nothing returns to this frame, so what is saved
         # for its row is never read.
         caller = self.top[stacks]

@@ -109,6 +109,7 @@ class EnvConfig:
     split: Split = "train"
 
     def __post_init__(self) -> None:
+        # The way to set a field of a frozen dataclass.
         object.__setattr__(self, "operations", _families(self.operations))
         self._set_parameters()
         check_ranges(self)
@@ -126,6 +127,7 @@ class EnvConfig:
             value = getattr(self, name)
             if value is None:
                 continue
+            # Ignored, it would suggest that the problems are what was asked for.
             if name not in known:
                 expected = ", ".join(known) or "none"
                 raise ConfigurationError(
@@ -144,6 +146,7 @@ class EnvConfig:
         Raises:
             ConfigurationError: If there is no such argument, or a value makes no sense.
         """
+        # Python's own message would name this class, which the user has never seen.
         names = [field.name for field in fields(cls)]
         for name in arguments:
             if name not in names:
@@ -165,6 +168,7 @@ class EnvConfig:
 
     def _sizes(self, family: Family[Any]) -> range:
         """Returns the sizes of a family's levels."""
+        # Without a size there is one level.
         if family.size_name is None:
             return range(1, 2)
         value = getattr(self, family.size_name)
@@ -184,6 +188,7 @@ class EnvConfig:
     @property
     def grammar(self) -> Grammar:
         """The grammar of these environments."""
+        # Tokens of functions are legal only where a family needs them: without them there is less to explore.
         functions = any(isinstance(FAMILIES[name].origin, FunctionFamily) for name in self.operations)
         return Grammar(self.thinking, self.call_stack, functions)
 
@@ -197,6 +202,8 @@ def _families(operations: Any) -> tuple[str, ...]:
     """Returns families in an order that is the same in every process, which that of a set is not."""
     if isinstance(operations, str) or not isinstance(operations, Iterable):
         raise ConfigurationError(f"operations={operations!r}; expected a list of families, such as ('addition',)")
+
+    # An iterator can be read once only.
     names = tuple(operations)
     if not names:
         raise ConfigurationError(f"operations={operations!r}; expected at least one family")
@@ -210,6 +217,7 @@ def _families(operations: Any) -> tuple[str, ...]:
 
 def _parameters_of(operations: Sequence[str]) -> list[str]:
     """Returns the parameters that some of the families have."""
+    # Several families share a parameter, such as ``digits``.
     known: dict[str, None] = {}
     for name in operations:
         family = FAMILIES[name]

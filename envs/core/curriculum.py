@@ -44,6 +44,7 @@ class Curriculum(ABC):
         window: int = 64,
         priority: Mapping[str, float] | None = None,
     ) -> None:
+        # ``first`` names the families; ``last`` must have a size for each of them.
         for family in first:
             check_family(family)
             if not 1 <= first[family] <= last.get(family, 0):
@@ -79,6 +80,7 @@ class Curriculum(ABC):
 
     def success(self, level: Level) -> float:
         """Returns the share of successes in a level's window, or 0.5 if it has no result yet."""
+        # 0.5 for a level without results: nothing is known of it, so it is neither hard nor easy.
         results = self._results.get(level)
         return sum(results) / len(results) if results else 0.5
 
@@ -113,7 +115,9 @@ class Curriculum(ABC):
 
     def weights(self) -> dict[Level, float]:
         """Returns the probability of each open level."""
-        raw = {level: self.priority.get(level.family, 1.0) * weight for level, weight in self._raw().items()}
+        raw = {}
+        for level, weight in self._raw().items():
+            raw[level] = self.priority.get(level.family, 1.0) * weight
         total = sum(raw.values())
         return {level: weight / total for level, weight in raw.items()}
 
@@ -121,6 +125,8 @@ class Curriculum(ABC):
         """Draws an open level by weight."""
         weights = self.weights()
         levels = list(weights)
+
+        # Inversion of the cumulative distribution: the first level whose cumulated weight reaches the drawn number.
         # The cumulated weights may end below 1 by a rounding error, so the index is capped.
         index = int(np.searchsorted(np.cumsum(list(weights.values())), rng.random()))
         return levels[min(index, len(levels) - 1)]
@@ -159,6 +165,7 @@ class Curriculum(ABC):
         if not same_families or any(frontier[f] not in range(1, self.last[f] + 1) for f in frontier):
             raise ConfigurationError(f"a state with frontier {frontier}; expected sizes of 1 to {self.last}")
 
+        # The windows are those of this curriculum, which may be shorter: the newest results stay.
         self.frontier = frontier
         self._results = {}
         for family, size, results in state["results"]:
@@ -257,6 +264,7 @@ class AdaptiveCurriculum(ThresholdCurriculum):
 
     def _failures(self, level: Level) -> float:
         """Returns the share of failures that a level is drawn by."""
+        # The largest open size is what the curriculum waits for: a few early successes must not starve it.
         failures = 1 - self.success(level)
         is_largest = level.size == self.frontier[level.family]
         if is_largest and len(self._results.get(level, ())) < self.window:
@@ -300,6 +308,7 @@ class WeightedLevels:
     """
 
     def __init__(self, weights: Mapping[Level, float]) -> None:
+        # Weights are fixed, so they are summed once.
         self.levels = list(weights)
         self._cumulated = np.cumsum(list(weights.values()))
 

@@ -104,6 +104,7 @@ class Episodes:
             else:
                 problem = self.draw_problem(self.level_sampler.draw(rng), rng)
                 group = _Group(problem, self.group_size - 1)
+            # A drawn problem can be too long as well: words take more tokens than symbols.
             self._check(problem)
             problems.append(problem)
 
@@ -146,6 +147,7 @@ class Episodes:
 
     def _update_problem_texts(self, rows: Iterable[int]) -> None:
         """Writes the level and the problem of some episodes for their infos."""
+        # Infos of earlier steps share the old arrays.
         levels = self._problem_texts["level"].copy()
         texts = self._problem_texts["problem"].copy()
         for row in rows:
@@ -260,6 +262,8 @@ class Episodes:
         ends = {name: column.copy() for name, column in self._running_texts.items()}
         for row, outcome in zip(np.asarray(indices).tolist(), outcomes.tolist(), strict=True):
             problem = self._report(row, bool(self.success[row]))
+
+            # Cut by a time limit: the right answer stays unsaid, because the environment has not ended the episode.
             if outcome == RUNNING:
                 continue
             ends["outcome"][row] = _OUTCOME_TEXTS[outcome]
@@ -320,6 +324,7 @@ def _read_options(options: Mapping[str, Any]) -> tuple[Problem | None, Level | N
 
 def _saved(problem: Problem | None) -> list[Any] | None:
     """Returns a problem as its prompt and its level."""
+    # Everything else, the answer included, follows from the prompt.
     return [list(problem.prompt), problem.level and astuple(problem.level)] if problem else None
 
 

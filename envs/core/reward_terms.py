@@ -27,14 +27,14 @@ _NEEDLESS_ZERO = re.compile(r"\b0\d|^-0\b|R 0$")
 class SubAnswers(RewardTerm):
     """Potential-based shaping from verified sub-answers (Ng, Harada and Russell 1999): ``gamma * P(s') - P(s)``.
 
-    The potential P is the weight times the share of the expert's sub-questions that have been asked and answered
-    exactly right in this episode. A question counts once, and only if the expert asks it somewhere below this problem.
-    So trivial calls and repeated calls change nothing. P is 0 at the start and after an episode has terminated, so the
+    The potential P is the weight times the share of the expert's subtasks that have been called and answered exactly
+    right in this episode. A subtask counts once, and only if the expert calls it somewhere below this problem. So
+    trivial calls and repeated calls change nothing. P is 0 at the start and after an episode has terminated, so the
     discounted sum over an episode is always 0: the optimal policies stay the same, and there is nothing to farm. A
     ``TimeLimit`` does not terminate an episode, so the learner must bootstrap there.
 
     Args:
-        weight: The potential when every sub-question is answered; above 0, at most 1.
+        weight: The potential when every subtask is answered; above 0, at most 1.
         gamma: The learner's own discount per token, above 0, at most 1. With any other discount the invariance is lost.
     """
 
@@ -56,6 +56,7 @@ class SubAnswers(RewardTerm):
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the state of the running episodes."""
+        # Plain lists of numbers, which every file can hold; sorted, so that equal states look equal.
         verified = [sorted(map(list, questions)) for questions in self._verified]
         return {"verified": verified, "potential": self._potential.copy()}
 
@@ -78,10 +79,12 @@ class SubAnswers(RewardTerm):
         return shaped
 
     def _verify(self, step: Transition, index: int) -> None:
-        """Raises the potential of an episode if the call that has just returned was sensible and answered right."""
+        """Raises the potential of an episode if the call that has just returned is one of the expert's and right."""
         problem = step.problems[index]
         assert problem is not None
-        asked = sub_questions(problem)
+
+        # Verified subtasks are a set: to call one of them twice adds nothing.
+        asked = expert_subtasks(problem)
         question, given = _last_call(step.stacks, index)
         if question in asked and frame_accepts(bytes([SUBTASK]) + question + bytes([EQUALS]), given):
             self._verified[index].add(question)
@@ -194,6 +197,8 @@ def make_term(term: RewardTerm | str, **arguments: Any) -> RewardTerm:
         raise ConfigurationError(
             f"reward term {term!r} with {arguments}; expected {', '.join(TERMS)} with arguments, or a RewardTerm alone"
         )
+
+    # The signature says what Python's TypeError does not: all arguments and their defaults.
     try:
         return TERMS[term](**arguments)
     except TypeError as error:
@@ -203,8 +208,9 @@ def make_term(term: RewardTerm | str, **arguments: Any) -> RewardTerm:
 
 
 @bounded_cache(entries=1 << 10, size=lambda problem: len(problem.prompt))
-def sub_questions(problem: Problem) -> frozenset[bytes]:
-    """Returns every sub-question that the expert asks below a problem, numbers least significant digit first."""
+def expert_subtasks(problem: Problem) -> frozenset[bytes]:
+    """Returns every subtask that the expert calls below a problem, numbers least significant digit first."""
+    # The expert's own frames hold every call, those of its subtasks too.
     questions: set[bytes] = set()
     for frame in demonstrate(problem):
         questions.update(_calls(bytes(frame.tokens)))

@@ -65,6 +65,7 @@ class AnswerTerm(RewardTerm):
 
     def __call__(self, step: Transition) -> Floats:
         """Returns ``[N]``: what the step is paid."""
+        # Few episodes end in a step, so the loop is short.
         reward = np.zeros(len(step.outcome))
         for index in np.flatnonzero(step.outcome == ANSWERED).tolist():
             problem = step.problems[index]
@@ -113,6 +114,8 @@ class RewardSum:
             raise ConfigurationError(f"reward term {term.name!r} twice; a term can be added once")
         term = deepcopy(term)
         term.bind(self.num_episodes)
+
+        # The infos show the sum of each term from the beginning of the episode.
         self.terms[term.name] = term
         self.sums[term.name] = np.zeros(self.num_episodes)
         return term
@@ -185,5 +188,6 @@ def hack_rate(returns: Sequence[float], successes: Sequence[bool]) -> float:
     if not paid.size:
         return 0.0
 
+    # What a solved episode usually earns: to be paid that much without solving anything is a hack.
     threshold = min(1.0, float(np.median(paid[solved]))) if solved.any() else 1.0
     return float(np.mean(~solved & (paid >= threshold)))

@@ -49,6 +49,7 @@ class Reading:
     @property
     def args(self) -> tuple[Expr, ...]:
         """All arguments in order."""
+        # Slots can stand in any order: "subtract {b} from {a}".
         first = [self.single[index] for index in sorted(self.single)]
         return (*first, *self.rest)
 
@@ -139,6 +140,7 @@ class SignedNumber(Part):
 
     def say(self, task: Task, args: tuple[Expr, ...], singles: int) -> Iterable[int]:
         """Returns sign and digits."""
+        # The sign is always said, so that "3x {+b}" reads as "3x + 4" or "3x - 4".
         number = args[self.index]
         assert isinstance(number, int)
         sign = MINUS if number < 0 else PLUS
@@ -166,6 +168,7 @@ class SpokenList(Part):
 
     def say(self, task: Task, args: tuple[Expr, ...], singles: int) -> Iterable[int]:
         """Returns the arguments that no other slot holds; at least two."""
+        # 3, 14 and 15: no comma before the "and".
         others = args[singles:]
         last = render(others[-1], least_first=False)
         return [*render_list(others[:-1], least_first=False), ID["and"], *last]
@@ -206,6 +209,8 @@ class Implied(Part):
         if self.value is not None:
             reading.single[self.index] = self.value
             return
+
+        # "the square of {a}": the argument must have been read by now, so its slot stands before this one.
         same = reading.single[self.same_as]
         if not isinstance(same, int):
             raise reader.no_square()
@@ -254,6 +259,8 @@ def parts(template: str) -> tuple[Part, ...]:
         template: A template as the module describes it.
     """
     words = template.split()
+
+    # The words beside a slot decide which expressions can stand in it without parentheses.
     found = []
     for index, word in enumerate(words):
         before = words[index - 1] if index > 0 else ""
@@ -307,6 +314,7 @@ def may_begin(template: str, op: int, token: int) -> bool:
         op: Token of the function or operator.
         token: The first token of a problem.
     """
+    # A slot may begin with anything. This only spares an attempt to read, so True is always safe.
     first = parts(template)[0]
     if isinstance(first, Word):
         return first.token == token
@@ -320,6 +328,7 @@ def say(template: str, task: Task) -> list[int]:
         template: One of the family's templates that fits the problem: see ``fitting``.
         task: The problem.
     """
+    # The first arguments have slots of their own; a list takes what is left.
     args = arguments_of(task)
     singles = _count_singles(template)
     tokens: list[int] = []

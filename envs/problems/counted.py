@@ -44,6 +44,7 @@ class Counted(Derived):
             task: Any problem.
             extra: Most digits of a number.
         """
+        # The base family judges digits; the number of numbers is its second parameter.
         count = len(numbers_of(task))
         digits = self.base.size_of(task, count)
         most = _MAX_DIGITS if extra is None else extra
@@ -57,6 +58,7 @@ class Counted(Derived):
             size: One less than the number of numbers.
             digits: Most digits of a number.
         """
+        # Few digits: here the length of a problem is its difficulty, not the size of its numbers.
         most = 1 + below(rng, _MAX_DIGITS) if digits is None else digits
         task: Task = self.base.sample(rng, most, size + 1)
         return task

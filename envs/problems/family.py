@@ -106,6 +106,8 @@ class Family(ABC, Generic[T]):
         if isinstance(task, Binary):
             return replace(task, left=given.get(0, task.left), right=given.get(1, task.right))
         assert isinstance(task, Function)
+
+        # Arguments that the template does not imply stay as they were drawn.
         args = (given.get(index, arg) for index, arg in enumerate(task.args))
         return replace(task, args=tuple(args))
 
@@ -179,6 +181,8 @@ class TwoOperands(Family[Binary]):
         """
         if not isinstance(task, Binary) or task.op != self.op:
             return None
+
+        # Expressions as operands, and negative ones, are drawn by other families.
         left = task.left
         right = task.right
         if not (isinstance(left, int) and isinstance(right, int)) or min(left, right) < 0:
@@ -228,6 +232,7 @@ class TwoOperands(Family[Binary]):
             left: Digits of the first operand.
             right: Digits of the second operand.
         """
+        # In this order: another one would draw other problems from the same seeds.
         first = draw_number(rng, left)
         second = draw_number(rng, right)
         return Binary(self.op, first, second)
@@ -257,6 +262,7 @@ class FunctionFamily(Family[Function]):
     @property
     def readings(self) -> tuple[str, ...]:
         """Templates of all ways to ask for the function."""
+        # What may stand before arithmetic may stand before a function: "calculate gcd(4, 6)".
         symbolic = self.symbolic
         formal = (*self.phrasings, symbolic, f"calculate {symbolic}", f"what is {symbolic}", "{op} {list}")
         return (*formal, *super().readings)
@@ -361,6 +367,7 @@ class FunctionFamily(Family[Function]):
             if isinstance(arg, Binary):
                 script.call(arg)
                 script.step()
+
                 # The same function, with the value in place of the expression.
                 reduced = (*task.args[:index], evaluate(arg), *task.args[index + 1 :])
                 script.tail_call(Function(task.op, reduced))

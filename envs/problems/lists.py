@@ -32,6 +32,7 @@ class ListFamily(FunctionFamily):
             numbers: How many numbers; by default 2 to 5.
         """
         count = 2 + below(rng, _MOST_NUMBERS - 1) if numbers is None else numbers
+
         # The first number has the full size; the permutation moves it to a random place.
         digits = [size, *rng.integers(1, size + 1, count - 1)]
         drawn = [draw_number(rng, int(digits[index])) for index in rng.permutation(count)]
@@ -53,6 +54,7 @@ class ListFamily(FunctionFamily):
             task: Any problem.
             extra: Most numbers, 5 by default.
         """
+        # Levels without a second parameter draw lists of up to five numbers.
         most = _MOST_NUMBERS if extra is None else extra
         if isinstance(task, Function) and len(task.args) > most:
             return None

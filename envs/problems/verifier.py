@@ -61,18 +61,18 @@ def frame_accepts(prompt: bytes, given: bytes) -> bool | None:
 
 
 @bounded_cache()
-def is_useful_subtask(asker: bytes, question: bytes) -> bool:
+def is_useful_subtask(caller: bytes, subtask: bytes) -> bool:
     """Returns True if a subtask is of a kind that the frame which calls it can use.
 
     A root hands its own problem on, or one with the same answer. Subtasks, and roots that solve a long problem in
     place, call problems of the families that their own family names in ``asks``.
 
     Args:
-        asker: Prompt of the frame that calls, as token bytes.
-        question: Prompt of the subtask, as token bytes.
+        caller: Prompt of the frame that calls, as token bytes.
+        subtask: Prompt of the frame that it opens, as token bytes.
     """
-    own = frame_task(asker)
-    asked = frame_task(question)
+    own = frame_task(caller)
+    asked = frame_task(subtask)
     if own is None:
         # The frame was asked nonsense itself, so nothing shows which subtask would be of use.
         return True
@@ -81,8 +81,8 @@ def is_useful_subtask(asker: bytes, question: bytes) -> bool:
 
     # A root reverses the numbers of its problem, and leaves all work to the subtask.
     family = family_of(own)
-    if asker[0] == PROBLEM and not family.solved_in_place:
-        return frame_answer(question) == bytes(expected_answer(own, least_first=True))
+    if caller[0] == PROBLEM and not family.solved_in_place:
+        return frame_answer(subtask) == bytes(expected_answer(own, least_first=True))
 
     # Others call what their family needs.
     return family.asks is None or family_of(asked).name in family.asks

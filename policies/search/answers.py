@@ -97,11 +97,15 @@ def attempt_all(
     Returns:
         An answer for each request, in the same order.
     """
+    if not requests:
+        return []
     options = options or SearchOptions()
+
+    # Attempts end in any order; the place in this dictionary says whose answer it is.
     answers: dict[int, Answer] = {}
     started = time.perf_counter()
 
-    def branch_of(index: int) -> Branch:
+    def root_branch(index: int) -> Branch:
         request = requests[index]
 
         def on_end(branch: Branch) -> None:
@@ -111,13 +115,21 @@ def attempt_all(
         attempt = Attempt(request.seed, request.temperature)
         return Branch(bytes(request.problem.prompt), request.seed, attempt, on_end, request.temperature)
 
-    # Long problems first: a long one that starts last would leave the batch almost empty.
-    order = sorted(range(len(requests)), key=lambda index: -len(requests[index].problem.prompt))
+    # Every attempt can keep as many rows busy as it has voters.
     rows = min(batch, len(requests) * options.votes)
-    if rows:
-        engine = Engine(network, config, rows, options, keep_frames, observe)
-        engine.run(branch_of(index) for index in order)
+    engine = Engine(network, config, rows, options, keep_frames, observe)
+    engine.run(map(root_branch, _longest_first(requests)))
     return [answers[index] for index in range(len(requests))]
+
+
+def _longest_first(requests: Sequence[Request]) -> list[int]:
+    """Returns the indices of requests in the order in which they should start."""
+
+    # The longest prompt, as a rule, takes the most steps. Started last, it would run alone in an empty batch.
+    def prompt_length(index: int) -> int:
+        return len(requests[index].problem.prompt)
+
+    return sorted(range(len(requests)), key=prompt_length, reverse=True)
 
 
 def solve(
@@ -134,7 +146,7 @@ def solve(
     """Answers each problem by one attempt, greedy by default: ``explore`` with one path."""
     options = SearchOptions(temperature=temperature)
     explored = explore(network, problems, config, options, batch, seed, keep_frames, progress, observe)
-    return [answer for (answer,) in explored]
+    return [attempts[0] for attempts in explored]
 
 
 def explore(
@@ -150,7 +162,7 @@ def explore(
 ) -> list[list[Answer]]:
     """Answers each problem by ``options.paths`` attempts.
 
-    Attempt 3 of problem 5 is the same whatever else is in the batch. See ``attempt_all`` for the other arguments.
+    Attempt 3 of problem 5 is the same whatever else is in the batch.
 
     Args:
         network: The model.
@@ -167,15 +179,23 @@ def explore(
         For each problem its attempts, in the same order.
     """
     temperature = options.sampling_temperature
+
+    # A seed for each attempt, from its place alone: whoever asks for more paths gets the same first ones.
     requests = []
     for index, problem in enumerate(problems):
         for path in range(options.paths):
             requests.append(Request(problem, stream_seed(seed, index, path), temperature))
     answers = attempt_all(network, requests, config, options, batch, keep_frames, progress, observe)
-    return [answers[start : start + options.paths] for start in range(0, len(answers), options.paths)]
+
+    # The attempts at one problem stand side by side.
+    grouped = []
+    for start in range(0, len(answers), options.paths):
+        grouped.append(answers[start : start + options.paths])
+    return grouped
 
 
 def _answer(problem: Problem, branch: Branch, seconds: float) -> Answer:
+    # Any other outcome leaves no tokens that could be shown or judged.
     answered = branch.outcome == Outcome.ANSWERED
     return Answer(
         problem=problem,

@@ -70,6 +70,8 @@ class Branch:
         """Appends the answer of a child, and charges what led to it."""
         self.waiting_for = None
         self.frame += child.answer
+
+        # Lost votes are no part of this path: their cost stands in the usage of the attempt only.
         self.emitted += child.emitted
         self.log_prob += child.log_prob
         self.frames += child.frames
@@ -77,6 +79,8 @@ class Branch:
     def cancel(self) -> None:
         """Gives up this branch, and whatever only this branch waits for."""
         self.cancelled = True
+
+        # With reuse of subtasks, other branches may wait for the same vote. Then its voters go on.
         if self.waiting_for and not self.waiting_for.is_wanted():
             for voter in self.waiting_for.voters:
                 voter.cancel()
@@ -102,39 +106,70 @@ class Vote:
 
     def depends_on(self, branch: Branch) -> bool:
         """Returns True if the result may depend on a branch. Such a branch must not wait for it: both would hang."""
-        seen, votes = {id(self)}, [self]
-        for vote in votes:
+        # A search through the graph "vote -> its voters -> the votes that they wait for". The list grows while it is
+        # read. Votes are told apart by identity, because two of them can be about the same subtask.
+        reached = [self]
+        seen = {id(self)}
+        for vote in reached:
             for voter in vote.voters:
                 if voter is branch:
                     return True
-                if voter.waiting_for is not None and id(voter.waiting_for) not in seen:
-                    seen.add(id(voter.waiting_for))
-                    votes.append(voter.waiting_for)
+
+                next_vote = voter.waiting_for
+                if next_vote is not None and id(next_vote) not in seen:
+                    seen.add(id(next_vote))
+                    reached.append(next_vote)
         return False
+
+    def count_answers(self) -> Counter[bytes]:
+        """Returns how many voters have given each answer so far, in the order in which the voters were started."""
+        counts: Counter[bytes] = Counter()
+        for voter in self.voters:
+            if voter.outcome == Outcome.ANSWERED:
+                counts[voter.answer] += 1
+        return counts
 
     def winner(self) -> Branch | None:
         """Returns the first voter with the most frequent answer, or None if no voter has answered."""
-        answered = [voter for voter in self.voters if voter.outcome == Outcome.ANSWERED]
-        if not answered:
+        # ``most_common`` keeps the order of equal counts, so a tie goes to the answer of the earliest voter.
+        ranked = self.count_answers().most_common(1)
+        if not ranked:
             return None
-        ((leading, _),) = Counter(voter.answer for voter in answered).most_common(1)
-        return next(voter for voter in answered if voter.answer == leading)
+        leading_answer = ranked[0][0]
+
+        for voter in self.voters:
+            if voter.outcome == Outcome.ANSWERED and voter.answer == leading_answer:
+                return voter
+        return None
 
     def is_decided(self) -> bool:
         """Returns True if the voters that still run cannot change the winner."""
-        votes = Counter(voter.answer for voter in self.voters if voter.outcome == Outcome.ANSWERED)
-        running = sum(voter.outcome == Outcome.RUNNING for voter in self.voters)
-        counts = [count for _, count in votes.most_common(2)]
-        first, second, *_ = [*counts, 0, 0]
-        return not running or first > second + running
+        running = 0
+        for voter in self.voters:
+            running += voter.outcome == Outcome.RUNNING
+        if not running:
+            return True
+
+        # The leader is safe if even all remaining votes together would not bring the second answer level with it.
+        ranked = self.count_answers().most_common(2)
+        first = ranked[0][1] if ranked else 0
+        second = ranked[1][1] if len(ranked) > 1 else 0
+        return first > second + running
 
 
 def commuted(prompt: bytes) -> bytes:
     """Returns a subtask's prompt with its operands exchanged if it is one sum or one product, otherwise as it is."""
+    # Without <subtask> and the equals sign.
     expression = prompt[1:-1]
+
+    # Signs, brackets and names are no digits either, so one token that is no digit means one operation on two numbers.
     operators = [index for index, token in enumerate(expression) if not ZERO <= token <= NINE]
     if len(operators) != 1 or expression[operators[0]] not in (PLUS, TIMES):
         return prompt
-    at = operators[0]
-    exchanged = expression[at + 1 :] + expression[at : at + 1] + expression[:at]
-    return bytes([SUBTASK]) + exchanged + bytes([EQUALS])
+
+    # 8 9 + 5 4 becomes 5 4 + 8 9.
+    middle = operators[0]
+    left = expression[:middle]
+    right = expression[middle + 1 :]
+    operator = expression[middle : middle + 1]
+    return bytes([SUBTASK]) + right + operator + left + bytes([EQUALS])

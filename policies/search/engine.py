@@ -62,14 +62,17 @@ class Engine:
         self.stacks.trace = [] if keep_frames else None
         self.decoder = Decoder(network, rows, config.frame_length)
 
+        # Branches that could run, the next one first; and what runs in each row.
         self.ready: deque[Branch] = deque()
         self.running: list[Branch | None] = [None] * rows
+
+        # The random stream of the branch in each row, how far it is, and how its tokens are drawn.
         self._seed = np.zeros(rows, dtype=np.uint64)
         self._drawn = np.zeros(rows, dtype=np.int64)
         self._temperature = np.zeros(rows, dtype=np.float32)
         self._log_prob = np.zeros(rows)
         self._all = np.arange(rows)
-        self._not_answering = ~_answer_now_mask(config.grammar)
+        self._leads_to_answer = answer_now_mask(config.grammar)
 
     def run(self, branches: Iterable[Branch]) -> None:
         """Runs branches, and those that they ask for, until all have ended. Each then calls its ``on_end``."""
@@ -96,20 +99,25 @@ class Engine:
         return any(branch is not None for branch in self.running)
 
     def _assign_row(self, row: int, branch: Branch) -> None:
+        # The frames below the branch's own stay with the branches that wait for it: here it is the bottom of a stack.
         self.stacks.continue_at(row, branch.frame)
         self.stacks.emitted[row] = branch.emitted
         self.decoder.clear(row)
+
         self.running[row] = branch
         self._seed[row] = branch.seed
         self._drawn[row] = branch.drawn
         self._temperature[row] = branch.temperature
         self._log_prob[row] = branch.log_prob
+
+        # A branch that has emitted tokens was announced when it started.
         if self.observe is not None and not branch.emitted:
             self.observe(FrameOpened(branch, branch.depth, branch.frame))
 
     def _release_row(self, row: int) -> Branch:
         """Takes the branch of a row out of it, and charges its attempt."""
-        branch, stacks = self.running[row], self.stacks
+        stacks = self.stacks
+        branch = self.running[row]
         assert branch is not None
         branch.emitted = int(stacks.emitted[row])
         branch.drawn = int(self._drawn[row])
@@ -130,12 +138,17 @@ class Engine:
                 continue
             branch = self._release_row(row)
             if outcome[row]:
+                # What is left of a frame that was cut off is no answer.
                 answer = stacks.answer(row) if outcome[row] == Outcome.ANSWERED else b""
                 self._end(branch, outcome[row], answer)
             else:
-                branch.frame, subtask = (tokens.tobytes() for tokens in stacks.open_frames(row))
-                self._ask(branch, subtask)
+                # Two frames are open: the branch's own, and the subtask that it has just called.
+                caller, subtask = stacks.open_frames(row)
+                branch.frame = caller.tobytes()
+                self._ask(branch, subtask.tobytes())
 
+        # A vote that was decided above may have cancelled branches in any row. Rows without a branch are closed, so
+        # that the next step does not go on with them.
         for row, running in enumerate(self.running):
             if running is not None and running.cancelled:
                 self._release_row(row)
@@ -152,9 +165,12 @@ class Engine:
 
     def _ask(self, branch: Branch, prompt: bytes) -> None:
         """Starts a vote on a subtask, unless its attempt has the result already or is voting on it."""
-        attempt, reuse = branch.attempt, self.options.reuse_subtasks
-        result = attempt.results.get(prompt) if reuse else None
-        vote = attempt.votes.get(prompt) if reuse else None
+        attempt = branch.attempt
+        result = None
+        vote = None
+        if self.options.reuse_subtasks:
+            result = attempt.results.get(prompt)
+            vote = attempt.votes.get(prompt)
 
         if branch.depth + 1 >= self.depth:
             self._end(branch, Outcome.TOO_DEEP, b"")
@@ -169,21 +185,34 @@ class Engine:
             self._start_vote(branch, prompt)
 
     def _start_vote(self, asker: Branch, prompt: bytes) -> None:
-        attempt, options = asker.attempt, self.options
+        attempt = asker.attempt
+        options = self.options
         vote = Vote(prompt, [asker])
         asker.waiting_for = vote
+
         # A result that several branches get must not depend on which of them happens to ask first.
-        origin = (attempt.seed, prompt.hex()) if options.reuse_subtasks else (asker.seed, asker.drawn)
-        first_temperature = attempt.temperature if options.reuse_subtasks else asker.temperature
+        origin: tuple[int, str | int]
+        if options.reuse_subtasks:
+            origin = (attempt.seed, prompt.hex())
+            first_temperature = attempt.temperature
+        else:
+            origin = (asker.seed, asker.drawn)
+            first_temperature = asker.temperature
 
         for number in range(options.votes):
+            # Greedy voters would all say the same, so only the first may be greedy.
+            temperature = first_temperature
+            if number > 0 and not temperature:
+                temperature = 1.0
+
             asked = commuted(prompt) if number % 2 else prompt
-            temperature = first_temperature if number == 0 else first_temperature or 1.0
             seed = stream_seed(*origin, number)
             voter = Branch(asked, seed, attempt, lambda _: self._count(vote), temperature, asker.depth + 1)
             vote.voters.append(voter)
+
+        # At the front of the queue: what has begun is finished before new attempts start.
         attempt.votes[prompt] = vote
-        self.ready.extendleft(reversed(vote.voters))  # finish what has begun before starting new attempts
+        self.ready.extendleft(reversed(vote.voters))
 
     def _count(self, vote: Vote) -> None:
         """Resumes the branches that wait for a vote, once it is decided."""
@@ -193,13 +222,19 @@ class Engine:
             if voter.outcome == Outcome.RUNNING:
                 voter.cancel()
 
+        # A vote without waiting branches is closed: voters that still end are not counted again.
         winner = vote.winner()
-        waiting, vote.waiting = vote.waiting, []
+        waiting = vote.waiting
+        vote.waiting = []
+
+        # Another branch of the attempt may have opened a later vote on the same subtask. That one stays.
         attempt = waiting[0].attempt
         if attempt.votes.get(vote.prompt) is vote:
             del attempt.votes[vote.prompt]
         if winner is not None:
             attempt.results[vote.prompt] = winner
+
+        # If nobody has answered, the caller fails in the way in which the first voter did.
         for branch in waiting:
             if winner is None:
                 self._end(branch, vote.voters[0].outcome, b"")
@@ -217,13 +252,15 @@ class Engine:
 
     def _apply_budget(self, log_probs: npt.NDArray[np.float32], state: npt.NDArray[np.intp]) -> None:
         """Rules out tokens that end a thought too early, or prolong it once the budget is spent."""
-        options, emitted = self.options, self.stacks.emitted
+        options = self.options
+        emitted = self.stacks.emitted
         if options.min_tokens:
             early = (emitted < options.min_tokens) & np.isin(state, _THOUGHTS)
             log_probs[early, END_THINK] = -np.inf
         if options.max_tokens:
             late = emitted >= options.max_tokens
-            log_probs[late[:, None] & self._not_answering[state]] = -np.inf
+            delays = ~self._leads_to_answer[state]
+            log_probs[late[:, None] & delays] = -np.inf
 
     def _report_step(self, actions: npt.NDArray[np.int64], log_probs: npt.NDArray[np.float32]) -> None:
         """Tells whoever watches what the last step did in each row."""
@@ -251,6 +288,7 @@ class Engine:
     def _keep_frames(self) -> None:
         """Hands the frames that have just ended to their branches."""
         for ended in self.stacks.trace or ():
+            # The row counts depth from the branch; a reader of the frames wants it from the root.
             branch = self.running[ended.stack]
             if branch is not None:
                 branch.frames.append(ended._replace(depth=branch.depth + ended.depth))
@@ -258,18 +296,34 @@ class Engine:
             self.stacks.trace = []
 
 
-def _answer_now_mask(grammar: Grammar) -> npt.NDArray[np.bool_]:
-    """Returns ``[NUM_STATES, VOCAB_SIZE]``: the legal tokens that lead to an answer without further thought."""
+def answer_now_mask(grammar: Grammar) -> npt.NDArray[np.bool_]:
+    """Returns the legal tokens that lead to an answer without further thought.
+
+    A thought, a call and a tail call end at once where the grammar allows it, and no thought begins. Where they cannot
+    end yet, because an expression is not complete, every legal token stays.
+
+    Args:
+        grammar: The grammar of the environment.
+
+    Returns:
+        ``[NUM_STATES, VOCAB_SIZE]``; at least one token of every state.
+    """
     table = grammar.legal.copy()
     table[:, THINK] = False
-    calls = range(State.ROOT_CALL, State.TAIL)
-    tails = range(State.TAIL, State.ANSWER_SYMBOLS)
-    end_call = END_CALL if grammar.calls else THINK  # without a call stack, <think> is the only way out of a call
-    for states, end in ((_THOUGHTS, END_THINK), (calls, end_call), (tails, EQUALS)):
+
+    # Without a call stack, <think> is the only way out of a call.
+    end_call = END_CALL if grammar.calls else THINK
+    endings = (
+        (_THOUGHTS, END_THINK),
+        (range(State.ROOT_CALL, State.TAIL), end_call),
+        (range(State.TAIL, State.ANSWER_SYMBOLS), EQUALS),
+    )
+    for states, end in endings:
         for state in states:
             if grammar.legal[state, end]:
                 table[state] = False
                 table[state, end] = True
+
     # A row without a branch is in a state without legal tokens. There all are allowed: one must be drawn.
     table |= ~table.any(1, keepdims=True)
     return table

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial, reduce
-from operator import add
+from functools import partial
 
 from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.core.usage import Usage
@@ -54,8 +53,11 @@ def search(
     options.validate()
     if options.select == "check":
         return _search_until_checked(network, problems, config, options, batch, seed, keep_frames, progress, observe)
-    explored = explore(network, problems, config, options, batch, seed, keep_frames, progress, observe)
-    return [_with_total_usage(select_answer(answers, options.select), answers) for answers in explored]
+
+    chosen = []
+    for answers in explore(network, problems, config, options, batch, seed, keep_frames, progress, observe):
+        chosen.append(_with_total_usage(select_answer(answers, options.select), answers))
+    return chosen
 
 
 @dataclass
@@ -81,8 +83,12 @@ class _Trial:
         """Returns the answer that passed most checks, with the cost of everything."""
         scores = [self.passed.get(answer.text, 0) for answer in self.answers]
         chosen = select_answer(self.answers, "check", scores)
-        verdict = self.passed[chosen.text] == NUM_CHECKS if chosen.text in self.passed else None
-        return replace(_with_total_usage(chosen, self.answers, self.checks), passed_checks=verdict)
+        total = _with_total_usage(chosen, self.answers, self.checks)
+
+        # What was not checked has not failed: there is no verdict on it.
+        if chosen.text not in self.passed:
+            return replace(total, passed_checks=None)
+        return replace(total, passed_checks=self.passed[chosen.text] == NUM_CHECKS)
 
 
 def _search_until_checked(
@@ -102,30 +108,52 @@ def _search_until_checked(
     ``options.paths``. Problems that cannot be checked (no single operation on two numbers) get all paths, and the
     majority decides.
     """
-    first_temperature = 0.0 if options.paths > 1 else options.sampling_temperature
     trials = [_Trial() for _ in problems]
     made = 0
     while made < options.paths:
-        open_problems = [index for index, trial in enumerate(trials) if not trial.is_settled]
+        # One path, then two in all, then four: the number of paths is at most twice what was needed.
         target = min(max(1, 2 * made), options.paths)
-        requests: list[Request] = []
-        owners: list[int] = []
-        for index in open_problems:
-            for path in range(made, target):
-                temperature = options.sampling_temperature if path else first_temperature
-                requests.append(Request(problems[index], stream_seed(seed, index, path), temperature))
-                owners.append(index)
+        unsettled = [index for index, trial in enumerate(trials) if not trial.is_settled]
+        requests = _requests_of_round(problems, unsettled, range(made, target), options, seed)
 
-        ended = len(problems) * options.paths - len(open_problems) * (options.paths - made)
+        # Paths that settled problems no longer need count as ended.
+        ended = len(problems) * options.paths - len(unsettled) * (options.paths - made)
         shown = partial(_add_progress, progress, ended)
         answers = attempt_all(network, requests, config, options, batch, keep_frames, shown, observe)
-        for index, answer in zip(owners, answers, strict=True):
-            trials[index].answers.append(answer)
 
-        _check_new_answers(network, [trials[index] for index in open_problems], config, batch, observe)
+        # The answers come in the order of the requests: all of the first problem, then all of the second.
+        per_problem = target - made
+        for place, index in enumerate(unsettled):
+            trials[index].answers += answers[place * per_problem : (place + 1) * per_problem]
+
+        _check_new_answers(network, [trials[index] for index in unsettled], config, batch, observe)
         made = target
+
     progress(len(problems) * options.paths)
     return [trial.result() for trial in trials]
+
+
+def _requests_of_round(
+    problems: Sequence[Problem], unsettled: Sequence[int], paths: range, options: SearchOptions, seed: int
+) -> list[Request]:
+    """Returns the attempts of one round: some further paths of every problem that is not settled.
+
+    Args:
+        problems: All problems of the search.
+        unsettled: Indices of those that need further paths.
+        paths: Numbers of these paths.
+        options: Temperature and number of paths of the search.
+        seed: Seed of the search.
+    """
+    requests = []
+    for index in unsettled:
+        for path in paths:
+            # The greedy path is the likeliest to be right, so it comes first. A lone path is as the options say.
+            temperature = options.sampling_temperature
+            if path == 0 and options.paths > 1:
+                temperature = 0.0
+            requests.append(Request(problems[index], stream_seed(seed, index, path), temperature))
+    return requests
 
 
 def _add_progress(progress: Progress, before: int, done: int) -> None:
@@ -136,13 +164,19 @@ def _check_new_answers(
     network: ReasoningNetwork, trials: Sequence[_Trial], config: EnvConfig, batch: int, observe: Observe | None
 ) -> None:
     """Checks the answers that have not been checked yet."""
+    # ``owners`` says for each claim whose answer it is.
     owners: list[tuple[_Trial, str]] = []
     claims: list[self_checks.Claim] = []
     for trial in trials:
-        for text in dict.fromkeys(answer.text for answer in trial.answers):
-            claim = self_checks.read_claim(trial.answers[0].problem, text)
-            if claim is not None and text not in trial.passed:
-                owners.append((trial, text))
+        # Several attempts can give one answer, which is checked once.
+        seen: set[str] = set()
+        for answer in trial.answers:
+            if answer.text in trial.passed or answer.text in seen:
+                continue
+            seen.add(answer.text)
+            claim = self_checks.read_claim(answer.problem, answer.text)
+            if claim is not None:
+                owners.append((trial, answer.text))
                 claims.append(claim)
 
     if not claims:
@@ -176,29 +210,60 @@ def check_claims(
     Returns:
         For each claim the number of checks that it has passed, and an equal part of what all checks have cost.
     """
-    usage = [Usage() for _ in claims]
-    answered = 0
-
-    def ask(expressions: list[Binary]) -> list[int | None]:
-        nonlocal answered
-        posed = [_problem(expression, config.frame_length) for expression in expressions]
-        wanted = [problem for problem in posed if problem]
-        answers = iter(solve(network, wanted, config, batch, observe=observe))
-        numbers: list[int | None] = []
-        for problem in posed:
-            answer = next(answers) if problem else None
-            numbers.append(self_checks.read_number(answer.text) if answer else None)
-            if answer:
-                # Claims take turns in paying.
-                usage[answered % len(usage)] += replace(answer.usage, paths=0, depth=0, longest_context=0)
-                answered += 1
-        return numbers
-
+    calculator = _Calculator(network, config, batch, observe)
     passed = [0] * len(claims)
     for check in (self_checks.inverse_holds, self_checks.nines_hold):
-        for index, holds in enumerate(check(claims, ask)):
+        for index, holds in enumerate(check(claims, calculator.compute)):
             passed[index] += holds
-    return passed, usage
+    return passed, _divide_costs(calculator.costs, len(claims))
+
+
+class _Calculator:
+    """Has the model compute what the checks ask for.
+
+    Args:
+        network: The model.
+        config: Limits and grammar of the environment.
+        batch: Number of call stacks that are decoded together.
+        observe: Called with every event of the decoding; None costs nothing.
+
+    Attributes:
+        costs: The cost of every answer so far.
+    """
+
+    def __init__(self, network: ReasoningNetwork, config: EnvConfig, batch: int, observe: Observe | None) -> None:
+        self.network = network
+        self.config = config
+        self.batch = batch
+        self.observe = observe
+        self.costs: list[Usage] = []
+
+    def compute(self, expressions: list[Binary]) -> list[int | None]:
+        """Returns the model's number for each expression; None where it has none, or where nothing can be asked."""
+        posed: dict[int, Problem] = {}
+        for index, expression in enumerate(expressions):
+            problem = _problem(expression, self.config.frame_length)
+            if problem is not None:
+                posed[index] = problem
+        answers = solve(self.network, list(posed.values()), self.config, self.batch, observe=self.observe)
+
+        numbers: list[int | None] = [None] * len(expressions)
+        for index, answer in zip(posed, answers, strict=True):
+            numbers[index] = self_checks.read_number(answer.text)
+            self.costs.append(answer.usage)
+        return numbers
+
+
+def _divide_costs(costs: Sequence[Usage], parts: int) -> list[Usage]:
+    """Divides the cost of all checks into parts of about equal size.
+
+    The checks of all claims are asked together, so there is no cost of one claim. The claims pay in turn.
+    """
+    usage = [Usage() for _ in range(parts)]
+    for turn, cost in enumerate(costs):
+        # A check is no path, and its frames are not those of the answer: depth and context stay the answer's own.
+        usage[turn % parts] += replace(cost, paths=0, depth=0, longest_context=0)
+    return usage
 
 
 def _problem(expression: Binary, frame_length: int) -> Problem | None:
@@ -212,5 +277,11 @@ def _problem(expression: Binary, frame_length: int) -> Problem | None:
 
 def _with_total_usage(chosen: Answer, answers: Sequence[Answer], checks: Usage | None = None) -> Answer:
     """Returns an answer with the cost of all attempts and checks."""
-    usage = reduce(add, [answer.usage for answer in answers], checks or Usage())
-    return replace(chosen, usage=usage, seconds=max(answer.seconds for answer in answers))
+    usage = checks or Usage()
+    seconds = 0.0
+    for answer in answers:
+        usage += answer.usage
+
+        # The attempts ran side by side, so the slowest one says how long it took.
+        seconds = max(seconds, answer.seconds)
+    return replace(chosen, usage=usage, seconds=seconds)

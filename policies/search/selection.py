@@ -22,8 +22,10 @@ def select_answer(answers: Sequence[Answer], select: Select, checks_passed: Sequ
             solution, so it is an upper bound and not a way to answer.
         checks_passed: For ``"check"``, how many checks each answer has passed.
     """
+    # Attempts without an answer do not vote.
     votes = Counter(answer.text for answer in answers if answer.text)
 
+    # What counts most comes first in the tuple; for a majority that is the number of votes itself.
     def rank(index: int) -> tuple[bool, float, int, float]:
         answer = answers[index]
         if select == "likelihood":
@@ -47,7 +49,9 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
         correct: How many of them were right.
         k: Attempts in question, at most ``n``.
     """
+    # Draw k of the n attempts without putting them back; each factor is the chance that the next one is wrong too.
     all_wrong = 1.0
     for i in range(k):
+        # Once all wrong attempts are drawn, the next one must be right.
         all_wrong *= max(0, n - correct - i) / (n - i)
     return 1.0 - all_wrong

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from itertools import islice
 from typing import NamedTuple
 
 from o1nano.envs.language.expression import Binary
@@ -47,6 +46,8 @@ def read_claim(problem: Problem, text: str) -> Claim | None:
     task = problem.expr
     if not (isinstance(task, Binary) and isinstance(task.left, int) and isinstance(task.right, int)):
         return None
+
+    # Only a division has a remainder.
     found = _RESULT.fullmatch(text)
     if found is None or (found["rest"] and task.op != DIVIDE):
         return None
@@ -58,13 +59,19 @@ def read_claim(problem: Problem, text: str) -> Claim | None:
 
 def inverse_holds(claims: Sequence[Claim], ask: Ask) -> list[bool]:
     """Returns for each claim whether the inverse operation leads back to the operands."""
-    results = ask([_inverse(claim) for claim in claims])
+    results = ask(list(map(_inverse, claims)))
 
     # Quotient times divisor still lacks the remainder.
-    divisions = [index for index, claim in enumerate(claims) if claim.op == DIVIDE]
-    totals = _ask_where_known(ask, [_plus(results[index], claims[index].rest) for index in divisions])
-    for index, total in zip(divisions, totals, strict=True):
+    divisions = []
+    sums = []
+    for index, claim in enumerate(claims):
+        if claim.op == DIVIDE:
+            divisions.append(index)
+            sums.append(_plus(results[index], claim.rest))
+    for index, total in zip(divisions, _ask_where_known(ask, sums), strict=True):
         results[index] = total
+
+    # A missing result is no number, so it equals none.
     return [result == _expected(claim) for claim, result in zip(claims, results, strict=True)]
 
 
@@ -75,25 +82,42 @@ def _plus(left: int | None, right: int | None) -> Binary | None:
 
 def _ask_where_known(ask: Ask, expressions: Sequence[Binary | None]) -> list[int | None]:
     """Has the model compute the expressions that are known; the others have no result."""
-    results = iter(ask([expression for expression in expressions if expression is not None]))
-    return [None if expression is None else next(results) for expression in expressions]
+    known: dict[int, Binary] = {}
+    for index, expression in enumerate(expressions):
+        if expression is not None:
+            known[index] = expression
+
+    results: list[int | None] = [None] * len(expressions)
+    for index, result in zip(known, ask(list(known.values())), strict=True):
+        results[index] = result
+    return results
 
 
 def _inverse(claim: Claim) -> Binary:
+    """Returns the calculation that leads back from the result of a claim, to ``_expected``."""
     if claim.op == PLUS:
         return Binary(MINUS, claim.result, claim.right)
-    if claim.op == MINUS:
-        negative = claim.result < 0
-        return Binary(PLUS, -claim.result, claim.left) if negative else Binary(PLUS, claim.result, claim.right)
     if claim.op == DIVIDE:
         return Binary(TIMES, claim.result, claim.right)
-    return Binary(DIVIDE, claim.result, claim.right) if claim.right else Binary(PLUS, claim.result, 0)
+    if claim.op == MINUS:
+        # 34 - 53 = -19 is checked as 19 + 34 = 53, so that the sum needs no negative operand.
+        if claim.result < 0:
+            return Binary(PLUS, -claim.result, claim.left)
+        return Binary(PLUS, claim.result, claim.right)
+
+    # A product with 0 cannot be divided by 0 again. It must be 0 itself.
+    if claim.right == 0:
+        return Binary(PLUS, claim.result, 0)
+    return Binary(DIVIDE, claim.result, claim.right)
 
 
 def _expected(claim: Claim) -> int:
+    """Returns what ``_inverse`` comes to if the claim is right."""
     if claim.op == MINUS and claim.result < 0:
         return claim.right
-    return 0 if claim.op == TIMES and not claim.right else claim.left
+    if claim.op == TIMES and claim.right == 0:
+        return 0
+    return claim.left
 
 
 def nines_hold(claims: Sequence[Claim], ask: Ask) -> list[bool]:
@@ -102,42 +126,63 @@ def nines_hold(claims: Sequence[Claim], ask: Ask) -> list[bool]:
     ``a - b = c`` is tested as ``c + b = a``, and ``a / b = q R r`` as ``q * b + r = a``. A claim fails if the model
     leaves one of the steps without a number.
     """
-    numbers = [number for claim in claims for number in (claim.left, claim.right, claim.result, claim.rest)]
-    residues = iter(_residues(numbers, ask))
-    sides = [_sides(claim, *islice(residues, 4)) for claim in claims]
+    # The roots of all numbers of all claims, in one go: left, right, result, rest of the first claim, then the next.
+    numbers: list[int] = []
+    for claim in claims:
+        numbers += [claim.left, claim.right, claim.result, claim.rest]
+    residues = _residues(numbers, ask)
+    equations = [_equation(claim, *residues[4 * index : 4 * index + 4]) for index, claim in enumerate(claims)]
 
-    factors = [None if a is None or b is None else Binary(TIMES, a, b) for a, b, _, _ in sides]
-    products = _ask_where_known(ask, factors)
-    sums = [_plus(product, rest) for product, (_, _, rest, _) in zip(products, sides, strict=True)]
+    # a * b
+    products = _ask_where_known(ask, [_times(equation.a, equation.b) for equation in equations])
+
+    # a * b + rest, which can have two digits or more and so needs a digital root of its own.
+    sums = [_plus(product, equation.rest) for product, equation in zip(products, equations, strict=True)]
     roots = digital_roots(_ask_where_known(ask, sums), ask)
-    return [_agree(root, whole) for root, (_, _, _, whole) in zip(roots, sides, strict=True)]
+    return [_agree(root, equation.whole) for root, equation in zip(roots, equations, strict=True)]
 
 
 def _agree(root: int | None, whole: int | None) -> bool:
+    # Digital roots 0 and 9 are the same residue.
     return root is not None and whole is not None and root % 9 == whole % 9
 
 
-_Residue = int | None
+def _times(left: int | None, right: int | None) -> Binary | None:
+    """Returns ``left * right``, or None if a number is missing because the model gave none."""
+    return None if left is None or right is None else Binary(TIMES, left, right)
 
 
-def _sides(
-    claim: Claim, left: _Residue, right: _Residue, result: _Residue, rest: _Residue
-) -> tuple[_Residue, _Residue, _Residue, _Residue]:
-    """Returns (a, b, rest, whole): a claim says of digit sums that ``a * b + rest = whole``."""
+class _Equation(NamedTuple):
+    """A claim as ``a * b + rest = whole``, in digital roots; None where the model gave no number."""
+
+    a: int | None
+    b: int | None
+    rest: int | None
+    whole: int | None
+
+
+def _equation(claim: Claim, left: int | None, right: int | None, result: int | None, rest: int | None) -> _Equation:
+    """Returns the equation that a claim comes to, given the digital roots of its four numbers."""
     if claim.op == PLUS:
-        return left, 1, right, result
+        return _Equation(left, 1, right, result)
     if claim.op == MINUS:
-        return result, 1, right, left
+        return _Equation(result, 1, right, left)
     if claim.op == TIMES:
-        return left, right, 0, result
-    return result, right, rest, left
+        return _Equation(left, right, 0, result)
+    return _Equation(result, right, rest, left)
 
 
 def _residues(numbers: Sequence[int], ask: Ask) -> list[int | None]:
     """Returns the digital roots of numbers, 0 to 9; of a negative number, nine minus that of its absolute value."""
-    roots = digital_roots([abs(number) for number in numbers], ask)
-    negative = [index for index, number in enumerate(numbers) if number < 0]
-    complements = [_nine_minus(roots[index]) for index in negative]
+    roots = digital_roots(list(map(abs, numbers)), ask)
+
+    # Modulo nine, -n is 9 - n.
+    negative = []
+    complements = []
+    for index, number in enumerate(numbers):
+        if number < 0:
+            negative.append(index)
+            complements.append(_nine_minus(roots[index]))
     for index, difference in zip(negative, _ask_where_known(ask, complements), strict=True):
         roots[index] = difference
     return roots
@@ -154,17 +199,20 @@ def digital_roots(numbers: Sequence[int | None], ask: Ask) -> list[int | None]:
     become 8 and 7, 15, and 6. A model that adds wrongly would never end some numbers: they have no root after twice as
     many rounds as they have digits, which is more than right sums take.
     """
-    rows = [_digits(number) for number in numbers]
+    rows = list(map(_digits, numbers))
     rounds = 2 * max(map(len, rows), default=0)
     for _ in range(rounds):
-        if all(len(row) < 2 for row in rows):
+        if max(map(len, rows)) < 2:
             break
         rows = _add_pairs(rows, ask)
+
+    # An empty row has failed, and one of several digits has not come to an end.
     return [row[0] if len(row) == 1 else None for row in rows]
 
 
 def _add_pairs(rows: list[list[int]], ask: Ask) -> list[list[int]]:
     """Replaces pairs of digits by the digits of their sums; a row with a sum that is impossible becomes empty."""
+    # The pairs of all rows are asked for together; ``owners`` says for each pair from which row it is.
     owners: list[int] = []
     pairs: list[Binary] = []
     for index, row in enumerate(rows):
@@ -172,6 +220,7 @@ def _add_pairs(rows: list[list[int]], ask: Ask) -> list[list[int]]:
             owners.append(index)
             pairs.append(Binary(PLUS, row[at], row[at + 1]))
 
+    # A wrong sum of 0 to 18 stays: the check tests the model's own arithmetic, and is wrong where that is.
     summed: list[list[int]] = [[] for _ in rows]
     failed: set[int] = set()
     for index, total in zip(owners, ask(pairs), strict=True):
@@ -189,4 +238,5 @@ def _add_pairs(rows: list[list[int]], ask: Ask) -> list[list[int]]:
 
 
 def _digits(number: int | None) -> list[int]:
-    return [] if number is None else [int(digit) for digit in str(abs(number))]
+    """Returns the decimal digits of a number without its sign; none for None."""
+    return [] if number is None else list(map(int, str(abs(number))))

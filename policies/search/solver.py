@@ -88,6 +88,7 @@ class Solver:
             levels: What will be asked.
         """
         for level in levels:
+            # The model may think longer than the expert; twice as long leaves room for mistakes that it revises.
             needed = expert_requirements(level, self.config.frame_length, self.config.call_stack, mistake_rate=0)
             self.config = replace(
                 self.config,
@@ -108,27 +109,32 @@ class Solver:
             Each kind once: ``gcd``, ``expression with negative numbers`` if it knows that family without them, or
             ``addition/25 (it learned sizes up to 20)``; at most ``MOST_KINDS``.
         """
+        # A dictionary as an ordered set: each kind once, in the order of the problems.
         kinds: dict[str, None] = {}
-        if self.record is not None:
+        if self.record is None:
             for problem in problems:
-                beyond = self.record.beyond(problem)
-                if beyond:
-                    kinds[beyond] = None
-            return list(kinds)[:MOST_KINDS]
+                kinds.update(dict.fromkeys(self._outside_levels(problem)))
+            return list(kinds)
 
         for problem in problems:
-            family = family_of(problem.expr)
-            # Derived families count too: chains are expressions.
-            shown = [level for level in self.config.levels if isinstance(FAMILIES[level.family].origin, type(family))]
-            if not shown:
-                kinds[family.name] = None
-                continue
+            beyond = self.record.beyond(problem)
+            if beyond:
+                kinds[beyond] = None
+        return list(kinds)[:MOST_KINDS]
 
-            traits = traits_of(problem.expr)
-            if traits:
-                for trait in sorted(traits - drawn_traits(tuple(shown))):
-                    kinds[f"{family.name} with {trait}"] = None
-        return list(kinds)
+    def _outside_levels(self, problem: Problem) -> list[str]:
+        """Returns what sets a problem apart from all levels of the environment; empty if nothing does."""
+        # Derived families count too: chains are expressions.
+        family = family_of(problem.expr)
+        shown = [level for level in self.config.levels if isinstance(FAMILIES[level.family].origin, type(family))]
+        if not shown:
+            return [family.name]
+
+        # Most problems have no traits. For these no samples need to be drawn.
+        traits = traits_of(problem.expr)
+        if not traits:
+            return []
+        return [f"{family.name} with {trait}" for trait in sorted(traits - drawn_traits(tuple(shown)))]
 
     def read(self, text: str) -> Problem:
         """Reads a problem in symbols or words.
@@ -143,6 +149,7 @@ class Solver:
         problem = fits_frame(read(text), self.config.frame_length)
         words = unknown_words(problem.prompt, self.tokens)
         if words:
+            # A long problem would hide the message.
             shown = repr(text.strip()[:80])
             raise ProblemError(
                 f"the model was not trained with {words[0]!r} in {shown}; expected, for example, {EXAMPLES}"
@@ -187,15 +194,17 @@ class Solver:
             options: How they are answered. By default with one greedy path.
             keep_frames: Whether answers carry their hidden reasoning.
             progress: Called with the number of attempts that have ended.
-            observe: Called with every event of the decoding, see ``events``; what it raises ends the search.
+            observe: Called with every event (``search.events``) of the decoding; what it raises ends the search.
 
         Raises:
             O1NanoError: If a problem cannot be read, or an option makes no sense.
         """
         # Texts are read before anything is solved, so that a mistake in the last one costs nothing.
-        read = [problem if isinstance(problem, Problem) else self.read(problem) for problem in problems]
+        posed = []
+        for problem in problems:
+            posed.append(problem if isinstance(problem, Problem) else self.read(problem))
         options = options or SearchOptions()
-        return search(self.network, read, self.config, options, self.batch, self.seed, keep_frames, progress, observe)
+        return search(self.network, posed, self.config, options, self.batch, self.seed, keep_frames, progress, observe)
 
     def explore_all(
         self,

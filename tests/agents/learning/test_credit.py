@@ -101,7 +101,7 @@ def test_no_chains_no_advantages() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asker", "question", "sensible"),
+    ("caller", "subtask", "useful"),
     [
         ("<problem> 9 8 + 4 5 =", "<subtask> 8 9 + 5 4 =", True),
         ("<problem> 9 8 + 4 5 =", "<subtask> 8 9 + 5 =", False),  # another problem than its own
@@ -117,5 +117,5 @@ def test_no_chains_no_advantages() -> None:
         ("<subtask> 4 2 =", "<subtask> 4 - - 2 =", True),  # a caller whose own problem has no answer is not at fault
     ],
 )
-def test_what_a_frame_has_a_use_for(asker: str, question: str, sensible: bool) -> None:
-    assert is_useful_subtask(bytes(ids(asker)), bytes(ids(question))) == sensible
+def test_what_a_frame_has_a_use_for(caller: str, subtask: str, useful: bool) -> None:
+    assert is_useful_subtask(bytes(ids(caller)), bytes(ids(subtask))) == useful

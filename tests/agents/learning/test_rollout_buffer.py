@@ -178,7 +178,7 @@ def outcomes(frames: dict[str, TrainingFrame]) -> dict[str, float]:
         # The child is right, the parent is wrong.
         ("frame", CALL + RIGHT_CHILD + "</think> 1 4 4 <eos>", {ROOT: 0, CHILD: 1}),
         ("blame", CALL + RIGHT_CHILD + "</think> 1 4 4 <eos>", {ROOT: 0, CHILD: 1}),
-        # The child answers a sensible question wrongly, and the parent repeats its answer.
+        # The child answers a useful subtask wrongly, and the parent repeats its answer.
         ("frame", CALL + WRONG_CHILD + "</think> 2 4 3 <eos>", {ROOT: 0, CHILD: 0}),
         ("blame", CALL + WRONG_CHILD + "</think> 2 4 3 <eos>", {CHILD: 0}),
         # The child ends the episode with an illegal token: its parent has answered nothing.
@@ -279,7 +279,7 @@ def test_episode_credit_includes_the_frames_that_were_still_waiting() -> None:
 ASKS_USELESS = "<think> <call> 4 2 / 2 </call> <think> <call> 4 2 - - 1 </call> "
 
 
-def test_a_useless_question_does_not_excuse_the_caller() -> None:
+def test_a_useless_subtask_does_not_excuse_the_caller() -> None:
     script = ASKS_USELESS + "<think> </think> 9 <eos> </think> 9 R 0 <eos> </think> 9 <eos>"
     # 24 / 2 asked 24 - (-1), was told 9, and answered 9: its own fault. The root asked rightly and is left out.
     assert outcomes(learned("blame", "24/2", script)) == {"4 2 / 2": 0, "4 2 - - 1": 0}

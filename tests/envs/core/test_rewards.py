@@ -23,9 +23,9 @@ from o1nano.envs.core.reward_terms import (
     SubAnswers,
     TokenPrice,
     agreement,
+    expert_subtasks,
     is_canonical,
     make_term,
-    sub_questions,
 )
 from o1nano.envs.core.rewards import RewardTerm
 from o1nano.envs.errors import ConfigurationError
@@ -43,12 +43,12 @@ ALL = list(TERMS)
 CONFIG: dict[str, Any] = {"digits": (1, 2), "frame_length": 64, "depth": 6, "max_tokens": 90}
 
 
-def test_the_expert_asks_these_sub_questions() -> None:
-    assert sub_questions(read("98+45")) == {bytes(ids("8 9 + 5 4"))}
+def test_the_expert_calls_these_subtasks() -> None:
+    assert expert_subtasks(read("98+45")) == {bytes(ids("8 9 + 5 4"))}
     questions = ["3 5 - 4 3", "4 3 - 3 5"]
-    assert sub_questions(read("34-53")) == {bytes(ids(question)) for question in questions}
+    assert expert_subtasks(read("34-53")) == {bytes(ids(question)) for question in questions}
     calls = ["2 1 * 4 3", "2 1 * 4", "2 1 * 3", "4 + 6 3"]
-    assert sub_questions(read("12*34")) == {bytes(ids(call)) for call in calls}
+    assert expert_subtasks(read("12*34")) == {bytes(ids(call)) for call in calls}
 
 
 def test_a_verified_sub_answer_is_paid_and_given_back_at_the_end() -> None:
@@ -72,7 +72,7 @@ def test_shaping_with_a_discount() -> None:
     assert info["reward/total"] == pytest.approx(sum(rewards))
 
 
-def test_the_potential_is_the_share_of_the_sub_questions() -> None:
+def test_the_potential_is_the_share_of_the_subtasks() -> None:
     rewards, info = honest([SubAnswers(weight=0.8)], "12*34")
     assert [reward for reward in rewards[:-1] if reward] == pytest.approx([0.2] * 4)
     assert rewards[-1] == pytest.approx(1 - 0.8)

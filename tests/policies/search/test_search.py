@@ -1,4 +1,4 @@
-"""Search: threads, votes, shared subtasks, budgets, and what does not change with them."""
+"""Search: branches, votes, shared subtasks, budgets, and what does not change with them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from o1nano.envs.problems.problem import Problem, read
 from o1nano.envs.seeding import stream_seed
 from o1nano.policies.search.answers import Answer, explore, solve
 from o1nano.policies.search.branches import Attempt, Branch, Vote, commuted
-from o1nano.policies.search.engine import _answer_now_mask
+from o1nano.policies.search.engine import answer_now_mask
 from o1nano.policies.search.options import SearchOptions
 from o1nano.policies.search.sampling import sample_tokens, uniforms
 from o1nano.policies.search.search import check_claims, search
@@ -142,7 +142,8 @@ def test_rows_whose_paths_have_ended_outlive_any_budget(thinking: SearchOptions)
 
 
 def test_a_budget_is_met_in_the_calls_of_a_flat_frame() -> None:
-    flat, nested = _answer_now_mask(Grammar(calls=False)), _answer_now_mask(Grammar())
+    flat = answer_now_mask(Grammar(calls=False))
+    nested = answer_now_mask(Grammar())
     assert flat.any(1).all() and nested.any(1).all()
     assert flat[State.ROOT_CALL : State.TAIL, THINK].any() and not nested[State.ROOT_CALL : State.TAIL, THINK].any()
 
@@ -162,9 +163,10 @@ def test_thoughts_last_as_long_as_they_must() -> None:
 
 
 def voter(answer: str = "", outcome: Outcome = Outcome.RUNNING) -> Branch:
-    thread = Branch(b"", 0, Attempt(), lambda _: None)
-    thread.answer, thread.outcome = bytes(ids(answer)), Outcome.ANSWERED if answer else outcome
-    return thread
+    branch = Branch(b"", 0, Attempt(), lambda _: None)
+    branch.answer = bytes(ids(answer))
+    branch.outcome = Outcome.ANSWERED if answer else outcome
+    return branch
 
 
 @pytest.mark.parametrize(
