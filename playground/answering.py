@@ -68,7 +68,7 @@ class Answering:
         problem = solver.read(question.problem)
         visit.send({"kind": "begin", "problem": problem.text, "select": question.select})
         for kind in solver.unlearned([problem]):
-            visit.send({"kind": "note", "text": f"the model has not learned problems of this kind: {kind}"})
+            visit.send({"kind": "note", "text": f"This may be wrong: the model is not reliable at {kind}."})
 
         narrator = Narrator(solver.config.grammar)
         watch = _Watch(visit, narrator, self.limits)
