@@ -1,11 +1,13 @@
 """Times what a newcomer does: clone, install as the README says, serve the page, see the first tree.
 
 ``python dev/newcomer.py`` needs requirements-browser.txt and Chromium for the last step. Everything lies in a temporary
-folder, which has no compiled functions yet.
+folder, which has no compiled functions yet. The CPU time is that of the processes that have ended with the step; the
+server's is in the last line. Where other programs use the cores too, it says more than the time that passed.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -24,10 +26,17 @@ PATIENCE = 600_000.0  # milliseconds
 def timed(name: str, step: Callable[[], None]) -> float:
     """Does a step, prints how long it took, and returns that in seconds."""
     began = time.perf_counter()
+    spent = cpu_seconds()
     step()
     seconds = time.perf_counter() - began
-    print(f"{name:<32}{seconds:7.1f} s", flush=True)
+    print(f"{name:<32}{seconds:7.1f} s{cpu_seconds() - spent:7.1f} s of CPU", flush=True)
     return seconds
+
+
+def cpu_seconds() -> float:
+    """CPU time of all programs that were started and have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def run(*command: str, folder: Path) -> None:
@@ -68,7 +77,7 @@ def main() -> None:
                 total += timed("the first tree in the browser", lambda: ask(lines[0].split()[0]))
             finally:
                 server.terminate()
-        print(f"{'from git clone to the tree':<32}{total:7.1f} s")
+        print(f"{'from git clone to the tree':<32}{total:7.1f} s{cpu_seconds():7.1f} s of CPU")
 
 
 if __name__ == "__main__":
