@@ -206,7 +206,8 @@ def test_a_bad_problem_is_explained(page: Any, picture: Any) -> None:
 def test_a_kind_that_was_not_learned_is_pointed_out(page: Any) -> None:
     ask(page, "gcd(-12, 123456789012345)")
     assert "not reliable at signed_gcd/15" in page.inner_text("#notes")
-    answer, note = page.locator("#answer").bounding_box(), page.locator("#notes").bounding_box()
+    answer = page.locator("#answer").bounding_box()
+    note = page.locator("#notes").bounding_box()
     assert 0 <= note["y"] - (answer["y"] + answer["height"]) < 20
     ask(page, "1+1")
     assert page.is_hidden("#notes")
