@@ -9,6 +9,7 @@ import io
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,14 @@ def ask(page: Any, problem: str, speed: str = "Infinity", **options: str) -> Non
     page.wait_for_selector("#answer small, #error:not([hidden])")
 
 
+def until(page: Any, condition: str, given: Any) -> None:
+    """Waits until a function of the page is true. Playwright's own way evaluates text, which the page forbids."""
+    deadline = time.monotonic() + PATIENCE / 1000
+    while not page.evaluate(condition, given):
+        assert time.monotonic() < deadline, condition
+        page.wait_for_timeout(20)
+
+
 def assert_accessible(page: Any) -> None:
     """Fails if axe-core finds something wrong on the page, and says what."""
     found = axe.Axe().run(page, options={"resultTypes": ["violations"]})
@@ -137,7 +146,7 @@ def test_the_tree_grows_to_what_show_reasoning_prints(page: Any, folder: Path, p
     page.click("#submit")
     sizes = []
     for _ in range(3):
-        page.wait_for_function(f"(least) => ({COUNT})() > least", arg=sizes[-1] if sizes else 8)
+        until(page, f"(least) => ({COUNT})() > least", sizes[-1] if sizes else 8)
         sizes.append(page.evaluate(COUNT))
     assert sizes == sorted(set(sizes))
     page.evaluate("document.getElementById('speed').value = 'Infinity'")
@@ -166,7 +175,7 @@ def test_a_finished_answer_is_replayed_step_by_step(page: Any) -> None:
     page.click("#back")
     assert page.evaluate(FRAMES) == ["<problem> 9 8 + 4 5 ="]
     page.click("#play")
-    page.wait_for_function(f"document.getElementById('position').value == {steps}")
+    until(page, "(steps) => document.getElementById('position').value == steps", steps)
     assert page.evaluate(FRAMES) == whole
 
 
