@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from o1nano.agents.evaluation.reports import usage_line
@@ -10,7 +12,10 @@ from o1nano.envs.errors import O1NanoError
 from o1nano.playground.narration import Narrator
 from o1nano.playground.worker import Gone, Visit
 from o1nano.policies.search.events import Event, TokenEmitted
+from o1nano.policies.search.options import SearchOptions
 from o1nano.policies.search.solver import Solver
+
+_WARM_UP_TOKENS = 64  # enough that every loop is compiled
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,10 @@ class Answering:
 
     def warm_up(self) -> None:
         """Compiles what decoding needs, so that the first visitor does not wait for it."""
-        self.solver.solve("1+1", paths=2)
+        # A model that never ends must not keep the page from being served.
+        meter = _Meter(Limits(_WARM_UP_TOKENS, math.inf))
+        with suppress(LimitError):
+            self.solver.solve_all(["1+1"], SearchOptions(2), observe=meter)
 
     def __call__(self, visit: Visit) -> None:
         """Answers a question and sends every step to the visitor.
@@ -60,12 +68,30 @@ class Answering:
         problem = solver.read(question.problem)
         visit.send({"kind": "begin", "problem": problem.text, "select": question.select})
         for kind in solver.unlearned([problem]):
-            visit.send({"kind": "note", "text": f"the model has not learned problems of this kind: {kind}"})
+            visit.send({"kind": "note", "text": f"This may be wrong: the model is not reliable at {kind}."})
 
         narrator = Narrator(solver.config.grammar)
         watch = _Watch(visit, narrator, self.limits)
         (answer,) = solver.solve_all([problem], question.search, observe=watch)
         visit.send(narrator.conclude(answer, usage_line(answer)))
+
+
+class _Meter:
+    """Counts the tokens and the seconds of a search, and ends it if it costs too much."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.tokens = 0
+        self.deadline = time.monotonic() + limits.seconds
+
+    def __call__(self, event: Event) -> None:
+        if not isinstance(event, TokenEmitted):
+            return
+        self.tokens += 1
+        if self.tokens > self.limits.tokens:
+            raise LimitError(f"stopped after {self.limits.tokens} tokens; expected a smaller problem or fewer paths")
+        if time.monotonic() > self.deadline:
+            raise LimitError(f"stopped after {self.limits.seconds:g} s; expected a smaller problem or fewer paths")
 
 
 class _Watch:
@@ -74,23 +100,12 @@ class _Watch:
     def __init__(self, visit: Visit, narrator: Narrator, limits: Limits) -> None:
         self.visit = visit
         self.narrator = narrator
-        self.limits = limits
-        self.tokens = 0
-        self.deadline = time.monotonic() + limits.seconds
+        self.meter = _Meter(limits)
 
     def __call__(self, event: Event) -> None:
         if self.visit.has_gone:
             raise Gone
-        if isinstance(event, TokenEmitted):
-            self.tokens += 1
-            self._check_limits()
+        self.meter(event)
         message = self.narrator.tell(event)
         if message is not None:
             self.visit.send(message)
-
-    def _check_limits(self) -> None:
-        limits = self.limits
-        if self.tokens > limits.tokens:
-            raise LimitError(f"stopped after {limits.tokens} tokens; expected a smaller problem or fewer paths")
-        if time.monotonic() > self.deadline:
-            raise LimitError(f"stopped after {limits.seconds:g} s; expected a smaller problem or fewer paths")

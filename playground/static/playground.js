@@ -307,7 +307,7 @@ function showError(text) {
 }
 
 function showNote(text) {
-  byId("notes").append(text, element("br"));
+  byId("notes").append(element("span", {}, text), " ");
 }
 
 async function ask(event) {

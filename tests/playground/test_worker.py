@@ -13,7 +13,7 @@ from o1nano.envs.errors import ProblemError
 from o1nano.playground.questions import Question
 from o1nano.playground.worker import BusyError, Visit, Worker
 
-PATIENCE = 30.0
+PATIENCE = 120.0  # seconds: the machine may be busy
 
 
 async def everything(visit: Visit) -> list[object]:
