@@ -9,33 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import comb
 from typing import Any
 
 import numpy as np
 
 from o1nano.agents.evaluation.held_out import wilson
-from o1nano.envs.errors import ConfigurationError
 from o1nano.policies.search.answers import Answer
-
-
-def pass_at_k(samples: int, correct: int, k: int) -> float:
-    """Estimates the probability that at least one of k samples is right, without bias.
-
-    Chen et al. (2021), "Evaluating large language models trained on code", equation 1: the share of all choices of k
-    among the samples that hold a right one. With 3 samples, one of them right, and k = 2 that is 2 of 3 choices.
-
-    Args:
-        samples: Samples of the problem.
-        correct: How many of them are right.
-        k: At most ``samples``.
-
-    Raises:
-        ConfigurationError: If ``k`` is below 1 or above ``samples``.
-    """
-    if not 1 <= k <= samples:
-        raise ConfigurationError(f"k={k} with {samples} samples; expected 1 to {samples}")
-    return 1.0 - comb(samples - correct, k) / comb(samples, k)
+from o1nano.policies.search.selection import pass_at_k
 
 
 @dataclass(frozen=True)
