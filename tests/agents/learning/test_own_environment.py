@@ -68,11 +68,12 @@ def test_a_rollout_and_an_update(names: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(("advantage", "steps"), [("critic", 200_000), ("group", 300_000)])
-def test_it_is_solved(advantage: str, steps: int, names: dict[str, Any]) -> None:
+def test_it_is_solved(advantage: str, steps: int, seed: int, names: dict[str, Any]) -> None:
     assert f'"{advantage}": {steps:_}' in RUN
     started = time.process_time()
     with th.random.fork_rng():
-        model = names["train"](advantage, steps)
+        model = names["train"](advantage, steps, seed)
     assert time.process_time() - started < MOST_SECONDS
-    assert names["accuracy"](model) > 0.9
+    assert names["accuracy"](model) >= 0.95
