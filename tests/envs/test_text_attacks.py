@@ -143,9 +143,9 @@ def test_no_attack_is_paid(attack: str) -> None:
 @pytest.mark.parametrize("attack", HUGE)
 @pytest.mark.parametrize("question", ["98+45", "make(24, 7, 7, 10, 13)"])
 def test_no_huge_text_is_paid_or_takes_long(attack: str, question: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert score(HUGE[attack], {"question": question}) == 0.0
-    assert time.perf_counter() - started < 5.0
+    assert time.process_time() - started < 5.0
 
 
 @pytest.mark.parametrize(
