@@ -120,7 +120,7 @@ class TrainConfig:
     init_from: str = ""
     """A model to begin with, such as pretrained/o1_model.pth, instead of random weights. Its architecture stays. With
     --warm-start.steps 0 PPO begins at once."""
-    iterations: Annotated[int, Range(0, 10**9)] = 350
+    iterations: Annotated[int, Range(0, 10**9)] = 500
     """Iterations of PPO. Each is a rollout and its update."""
     device: str = "auto"
     """cpu, cuda or auto."""

@@ -40,7 +40,7 @@ VARIANTS = {
     "no_curriculum": "--curriculum.strategy uniform",
     "kl": "--ppo.kl-coef 0.1",
     "flat": "--no-call-stack --frame-length 1024",
-    "coupled": "--transformer.positions coupled",
+    "places": "--transformer.positions places",
     "no_places": "--transformer.positions none",
     "rotary": "--transformer.positions rotary",
     "credit_frame": "--ppo.credit frame",

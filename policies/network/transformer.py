@@ -64,7 +64,7 @@ class TransformerConfig:
     feed_forward: Annotated[int, Range(1, 2**16)] = 512
     dropout: float = 0.1
     max_context: int = 128_000
-    positions: Positions = "places"
+    positions: Positions = "coupled"
     roles: bool = True
     windows: tuple[int, ...] = ()
     rotary_base: float = 10_000.0

@@ -40,7 +40,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "flat": {"call_stack": False, "frame_length": 1024},
     "no_places": {"transformer.positions": "none"},
     "rotary": {"transformer.positions": "rotary"},
-    "coupled": {"transformer.positions": "coupled"},
+    "places": {"transformer.positions": "places"},
     "credit_frame": {"ppo.credit": "frame"},
     "credit_episode": {"ppo.credit": "episode"},
     "grpo": {"ppo.advantage": "group", "ppo.group_size": 8},
@@ -74,7 +74,7 @@ def test_the_control_imitates_as_many_tokens_as_ppo_emits() -> None:
 
 def test_variants_that_differ_in_ppo_alone_share_a_warm_start() -> None:
     own = {variant for variant in VARIANTS if not ablations.shares_start(variant, Options())}
-    assert own == {"supervised", "flat", "no_places", "rotary", "coupled"}
+    assert own == {"supervised", "flat", "no_places", "rotary", "places"}
 
 
 def test_a_variant_that_is_none_is_named() -> None:
