@@ -66,8 +66,8 @@ def round_off(number: int, rng: np.random.Generator) -> int:
         number: The number, not negative.
         rng: Source of all randomness.
     """
-    place: int = 10 ** below(rng, len(str(number)))
-    return number - number % place
+    power: int = 10 ** below(rng, len(str(number)))
+    return number - number % power
 
 
 def draw_square(rng: np.random.Generator, digits: int) -> Binary:

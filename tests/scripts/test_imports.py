@@ -20,7 +20,7 @@ ORDER = (
     ("envs.problems",),
     ("envs.core",),
     ("envs",),
-    ("policies.device", "policies.serialization", "policies.record"),
+    ("policies.device", "policies.serialization", "policies.forms", "policies.record"),
     ("policies.network",),
     ("policies.decoding",),
     ("policies.model_file", "policies.actor_critic"),

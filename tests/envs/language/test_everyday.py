@@ -130,14 +130,14 @@ def test_a_list_may_have_a_comma_before_its_last_number() -> None:
         ("signed_addition/1", r"-\(\d\+\d\)"),
         ("signed_expression/2", r"- ?\( ?\d+ ?[-+*/] ?\d+ ?\) ?[-+*/].*"),
         ("expression/1", r".*\d ?\^2.*"),
-        ("expression/1", r"multiply \d [-+*/] \d by \d"),
+        ("expression/1", r"multiply \d [-+*/] \d.* by .*"),
         ("modular/3", r"\d{3} ?mod \d"),
         ("signed_modular/2", r"-\d\d mod \d"),
-        ("linear_equation/2", r"x [-+] \d+ equals -? ?\d+"),
+        ("linear_equation/2", r"x[-+]\d+=-?\d+"),
         ("linear_equation/2", r"\d\d\*x[-+]\d=.*"),
         ("division/5", r"\d+000/\d+0"),
         ("signed_multiplication/1", r"double - \d"),
-        ("gcd/3", r"gcd\(\d00, \d\)"),
+        ("gcd/3", r"gcd\(\d00, \d+\)"),
     ],
 )
 def test_everyday_problems_have_forms_that_others_have_not(level: str, pattern: str) -> None:
