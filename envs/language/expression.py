@@ -207,7 +207,12 @@ def _unsigned_key(expr: Expr) -> tuple[str, bool]:
     if expr.negation and not _is_sum(expr.right):
         return _unsigned_key(expr.right)[0], True
 
-    operands, operators = _flatten(expr)
+    # Most problems are of two numbers: there is nothing to take apart.
+    if isinstance(expr.left, int) and isinstance(expr.right, int):
+        operands: list[Expr] = [expr.left, expr.right]
+        operators = {expr.op}
+    else:
+        operands, operators = _flatten(expr)
     signed = MINUS in operators
 
     keys = []
