@@ -2,7 +2,7 @@
 
 Every candidate is timed once in every round; ratios are medians over rounds, with the smallest and the largest. The
 other checkout runs in its own process. Run from the root of the repository:
-``python -m benchmarks.speed.train_step --against ../other-checkout``.
+``python -m benchmarks.speed.train_step --against ../other-checkout``. The other checkout may be as old as 69e04a9.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,11 @@ import torch as th
 
 # A process that measures another checkout finds this folder's modules there (PYTHONPATH comes first).
 sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.speed.older import use_old_names
+
+if find_spec("o1nano.agents.learning") is None:
+    use_old_names()
 
 from benchmarks.speed.digits import mixed_thoughts
 from benchmarks.speed.measuring import clock, positive, spread

@@ -267,8 +267,14 @@ class Episodes:
             if outcome == RUNNING:
                 continue
             ends["outcome"][row] = _OUTCOME_TEXTS[outcome]
-            ends["expected"][row] = problem.answer_text
-            ends["answer"][row] = answer_text(self.stacks.answer(row)) if outcome == ANSWERED else ""
+            expected = problem.answer_text
+            ends["expected"][row] = expected
+            if outcome == ANSWERED:
+                # Most answers are the expected one, whose text is known.
+                answer = self.stacks.answer(row)
+                ends["answer"][row] = expected if answer == problem.answer else answer_text(answer)
+            else:
+                ends["answer"][row] = ""
         self._end_texts = ends
 
     def columns(self) -> dict[str, npt.NDArray[Any]]:

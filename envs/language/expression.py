@@ -207,14 +207,20 @@ def _unsigned_key(expr: Expr) -> tuple[str, bool]:
     if expr.negation and not _is_sum(expr.right):
         return _unsigned_key(expr.right)[0], True
 
-    operands, operators = _flatten(expr)
-    signed = MINUS in operators
+    if isinstance(expr.left, int) and isinstance(expr.right, int):
+        # Most problems are of two numbers: there is nothing to take apart.
+        keys = [str(abs(expr.left)), str(abs(expr.right))]
+        operators = {expr.op}
+        signed = expr.op == MINUS or expr.left < 0 or expr.right < 0
+    else:
+        operands, operators = _flatten(expr)
+        signed = MINUS in operators
 
-    keys = []
-    for operand in operands:
-        key, negative = _unsigned_key(operand)
-        keys.append(key)
-        signed = signed or negative
+        keys = []
+        for operand in operands:
+            key, negative = _unsigned_key(operand)
+            keys.append(key)
+            signed = signed or negative
     # The order of operands makes no difference.
     keys.sort()
 

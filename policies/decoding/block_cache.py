@@ -26,7 +26,7 @@ from o1nano.envs.language.vocab import PAD, PROBLEM
 from o1nano.policies.decoding.block_loops import allocate_blocks, close_frames, common_prefix, share_prefix
 from o1nano.policies.decoding.cache_state import CacheState, double_blocks, double_frames, empty_state
 from o1nano.policies.decoding.layout import FRAME, NO_POSITION, TIME, TOKEN, Bytes, Ints
-from o1nano.policies.network.compiled import compiled
+from o1nano.policies.network.compiled import compiled, inlined
 from o1nano.policies.network.frame_scan import PROMPTED, STATE, scan_frame
 
 # Fields of ``progress``, the position of a step between two calls of ``collect``.
@@ -175,7 +175,7 @@ def _collect(
     progress[_ENDS] = ended
 
 
-@compiled
+@inlined
 def _count_tokens(shown: Bytes) -> int:
     """Returns how many tokens of a row are not padding."""
     length = 0
@@ -184,7 +184,7 @@ def _count_tokens(shown: Bytes) -> int:
     return length
 
 
-@compiled
+@inlined
 def _update_row(
     state: CacheState, row: int, shown: Bytes, length: int, successor: Bytes, scanned: Ints, progress: Ints
 ) -> int:
@@ -193,12 +193,36 @@ def _update_row(
     Returns:
         How many of the frame's tokens are in the cache. ``scanned`` has the scan of the others.
     """
+    first = _resume_frame(state, row, shown, length)
+    cached = first
+    if first < 0:
+        first = 0
+        cached = _open_frame(state, row, shown, length)
+        progress[_SHARED] += cached
+
+    # Not a slice: numba would compile the text of an error, that of slices of different lengths, for two seconds.
+    frame = state.stacks[row, state.depths[row] - 1]
+    for position in range(first, length):
+        state.tokens[frame, position] = shown[position]
+    state.lengths[frame] = length
+
+    scan_frame(shown, first, length, cached, 0, state.memory[frame], successor, scanned)
+    return cached
+
+
+@inlined
+def _resume_frame(state: CacheState, row: int, shown: Bytes, length: int) -> int:
+    """Makes the open frame that the shown one continues, if there is one, the top frame of its row.
+
+    This is the top frame, with no or more new tokens, or a parent, with more. A frame whose prompt is not complete
+    begins again, because its places are not final.
+
+    Returns:
+        How many tokens it has, or -1.
+    """
     for level in range(state.depths[row] - 1, -1, -1):
         frame = state.stacks[row, level]
-        own = int(state.lengths[frame])
-
-        # An open frame that the shown one continues: the top frame, with no or more new tokens, or a parent, with more.
-        # A frame whose prompt is not complete begins again, because its places are not final.
+        own = np.int64(state.lengths[frame])
         is_unchanged_top = level == state.depths[row] - 1 and own == length
         if (
             (own < length or is_unchanged_top)
@@ -207,18 +231,12 @@ def _update_row(
         ):
             close_frames(state, row, level + 1)
             state.stale[row] = False
-            state.tokens[frame, own:length] = shown[own:length]
-            state.lengths[frame] = length
-            scan_frame(shown, own, length, own, 0, state.memory[frame], successor, scanned)
             return own
-
-    shared = _open_frame(state, row, shown, length, successor, scanned)
-    progress[_SHARED] += shared
-    return shared
+    return -1
 
 
-@compiled
-def _open_frame(state: CacheState, row: int, shown: Bytes, length: int, successor: Bytes, scanned: Ints) -> int:
+@inlined
+def _open_frame(state: CacheState, row: int, shown: Bytes, length: int) -> int:
     """Opens a new frame on top of a row's stack, or in place of other frames.
 
     Returns:
@@ -240,7 +258,4 @@ def _open_frame(state: CacheState, row: int, shown: Bytes, length: int, successo
 
     state.stacks[row, state.depths[row]] = frame
     state.depths[row] += 1
-    state.tokens[frame, :length] = shown[:length]
-    state.lengths[frame] = length
-    scan_frame(shown, 0, length, shared, 0, state.memory[frame], successor, scanned)
     return shared

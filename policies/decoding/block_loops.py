@@ -5,16 +5,18 @@ Shapes: see ``cache_state``.
 
 from __future__ import annotations
 
+import numpy as np
+
 from o1nano.envs.language.vocab import EQUALS, NINE, PROBLEM, ZERO
 from o1nano.policies.decoding.cache_state import CacheState
 from o1nano.policies.decoding.layout import BLOCK, Bytes, Ints
-from o1nano.policies.network.compiled import compiled
+from o1nano.policies.network.compiled import inlined
 
 SLACK = 512
 """Tokens beyond a window whose blocks are kept. Another frame can share a prefix that ends this much earlier."""
 
 
-@compiled
+@inlined
 def allocate_blocks(state: CacheState, frame: int, first: int, stop: int) -> bool:
     """Gives a frame blocks for its tokens from ``first`` up to ``stop``.
 
@@ -47,7 +49,7 @@ def allocate_blocks(state: CacheState, frame: int, first: int, stop: int) -> boo
     return True
 
 
-@compiled
+@inlined
 def _release_block(state: CacheState, group: int, table: Ints, number: int) -> None:
     """Removes a block from a frame's table, and frees it if no other frame has it."""
     block = table[number]
@@ -58,7 +60,7 @@ def _release_block(state: CacheState, group: int, table: Ints, number: int) -> N
         state.num_free[group] += 1
 
 
-@compiled
+@inlined
 def close_frames(state: CacheState, row: int, depth: int) -> None:
     """Closes the open frames of a row from level ``depth`` upwards, and releases their blocks."""
     for level in range(depth, state.depths[row]):
@@ -75,7 +77,7 @@ def close_frames(state: CacheState, row: int, depth: int) -> None:
     state.depths[row] = min(depth, state.depths[row])
 
 
-@compiled
+@inlined
 def share_prefix(state: CacheState, frame: int, shown: Bytes, length: int) -> int:
     """Gives a new frame the whole blocks of its longest common prefix with any open frame.
 
@@ -89,7 +91,7 @@ def share_prefix(state: CacheState, frame: int, shown: Bytes, length: int) -> in
     for row in range(len(state.depths)):
         for level in range(state.depths[row]):
             other = state.stacks[row, level]
-            common = common_prefix(state.tokens[other], shown, min(state.lengths[other], length))
+            common = common_prefix(state.tokens[other], shown, min(np.int64(state.lengths[other]), length))
             common = _stable_prefix(shown, common)
             # The last token is always computed, because what follows it is asked for.
             common = min(common, length - 1) // BLOCK * BLOCK
@@ -108,7 +110,7 @@ def share_prefix(state: CacheState, frame: int, shown: Bytes, length: int) -> in
     return shared
 
 
-@compiled
+@inlined
 def common_prefix(tokens: Bytes, shown: Bytes, length: int) -> int:
     """Returns how many of the first ``length`` tokens are the same before the first difference."""
     for position in range(length):
@@ -117,7 +119,7 @@ def common_prefix(tokens: Bytes, shown: Bytes, length: int) -> int:
     return length
 
 
-@compiled
+@inlined
 def _stable_prefix(shown: Bytes, common: int) -> int:
     """Returns for how many tokens of a common prefix the scan says the same, whatever follows.
 
@@ -135,7 +137,7 @@ def _stable_prefix(shown: Bytes, common: int) -> int:
     return max(common - 1, 0)
 
 
-@compiled
+@inlined
 def _has_visible_blocks(state: CacheState, frame: int, length: int) -> bool:
     """Returns whether a frame still has all blocks that a token after its first ``length`` tokens sees."""
     for group in range(len(state.windows)):

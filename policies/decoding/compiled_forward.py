@@ -20,6 +20,7 @@ from o1nano.policies.decoding.packed import pack, products_of, tables_of
 from o1nano.policies.decoding.prefill import attend_prompt
 from o1nano.policies.decoding.small_batch import forward_small_batch
 from o1nano.policies.network.attention_kernels import round_up_rows
+from o1nano.policies.network.compiled import compiled
 from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.network.threads import equal_shares, in_threads
 
@@ -32,6 +33,17 @@ MANY_KEYS = 2**14
 
 Norm = tuple[Floats, Floats, Floats]
 """Bias of the branch that is added before a norm, and weight and bias of the norm."""
+
+
+# The small batch has these loops inlined.
+_embed = compiled(kernels.embed)
+_add_norm = compiled(kernels.add_norm)
+_bias_gelu = compiled(kernels.bias_gelu)
+_select_rows = compiled(kernels.select_rows)
+_log_softmax = compiled(kernels.log_softmax)
+_value_head = compiled(kernels.value_head)
+_rotate_and_store = compiled(paged_attention.rotate_and_store)
+_attend = compiled(paged_attention.attend)
 
 
 class Layer(NamedTuple):
@@ -172,20 +184,20 @@ class CompiledForward:
         views = self._views_of(count)
         prompts = _long_prompts(fields)
 
-        kernels.embed(fields, weights.tokens, weights.roles, weights.frequencies, buffers.x)
+        _embed(fields, weights.tokens, weights.roles, weights.frequencies, buffers.x)
         buffers.branch[:count] = 0
         for layer in self._layers:
             table = tables[layer.group]
             # Add the branch of the layer before, normalise, and store keys and values.
-            kernels.add_norm(buffers.x, buffers.branch, *layer.attention_norm, buffers.normed, count)
+            _add_norm(buffers.x, buffers.branch, *layer.attention_norm, buffers.normed, count)
             th.mm(views.normed, layer.qkv, out=views.qkv)
             cache = (table, layer.keys, layer.values)
             rotations = self.tables.rotations
-            paged_attention.rotate_and_store(fields, buffers.qkv, rotations, *layer.rotation, *cache, buffers.queries)
+            _rotate_and_store(fields, buffers.qkv, rotations, *layer.rotation, *cache, buffers.queries)
 
             # After the last layer's keys and values, only the ends of frames matter.
             if layer is self._layers[-1]:
-                kernels.select_rows(buffers.x, ends)
+                _select_rows(buffers.x, ends)
                 selected = ends
                 count = len(ends)
                 views = self._views_of(count)
@@ -194,12 +206,12 @@ class CompiledForward:
             th.mm(views.attended, layer.attention_out, out=views.branch)
 
             # Add attention, normalise, and run the feed-forward layer.
-            kernels.add_norm(buffers.x, buffers.branch, *layer.feed_forward_norm, buffers.normed, count)
+            _add_norm(buffers.x, buffers.branch, *layer.feed_forward_norm, buffers.normed, count)
             th.mm(views.normed, layer.up, out=views.hidden)
-            kernels.bias_gelu(buffers.hidden, layer.up_bias, count)
+            _bias_gelu(buffers.hidden, layer.up_bias, count)
             th.mm(views.hidden, layer.down, out=views.branch)
 
-        kernels.add_norm(buffers.x, buffers.branch, *self._last_norm, buffers.normed, count)
+        _add_norm(buffers.x, buffers.branch, *self._last_norm, buffers.normed, count)
         self._output(fields, ends, rows, views, log_probs, values)
 
     def _output(self, fields: Ints, ends: Ints, rows: Ints, views: Views, log_probs: Floats, values: Floats) -> None:
@@ -210,9 +222,9 @@ class CompiledForward:
         th.mm(views.normed, self._products.critic, out=views.critic)
 
         grammar = (self.tables.legal, self.tables.channel)
-        kernels.log_softmax(fields, ends, rows, buffers.logits, weights.heads_bias, *grammar, log_probs)
+        _log_softmax(fields, ends, rows, buffers.logits, weights.heads_bias, *grammar, log_probs)
         output = (weights.value, weights.value_bias)
-        kernels.value_head(rows, buffers.critic, weights.critic_bias, *output, values)
+        _value_head(rows, buffers.critic, weights.critic_bias, *output, values)
 
     def _attend(
         self,
@@ -245,9 +257,9 @@ class CompiledForward:
 
         shares = [0, heads] if fields[TIME].sum() < MANY_KEYS else equal_shares(heads)
         if len(shares) == 2:
-            paged_attention.attend(*arguments, 0, heads)
+            _attend(*arguments, 0, heads)
         else:
-            in_threads(paged_attention.attend, shares, *arguments)
+            in_threads(_attend, shares, *arguments)
 
 
 def _long_prompts(fields: Ints) -> list[tuple[int, int]]:

@@ -15,14 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from o1nano.policies.decoding.layout import ROLE, STATE, TIME, TOKEN, Floats, Ints, Numbers
-from o1nano.policies.network.compiled import compiled
+from o1nano.policies.network.compiled import inlined
 from o1nano.policies.network.scalar_math import exp, normal_cdf, stored_as, to_float32
 
 _ONE = np.float32(1.0)
 _TWO = np.float32(2.0)
 
 
-@compiled
+@inlined
 def embed(fields: Ints, tokens: Floats, roles: Floats, frequencies: Floats, out: Floats) -> None:
     """Embeds the new tokens.
 
@@ -44,7 +44,7 @@ def embed(fields: Ints, tokens: Floats, roles: Floats, frequencies: Floats, out:
             out[i, len(frequencies) + d] += np.cos(angle)
 
 
-@compiled
+@inlined
 def add_norm(
     x: Floats, branch: Numbers, branch_bias: Floats, weight: Floats, bias: Floats, out: Numbers, count: int
 ) -> None:
@@ -78,7 +78,7 @@ def add_norm(
             out[i, d] = stored_as(out, (x[i, d] - mean) * factor * weight[d] + bias[d])
 
 
-@compiled
+@inlined
 def bias_gelu(hidden: Numbers, bias: Floats, count: int) -> None:
     """Adds a bias ``[F]`` to the first rows of ``hidden [M, F]`` and applies GELU, in place."""
     for i in range(count):
@@ -87,7 +87,7 @@ def bias_gelu(hidden: Numbers, bias: Floats, count: int) -> None:
             hidden[i, f] = stored_as(hidden, x * normal_cdf(x, exp(x * x * np.float32(-0.5))))
 
 
-@compiled
+@inlined
 def select_rows(x: Floats, selected: Ints) -> None:
     """Moves some rows of ``x [M, D]``, given in ascending order, to its beginning."""
     for q in range(len(selected)):
@@ -95,7 +95,7 @@ def select_rows(x: Floats, selected: Ints) -> None:
             x[q, d] = x[selected[q], d]
 
 
-@compiled
+@inlined
 def multiply(x: Floats, weight: Floats, out: Floats, count: int) -> None:
     """Writes ``x[:count] @ weight`` to ``out``, for few rows.
 
@@ -160,7 +160,7 @@ def multiply(x: Floats, weight: Floats, out: Floats, count: int) -> None:
                 out[i, f] += low + a2 * weight[d + 2, f] + a3 * weight[d + 3, f]
 
 
-@compiled
+@inlined
 def log_softmax(
     fields: Ints,
     ends: Ints,
@@ -210,7 +210,7 @@ def log_softmax(
             result[v] -= total
 
 
-@compiled
+@inlined
 def value_head(rows: Ints, hidden: Numbers, bias: Floats, weight: Floats, output_bias: Floats, out: Floats) -> None:
     """Computes values from the critic's hidden layer.
 

@@ -17,14 +17,14 @@ from __future__ import annotations
 import numpy as np
 
 from o1nano.policies.decoding.layout import BLOCK, FRAME, TIME, Floats, Ints, Numbers
-from o1nano.policies.network.compiled import compiled
+from o1nano.policies.network.compiled import compiled, inlined
 from o1nano.policies.network.scalar_math import exp, stored_as, to_float32
 
 _ONE = np.float32(1.0)
 _HIDDEN = np.float32(-1e30)  # score of a token that is not visible
 
 
-@compiled
+@inlined
 def rotate_and_store(
     fields: Ints,
     qkv: Numbers,
@@ -88,7 +88,7 @@ def rotate_and_store(
                 values[block, h * BLOCK + slot, k] = stored_as(values, to_float32(qkv[i, value + k]))
 
 
-@compiled
+@inlined
 def attend(
     fields: Ints,
     selected: Ints,
@@ -146,7 +146,7 @@ def attend(
                 out[q, h * width + k] = stored_as(out, attended[h, k] * share)
 
 
-@compiled
+@inlined
 def _score_block(
     queries: Floats, i: int, keys: Numbers, block: int, scores: Floats, number: int, begin: int, end: int
 ) -> None:
@@ -178,7 +178,7 @@ def _score_block(
                     scores[h, number, t] += low + high
 
 
-@compiled
+@inlined
 def _softmax(scores: Floats, first: int, stop: int, end: int) -> np.float32:
     """Replaces scores by exponentials, up to ``end``. Only those from ``first`` up to ``stop`` are visible.
 
@@ -202,7 +202,7 @@ def _softmax(scores: Floats, first: int, stop: int, end: int) -> np.float32:
     return _ONE / total
 
 
-@compiled
+@inlined
 def _add_values(weights: Floats, number: int, h: int, values: Numbers, block: int, attended: Floats) -> None:
     """Adds the weighted values of a block, for one head, to ``attended[h]``: four tokens at a time."""
     for t in range(0, BLOCK, 4):

@@ -45,7 +45,10 @@ def forward_small_batch(
     branch = buffers.branch
     count = fields.shape[1]
     layers = len(tables.windows)
-    selected = np.arange(count).astype(np.int32)
+    # At first, all tokens attend.
+    selected = np.empty(count, dtype=np.int32)
+    for i in range(count):
+        selected[i] = i
 
     kernels.embed(fields, weights.tokens, weights.roles, weights.frequencies, x[:count])
     branch[:count] = 0

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from o1nano.policies.network.compiled import compiled
+from o1nano.policies.network.compiled import compiled, inlined
 from o1nano.policies.network.scalar_math import exp, random_bits
 from o1nano.policies.network.tiles import (
     LANES,
@@ -132,7 +132,7 @@ def attend(
                 _attend_tile(memory, start, stop, at, head, heads, window, seed, drop, attended, log_sums)
 
 
-@compiled
+@inlined
 def _forward_memory(token_tiles: int, width_tiles: int) -> _Forward:
     shape = (token_tiles * width_tiles, LANES, LANES)
     return _Forward(
@@ -147,7 +147,7 @@ def _forward_memory(token_tiles: int, width_tiles: int) -> _Forward:
     )
 
 
-@compiled
+@inlined
 def _attend_tile(
     memory: _Forward,
     start: int,
@@ -256,7 +256,7 @@ def attend_backward(
             store(memory.d_values, out, 2, head, start, stop)
 
 
-@compiled
+@inlined
 def _backward_memory(token_tiles: int, width_tiles: int) -> _Backward:
     shape = (token_tiles * width_tiles, LANES, LANES)
     weights_shape = (token_tiles, LANES, LANES)
@@ -279,7 +279,7 @@ def _backward_memory(token_tiles: int, width_tiles: int) -> _Backward:
     )
 
 
-@compiled
+@inlined
 def _load_head(
     memory: _Backward,
     qkv: Any,
@@ -310,7 +310,7 @@ def _load_head(
     memory.d_values[:used] = _f(0.0)
 
 
-@compiled
+@inlined
 def _attend_tile_backward(
     memory: _Backward,
     start: int,
@@ -374,7 +374,7 @@ def _attend_tile_backward(
             add_product(weights, tile, memory.gradients, query, seen, memory.d_values, key)
 
 
-@compiled
+@inlined
 def _longest(offsets: Any, begin: int, end: int) -> int:
     """Returns the tokens of the longest frame from ``begin`` up to ``end``."""
     longest = 0
@@ -383,13 +383,13 @@ def _longest(offsets: Any, begin: int, end: int) -> int:
     return longest
 
 
-@compiled
+@inlined
 def _first_key_tile(query_tile: int, window: int) -> int:
     """Returns the first tile of keys that some query of a tile sees."""
     return max(0, query_tile * LANES - window + 1) // LANES if window else 0
 
 
-@compiled
+@inlined
 def _score(
     key_columns: Any,
     query_columns: Any,
@@ -405,10 +405,13 @@ def _score(
     seen = min(LANES, length - tile * LANES)
 
     # The mask: what the products are added to.
+    # Not out[tile] = _CAUSAL: numba would compile the text of an error, that of shapes that differ, for seconds.
     if distance:
         out[tile] = _f(0.0)
     else:
-        out[tile] = _CAUSAL
+        for key in range(LANES):
+            for query in range(LANES):
+                out[tile, key, query] = _CAUSAL[key, query]
     if seen < LANES:
         out[tile, seen:] = _HIDDEN
 
@@ -425,7 +428,7 @@ def _score(
                     out[tile, key, query] = _HIDDEN
 
 
-@compiled
+@inlined
 def _update_maxima(maxima: Any, scores: Any, tile: int) -> None:
     """Raises the largest score of each query to that of another tile of keys, if it is larger."""
     for lane in range(LANES):
@@ -435,7 +438,7 @@ def _update_maxima(maxima: Any, scores: Any, tile: int) -> None:
         maxima[lane] = largest
 
 
-@compiled
+@inlined
 def _exponentiate(scores: Any, tile: int, shift: Any) -> None:
     """Replaces each score by exp(score - shift of its query)."""
     for key in range(LANES):
@@ -443,7 +446,7 @@ def _exponentiate(scores: Any, tile: int, shift: Any) -> None:
             scores[tile, key, lane] = exp(scores[tile, key, lane] - shift[lane])
 
 
-@compiled
+@inlined
 def _add_sums(weights: Any, tile: int, sums: Any) -> None:
     """Adds the sum over a tile's keys to the sum of each query."""
     for lane in range(len(sums)):
@@ -453,7 +456,7 @@ def _add_sums(weights: Any, tile: int, sums: Any) -> None:
         sums[lane] = total
 
 
-@compiled
+@inlined
 def _apply_dropout(weights: Any, tile: int, seed: Any, drop: Any, row: int, stride: int) -> None:
     """Sets dropped weights to 0.
 
@@ -468,7 +471,7 @@ def _apply_dropout(weights: Any, tile: int, seed: Any, drop: Any, row: int, stri
             weights[tile, key, query] = weights[tile, key, query] if bits >= drop else _f(0.0)
 
 
-@compiled
+@inlined
 def _add_products(weights: Any, gradients: Any, tile: int, sums: Any) -> None:
     """Adds the sum over a tile's keys of weight times gradient to the sum of each query."""
     for lane in range(len(sums)):
@@ -478,7 +481,7 @@ def _add_products(weights: Any, gradients: Any, tile: int, sums: Any) -> None:
         sums[lane] = total
 
 
-@compiled
+@inlined
 def _to_score_gradients(weights: Any, gradients: Any, tile: int, sums: Any) -> None:
     """Replaces gradients of weights by those of scores: w * (g - sum(w * g))."""
     for key in range(LANES):

@@ -11,19 +11,25 @@ from typing import Any, TypeVar, cast
 
 from numba import njit
 from numba.core import event
+from numba.extending import register_jitable
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Sums may be reordered and vectorised. Infinities keep their meaning: an illegal token has log-probability -inf.
 _FAST = {"reassoc", "contract", "nsz", "arcp", "afn"}
 
-# Every function carries the code of those that it calls. Otherwise the linker takes whichever copy of them was loaded
-# first, copies differ in rounding, and a resumed run would not be the same to the last bit.
-_OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": _FAST, "error_model": "numpy", "forceinline": True}
+# Without the wrapper for callers in C, which no one here is.
+_OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": _FAST, "error_model": "numpy", "no_cfunc_wrapper": True}
+
+INLINED: dict[str, Any] = {**_OPTIONS, "forceinline": True, "no_cpython_wrapper": True}
+"""Options of ``inlined`` functions, for ``numba.extending.overload``."""
 
 
 def compiled(function: Function) -> Function:
-    """Compiles a function that runs without the interpreter's lock.
+    """Compiles a function that Python calls, to code that runs without the interpreter's lock.
+
+    Functions that it calls must be ``inlined``. A function that both Python and compiled functions call is
+    ``inlined``, and Python calls ``compiled(function)``.
 
     The machine code is cached next to the source or, if that is read-only, in the user's cache folder
     (``NUMBA_CACHE_DIR`` names another one). If no folder can be written to, each process compiles for itself.
@@ -42,6 +48,23 @@ def compiled(function: Function) -> Function:
     except RuntimeError:  # numba found no folder to write to
         compiled_function = njit(function, **_OPTIONS)
     return cast(Function, compiled_function)
+
+
+def inlined(function: Function) -> Function:
+    """Makes a function part of every compiled function that calls it; from Python it is a plain function.
+
+    Its code is copied to where it is called. Otherwise the linker would take whichever copy of it was loaded first.
+    Copies differ in rounding, and a resumed run would not be the same to the last bit.
+
+    It gets none of the wrappers that callers from outside need. With them its code would be optimised three times.
+
+    Args:
+        function: A function of arrays and numbers. Divisions by zero are not checked for.
+
+    Returns:
+        The function itself.
+    """
+    return cast(Function, register_jitable(**INLINED)(function))
 
 
 class _Notice(event.Listener):

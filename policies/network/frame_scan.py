@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from o1nano.envs.language import vocab
-from o1nano.policies.network.compiled import compiled
+from o1nano.policies.network.compiled import compiled, inlined
 
 Ints = npt.NDArray[np.int64]
 
@@ -145,7 +145,7 @@ def scan_frames(
         )
 
 
-@compiled
+@inlined
 def scan_frame(
     tokens: npt.NDArray[np.uint8],
     first: int,
@@ -180,7 +180,7 @@ def scan_frame(
         _count_down(stop, memory[_DIGITS], wanted, target - wanted, out)
 
 
-@compiled
+@inlined
 def _scan_token(
     token: int,
     position: int,
@@ -236,7 +236,7 @@ def _scan_token(
         out[3, position + shift] = memory[STATE]
 
 
-@compiled
+@inlined
 def _update_memory(token: int, position: int, memory: npt.NDArray[np.int32], successor: npt.NDArray[np.uint8]) -> None:
     """Updates the memory of a frame with its next token."""
     memory[STATE] = successor[memory[STATE], token]
@@ -274,7 +274,7 @@ def _update_memory(token: int, position: int, memory: npt.NDArray[np.int32], suc
         memory[_OWN_R] = 1
 
 
-@compiled
+@inlined
 def _answer_place(memory: npt.NDArray[np.int32]) -> int:
     """Returns the place of a token of a root's answer, which is written as people do: the units last.
 
@@ -285,7 +285,7 @@ def _answer_place(memory: npt.NDArray[np.int32]) -> int:
     return max(length - digits + 1, 0) if digits else length + 1
 
 
-@compiled
+@inlined
 def _count_down(stop: int, digits: int, wanted: int, shift: int, out: npt.NDArray[np.int32]) -> None:
     """Writes the places of a root's number of some digits that ends before ``stop``, and of the token before it.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from o1nano.policies.network.compiled import compiled
+from o1nano.policies.network.compiled import compiled, inlined
 from o1nano.policies.network.scalar_math import exp, normal_cdf, random_bits, stored_as, to_float32
 
 ROWS = 64
@@ -20,7 +20,7 @@ does not depend on the number of threads."""
 _f = np.float32
 
 
-@compiled
+@inlined
 def _dropout_mask(seed: Any, drop: Any, index: int) -> Any:
     """Returns 0 for an element that is dropped, and 1 for one that is kept; the scale is not part of it."""
     return _f(1.0) if random_bits(seed, np.uint32(index)) >= drop else _f(0.0)

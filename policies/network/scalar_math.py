@@ -11,13 +11,13 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from o1nano.policies.network.compiled import compiled
+from o1nano.policies.network.compiled import INLINED, inlined
 
 _f = np.float32
 _SIXTEEN = np.int32(16)
 
 
-@compiled
+@inlined
 def exp(x: Any) -> Any:
     """Returns e to the power of a float32, with a relative error below 2e-7, for x cut to -87.5 to 88."""
     x = x if x > _f(-87.5) else _f(-87.5)
@@ -41,7 +41,7 @@ def exp(x: Any) -> Any:
     return power * two_to_n
 
 
-@compiled
+@inlined
 def normal_cdf(x: Any, bell: Any) -> Any:
     """Returns the standard normal cumulative distribution function, with an error below 1e-7.
 
@@ -61,7 +61,7 @@ def normal_cdf(x: Any, bell: Any) -> Any:
     return tail if x < _f(0.0) else _f(1.0) - tail
 
 
-@compiled
+@inlined
 def random_bits(seed: Any, index: Any) -> Any:
     """Returns 32 random bits that depend only on a uint32 seed and a uint32 index.
 
@@ -79,7 +79,7 @@ def to_float32(stored: Any) -> Any:
     raise NotImplementedError
 
 
-@overload(to_float32, inline="always")
+@overload(to_float32, jit_options=INLINED)
 def _to_float32(stored: Any) -> Any:
     def from_float32(stored: Any) -> Any:
         return stored
@@ -95,7 +95,7 @@ def stored_as(out: Any, value: Any) -> Any:
     raise NotImplementedError
 
 
-@overload(stored_as, inline="always")
+@overload(stored_as, jit_options=INLINED)
 def _stored_as(out: Any, value: Any) -> Any:
     def as_float32(out: Any, value: Any) -> Any:
         return value

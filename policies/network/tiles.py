@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from o1nano.policies.network.compiled import compiled
+from o1nano.policies.network.compiled import inlined
 from o1nano.policies.network.scalar_math import stored_as, to_float32
 
 LANES = 16
@@ -27,13 +27,13 @@ LANES = 16
 _f = np.float32
 
 
-@compiled
+@inlined
 def tile_count(length: int) -> int:
     """Returns how many tiles hold a number of tokens or dimensions."""
     return (length + LANES - 1) // LANES
 
 
-@compiled
+@inlined
 def load(x: Any, which: int, head: int, start: int, stop: int, out: Any) -> None:
     """Copies a head of ``x [M, ., H, K]``, tokens ``start`` to ``stop``, to tiles of rows."""
     width_tiles = tile_count(x.shape[3])
@@ -53,7 +53,7 @@ def load(x: Any, which: int, head: int, start: int, stop: int, out: Any) -> None
                 target[lane] = to_float32(source[part * LANES + lane])
 
 
-@compiled
+@inlined
 def store(tiles: Any, out: Any, which: int, head: int, start: int, stop: int) -> None:
     """Copies tiles of rows to a head of ``out [M, ., H, K]``, tokens ``start`` to ``stop``."""
     width_tiles = tile_count(out.shape[3])
@@ -67,7 +67,7 @@ def store(tiles: Any, out: Any, which: int, head: int, start: int, stop: int) ->
                 target[part * LANES + lane] = stored_as(target, source[lane])
 
 
-@compiled
+@inlined
 def load_rotations(cos: Any, sin: Any, scale: Any, start: int, stop: int, rotations: Any, scales: Any) -> None:
     """Copies cosines, sines and query scales of a frame, tokens as lanes; all heads of the frame use them.
 
@@ -90,7 +90,7 @@ def load_rotations(cos: Any, sin: Any, scale: Any, start: int, stop: int, rotati
                 rotations[1, kind, tile, k, lane] = sin[kind, at, k]
 
 
-@compiled
+@inlined
 def load_rotated(
     qkv: Any, which: int, head: int, start: int, stop: int, rotations: Any, kind: int, scales: Any, rows: Any, out: Any
 ) -> None:
@@ -134,7 +134,7 @@ def load_rotated(
                 out[second_tile, second_row, lane] = (second * c + first * s) * scales[tile, lane]
 
 
-@compiled
+@inlined
 def store_rotated_back(
     rows: Any,
     columns: Any,
@@ -186,7 +186,7 @@ def store_rotated_back(
     store(rows, out, which, head, start, stop)
 
 
-@compiled
+@inlined
 def transpose(tiles: Any, out: Any, count: int) -> None:
     """Transposes each of the first ``count`` tiles: rows become columns, or columns rows."""
     for tile in range(count):
@@ -195,7 +195,7 @@ def transpose(tiles: Any, out: Any, count: int) -> None:
                 out[tile, lane, row] = tiles[tile, row, lane]
 
 
-@compiled
+@inlined
 def add_product(left: Any, a: int, right: Any, b: int, rows: int, out: Any, c: int) -> None:
     """Adds the first rows of ``left[a] @ right[b]`` to ``out[c]``."""
     for row in range(rows):
@@ -206,7 +206,7 @@ def add_product(left: Any, a: int, right: Any, b: int, rows: int, out: Any, c: i
             out[c, row, lane] = total
 
 
-@compiled
+@inlined
 def add_transposed_product(left: Any, a: int, right: Any, b: int, rows: int, out: Any, c: int) -> None:
     """Adds the first rows of ``left[a].T @ right[b]`` to ``out[c]``."""
     for row in range(rows):
@@ -217,7 +217,7 @@ def add_transposed_product(left: Any, a: int, right: Any, b: int, rows: int, out
             out[c, row, lane] = total
 
 
-@compiled
+@inlined
 def scale_row(tiles: Any, row: int, factor: Any) -> None:
     """Multiplies a row of every tile by a number."""
     for tile in range(len(tiles)):
@@ -225,7 +225,7 @@ def scale_row(tiles: Any, row: int, factor: Any) -> None:
             tiles[tile, row, lane] *= factor
 
 
-@compiled
+@inlined
 def multiply_tile(tiles: Any, factors: Any, tile: int) -> None:
     """Multiplies a tile by the tile of factors with the same number, element by element."""
     for row in range(LANES):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from o1nano.policies.network.compiled import compiled
+from o1nano.policies.network.compiled import compiled, inlined
 
 # Constants of SplitMix64: an odd step that visits all 2**64 states (from the golden ratio), and two factors that mix.
 _INCREMENT = np.uint64(0x9E3779B97F4A7C15)
@@ -77,7 +77,7 @@ def _sample_tokens(
             tokens[row] = _invert(log_probs[row], log_probs[row, best], temperature[row], uniform[row])
 
 
-@compiled
+@inlined
 def _invert(log_probs: npt.NDArray[np.float32], largest: float, temperature: float, share: float) -> int:
     """Returns the first token up to which the tokens have more than a share of all probability."""
     # Weights relative to the largest: a low temperature would make the probabilities themselves underflow to 0.
