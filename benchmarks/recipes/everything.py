@@ -22,7 +22,7 @@ from o1nano.envs.seeding import stream
 from train_rl import main as train
 
 # FAMILY/DEMONSTRATED-LARGEST*SHARE: see agents/run/plans.py. Shares even out the tokens of the families: those whose
-# problems are short are drawn more often, and those with many sizes less. Countdown and the Game of 24 take 44% of the
+# problems are short are drawn more often, and those with many sizes less. Countdown and the Game of 24 take 41% of the
 # tokens of imitation, because they are the hardest to imitate, and smaller shares in PPO (after the colon), where the
 # Game of 24 became worse.
 PLANS = (
@@ -39,12 +39,21 @@ FLAGS = (
     # Twice what a product of 20x20 digits takes. The expert's longest searches in Countdown take more.
     *("--max-tokens", "12288"),
     *("--plans", *PLANS),
-    # Imitation: about 25 million tokens.
-    *("--warm-start.steps", "6000", "--warm-start.batch-tokens", "4096"),
+    # Imitation: about 20 million tokens.
+    *("--warm-start.steps", "5000", "--warm-start.batch-tokens", "4096"),
     *("--warm-start.stop-at", "None", "--warm-start.check-every", "None"),
     # PPO far beyond the demonstrated sizes, so without a tie to the policy that imitation has found.
     *("--iterations", "500", "--ppo.kl-coef", "0"),
-    *("--curriculum.promote", "0.75", "--curriculum.floor", "0.02", "--curriculum.window", "32"),
+    *(
+        "--curriculum.promote",
+        "0.75",
+        "--curriculum.demote",
+        "0.05",
+        "--curriculum.floor",
+        "0.02",
+        "--curriculum.window",
+        "32",
+    ),
     *("--transformer.positions", "coupled"),
     *("--evaluation.problems-per-level", "20", "--evaluation.sum-digits", "6", "--evaluation.product-digits", "5"),
 )

@@ -80,12 +80,12 @@ def test_a_run_with_other_levels_measures_them_and_resumes(tmp_path: Path) -> No
 @pytest.mark.parametrize("strategy", ["adaptive", "uniform"])
 def test_further_families_are_practised_up_to_the_size_that_is_named(strategy: str) -> None:
     config = TrainConfig(
-        extra_levels=("countdown/3", "game_of_24/1", "expression/1x3", "addition/7"),
+        extra_levels=("countdown/3", "game_of_24/1", "expression/1x3", "addition/12"),
         curriculum=CurriculumConfig(strategy=strategy, sum_weight=4.0),  # type: ignore[arg-type]
     )
     curriculum = build_curriculum(config)
     further = {"countdown": 3, "game_of_24": 1}  # a shape of its own has no place in a curriculum
-    largest = {"addition": 7, "subtraction": 6, "multiplication": 3, "division": 3, **further}
+    largest = {"addition": 12, "subtraction": 11, "multiplication": 6, "division": 6, **further}
     assert curriculum.last == largest
     assert {family: curriculum.frontier[family] for family in further} == further
     weights = curriculum.weights()
@@ -95,7 +95,7 @@ def test_further_families_are_practised_up_to_the_size_that_is_named(strategy: s
 def test_demonstrations_must_fit_in_a_frame() -> None:
     with pytest.raises(ConfigurationError, match="level division/3 with frame_length=64"):
         TrainConfig(frame_length=64).validate()
-    with pytest.raises(ConfigurationError, match="level multiplication/3 with frame_length=192"):
+    with pytest.raises(ConfigurationError, match="level division/3 with frame_length=192"):
         TrainConfig(call_stack=False).validate()
 
 
