@@ -2,6 +2,7 @@
 
 python -m benchmarks.recipes.everything --name everything            # trains; two processes, on two cores
 python train_rl.py --resume runs/everything                          # continues a run that was stopped
+python -m benchmarks.recipes.average runs/everything --out o1_model.pth  # the mean of the weights before and after PPO
 python -m benchmarks.recipes.everything --costs                      # what each family takes, without training
 
 Further flags are those of train_rl.py, and replace the ones here.

@@ -110,7 +110,7 @@ def show(task: str, by_run: Sequence[Mapping[int, int]]) -> Law | None:
         print(f"{size:4}" + "".join(f"{run[size] / 1e6:8.2f}" if size in run else f"{'-':>8}" for run in by_run))
 
     points = [(size, tokens) for run in by_run for size, tokens in run.items()]
-    if len({size for size, _ in points}) < 2:
+    if len({size for size, _ in points}) < 3:
         print("  too few sizes were solved for a fit")
         return None
     law = fit_law([size for size, _ in points], [tokens for _, tokens in points])
