@@ -222,7 +222,7 @@ def _resume_frame(state: CacheState, row: int, shown: Bytes, length: int) -> int
     """
     for level in range(state.depths[row] - 1, -1, -1):
         frame = state.stacks[row, level]
-        own = np.int64(state.lengths[frame])
+        own: int = np.int64(state.lengths[frame])  # type: ignore[assignment]  # one type of integer, compiled once
         is_unchanged_top = level == state.depths[row] - 1 and own == length
         if (
             (own < length or is_unchanged_top)

@@ -91,7 +91,9 @@ def share_prefix(state: CacheState, frame: int, shown: Bytes, length: int) -> in
     for row in range(len(state.depths)):
         for level in range(state.depths[row]):
             other = state.stacks[row, level]
-            common = common_prefix(state.tokens[other], shown, min(np.int64(state.lengths[other]), length))
+            # numba compiles for each type of integer; 64 bits are those of the callers.
+            most: int = min(np.int64(state.lengths[other]), length)  # type: ignore[assignment]
+            common = common_prefix(state.tokens[other], shown, most)
             common = _stable_prefix(shown, common)
             # The last token is always computed, because what follows it is asked for.
             common = min(common, length - 1) // BLOCK * BLOCK

@@ -64,7 +64,7 @@ def inlined(function: Function) -> Function:
     Returns:
         The function itself.
     """
-    return cast(Function, register_jitable(**INLINED)(function))
+    return register_jitable(**INLINED)(function)
 
 
 class _Notice(event.Listener):

@@ -79,7 +79,7 @@ def to_float32(stored: Any) -> Any:
     raise NotImplementedError
 
 
-@overload(to_float32, jit_options=INLINED)
+@overload(to_float32, jit_options=INLINED)  # type: ignore[arg-type]
 def _to_float32(stored: Any) -> Any:
     def from_float32(stored: Any) -> Any:
         return stored
@@ -95,7 +95,7 @@ def stored_as(out: Any, value: Any) -> Any:
     raise NotImplementedError
 
 
-@overload(stored_as, jit_options=INLINED)
+@overload(stored_as, jit_options=INLINED)  # type: ignore[arg-type]
 def _stored_as(out: Any, value: Any) -> Any:
     def as_float32(out: Any, value: Any) -> Any:
         return value
