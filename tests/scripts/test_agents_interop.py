@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,14 @@ def test_every_algorithm_trains_on_every_vector(
     model.learn(STEPS)
     assert any(not value.equal(before[name]) for name, value in model.policy.state_dict().items())
     check_trained(model, tmp_path / "model", STEPS)
+
+
+def test_the_wrapper_of_the_zoo_exists() -> None:
+    # rl_zoo3 imports it by its path, which nothing else checks.
+    settings = (HERE / "rl_zoo3.yml").read_text()
+    (path,) = re.findall(r"^    - (o1nano\.[\w.]+):$", settings, re.MULTILINE)
+    module, _, name = path.rpartition(".")
+    assert getattr(import_module(module), name) is OneHotWrapper
 
 
 def test_the_page_names_every_library_and_every_group_has_its_requirements() -> None:
