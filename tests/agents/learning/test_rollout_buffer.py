@@ -44,7 +44,7 @@ def test_the_first_minibatches_have_ratio_one(collected: CollectingPPO) -> None:
 
 def test_ratios_are_one_again_after_an_update() -> None:
     """Open frames keep the old policy's log-probabilities; what is emitted after the update is the new policy's."""
-    model = frame_ppo(8, 32, learning_rate=1e-2)
+    model = frame_ppo(16, 32, learning_rate=1e-2)
     model.begin()
     for _ in range(2):
         model.collect()
