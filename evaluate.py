@@ -133,7 +133,8 @@ def measure_samples(options: Options) -> None:
     counts = {row.name: row.n for row in rows}
     if note := shortfall(counts, options.problems_per_level):
         print(note)
-    session.write({"pass_at": [row.as_dict() for row in rows], "samples": asdict(search)})
+    content = {"pass_at": [row.as_dict() for row in rows], "search": asdict(search)}
+    reports.write_report(options.json, content)
 
 
 def serve(options: Options) -> None:

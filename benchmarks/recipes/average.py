@@ -22,7 +22,7 @@ from o1nano.agents.evaluation.held_out import Cell, held_out, tabulate
 from o1nano.agents.run.cli import guarded, parse
 from o1nano.agents.run.progress import Display
 from o1nano.agents.run.run import BEFORE_PPO_FILE, MODEL_FILE
-from o1nano.envs.errors import CheckpointError
+from o1nano.envs.errors import CheckpointError, ConfigurationError
 from o1nano.envs.problems.problem import read_level
 from o1nano.envs.ranges import Range, check_ranges
 from o1nano.policies import model_file
@@ -62,6 +62,8 @@ def main() -> None:
     """Averages, measures and writes."""
     options = parse(Options, __doc__)
     check_ranges(options)
+    if not (options.run / "results.json").is_file():
+        raise ConfigurationError(f"{options.run} has no results.json; expected a finished run of train_rl.py")
     before = model_file.load_all(options.run / BEFORE_PPO_FILE)
     after = model_file.load_all(options.run / MODEL_FILE)
     if after.record is None:
@@ -84,11 +86,12 @@ def main() -> None:
     cells = tabulate(solver.solve_all(problems, progress=display.update))
     display.end()
 
-    earlier = {saved["name"]: saved for saved in content["before"]}
-    later = {saved["name"]: saved for saved in content["after"]}
+    earlier = {saved["name"]: Cell.restore(saved) for saved in content["before"]}
+    later = {saved["name"]: Cell.restore(saved) for saved in content["after"]}
     print(f"{'held out, greedy':26}{'n':>5}{'before PPO':>12}{'after PPO':>12}{'average':>10}")
     for cell in cells:
-        old, new = (saved[cell.name]["correct"] / saved[cell.name]["n"] for saved in (earlier, later))
+        old = earlier[cell.name].accuracy
+        new = later[cell.name].accuracy
         print(f"{cell.name:26}{cell.n:5}{old:12.0%}{new:12.0%}{cell.accuracy:10.0%}")
 
     training = {"averaged": {"run": config["name"], "after": options.after}, "config": config}

@@ -45,16 +45,8 @@ FLAGS = (
     *("--warm-start.stop-at", "None", "--warm-start.check-every", "None"),
     # PPO far beyond the demonstrated sizes, so without a tie to the policy that imitation has found.
     *("--iterations", "500", "--ppo.kl-coef", "0"),
-    *(
-        "--curriculum.promote",
-        "0.75",
-        "--curriculum.demote",
-        "0.05",
-        "--curriculum.floor",
-        "0.02",
-        "--curriculum.window",
-        "32",
-    ),
+    *("--curriculum.promote", "0.75", "--curriculum.demote", "0.05"),
+    *("--curriculum.floor", "0.02", "--curriculum.window", "32"),
     *("--transformer.positions", "coupled"),
     *("--evaluation.problems-per-level", "20", "--evaluation.sum-digits", "6", "--evaluation.product-digits", "5"),
 )

@@ -38,7 +38,7 @@ class Learner:
         return float(1 / (1 + np.exp(-self.steepness * (self.ability[level.family] - level.size))))
 
     def attempt(self, level: Level, rng: np.random.Generator) -> bool:
-        """Tries a problem, learns from it, and tells whether it was solved."""
+        """Tries a problem and learns from it; returns whether it was solved."""
         p = self.probability(level)
         self.ability[level.family] += self.rate[level.family] * 4 * p * (1 - p)
         return bool(rng.random() < p)

@@ -23,6 +23,7 @@ from evaluate import find_model
 from o1nano.agents.evaluation.held_out import Cell, summarise
 from o1nano.agents.run.cli import check_least, guarded, parse
 from o1nano.agents.run.progress import Display
+from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.problems.problem import Problem
 from o1nano.envs.problems.registry import canonical
 from o1nano.envs.registration import IDS
@@ -76,6 +77,22 @@ def problems_of(name: str, n: int, seed: int) -> list[Problem]:
     return list(found.values())
 
 
+def chosen_ids(given: Sequence[str]) -> list[str]:
+    """Returns the full names of the environments to measure.
+
+    Args:
+        given: Names without their namespace, as GCD-v0; none means all.
+
+    Raises:
+        ConfigurationError: If there is no such environment, or it is one of those that are left out.
+    """
+    known = {name.removeprefix("o1nano/"): name for name in IDS if name not in LONG}
+    for name in given:
+        if name not in known:
+            raise ConfigurationError(f"ids={name[:40]!r}; expected {', '.join(known)}")
+    return [full for short, full in known.items() if short in given or not given]
+
+
 def measure(path: Path, name: str, problems: Sequence[Problem], display: Display) -> Cell:
     """Answers the problems of an environment.
 
@@ -99,9 +116,7 @@ def main() -> None:
     check_least(options, n=1)
     model = find_model(options.model or shipped_model())
     display = Display(console=Console(stderr=True))
-    chosen = [name for name in IDS if name not in LONG]
-    if options.ids:
-        chosen = [name for name in chosen if name.removeprefix("o1nano/") in options.ids]
+    chosen = chosen_ids(options.ids)
 
     heads = ["environment", "n", *(["before"] if options.before else []), "right", "95% interval", "tokens"]
     print("| " + " | ".join(heads) + " |")

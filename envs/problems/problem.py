@@ -319,7 +319,8 @@ def _may_be_said(task: Task) -> bool:
 def _in_parentheses(task: Task) -> Binary:
     """Returns an operation whose calculations are in parentheses: what is multiplied by 4 in "multiply 2+3 by 4"."""
     assert isinstance(task, Binary)
-    left, right = (side if isinstance(side, int) else replace(side, parens=True) for side in (task.left, task.right))
+    left = task.left if isinstance(task.left, int) else replace(task.left, parens=True)
+    right = task.right if isinstance(task.right, int) else replace(task.right, parens=True)
     return replace(task, left=left, right=right)
 
 

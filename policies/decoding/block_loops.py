@@ -81,7 +81,7 @@ def close_frames(state: CacheState, row: int, depth: int) -> None:
 def share_prefix(state: CacheState, frame: int, shown: Bytes, length: int) -> int:
     """Gives a new frame the whole blocks of its longest common prefix with any open frame.
 
-    Shared blocks are full, so no one writes to them again, and no copy is made.
+    Shared blocks are full, so they are never written again, and no copy is made.
 
     Returns:
         How many tokens these blocks hold.

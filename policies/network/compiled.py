@@ -18,7 +18,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 # Sums may be reordered and vectorised. Infinities keep their meaning: an illegal token has log-probability -inf.
 _FAST = {"reassoc", "contract", "nsz", "arcp", "afn"}
 
-# Without the wrapper for callers in C, which no one here is.
+# Without the wrapper for callers in C: there are none here.
 _OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": _FAST, "error_model": "numpy", "no_cfunc_wrapper": True}
 
 INLINED: dict[str, Any] = {**_OPTIONS, "forceinline": True, "no_cpython_wrapper": True}

@@ -110,28 +110,11 @@ def load_rotated(
         rows: Tiles, overwritten.
         out: Tiles of columns, written.
     """
-    half = rotations.shape[3]
     width_tiles = tile_count(qkv.shape[3])
     token_tiles = tile_count(stop - start)
     load(qkv, which, head, start, stop, rows)
-    # With tokens as lanes, the loop over lanes below is one vector operation.
     transpose(rows, out, token_tiles * width_tiles)
-
-    for tile in range(token_tiles):
-        for k in range(half):
-            # Where the two dimensions of the pair lie.
-            first_tile = tile * width_tiles + k // LANES
-            first_row = k % LANES
-            second_tile = tile * width_tiles + (half + k) // LANES
-            second_row = (half + k) % LANES
-
-            for lane in range(scales.shape[1]):
-                first = out[first_tile, first_row, lane]
-                second = out[second_tile, second_row, lane]
-                c = rotations[0, kind, tile, k, lane]
-                s = rotations[1, kind, tile, k, lane]
-                out[first_tile, first_row, lane] = (first * c - second * s) * scales[tile, lane]
-                out[second_tile, second_row, lane] = (second * c + first * s) * scales[tile, lane]
+    _rotate(out, token_tiles, width_tiles, rotations, kind, scales, np.float32(1.0))
 
 
 @inlined
@@ -161,29 +144,47 @@ def store_rotated_back(
         start: First token of the frame.
         stop: The token after the last one.
     """
-    half = rotations.shape[3]
     width_tiles = tile_count(out.shape[3])
     token_tiles = tile_count(stop - start)
     transpose(rows, columns, token_tiles * width_tiles)
+    # The transposed rotation: by the same angle in the other direction.
+    _rotate(columns, token_tiles, width_tiles, rotations, kind, scales, np.float32(-1.0))
+    transpose(columns, rows, token_tiles * width_tiles)
+    store(rows, out, which, head, start, stop)
 
+
+@inlined
+def _rotate(
+    columns: Any, token_tiles: int, width_tiles: int, rotations: Any, kind: int, scales: Any, direction: Any
+) -> None:
+    """Rotates each pair of dimensions of each token by its angle, and multiplies it by the token's factor.
+
+    Args:
+        columns: Tiles with tokens as lanes, changed in place.
+        token_tiles: Tiles of the frame's tokens.
+        width_tiles: Tiles of the head's dimensions.
+        rotations: ``[2, R, N, K / 2, L]`` of the frame.
+        kind: Which of the R rotations.
+        scales: ``[N, L]`` factors of the tokens.
+        direction: 1 rotates forwards, -1 backwards.
+    """
+    half = rotations.shape[3]
     for tile in range(token_tiles):
         for k in range(half):
+            # Where the two dimensions of the pair lie.
             first_tile = tile * width_tiles + k // LANES
             first_row = k % LANES
             second_tile = tile * width_tiles + (half + k) // LANES
             second_row = (half + k) % LANES
 
+            # With tokens as lanes, this is one vector operation.
             for lane in range(scales.shape[1]):
                 first = columns[first_tile, first_row, lane]
                 second = columns[second_tile, second_row, lane]
                 c = rotations[0, kind, tile, k, lane]
-                s = rotations[1, kind, tile, k, lane]
-                # The transposed rotation: by the same angle in the other direction.
-                columns[first_tile, first_row, lane] = (first * c + second * s) * scales[tile, lane]
-                columns[second_tile, second_row, lane] = (second * c - first * s) * scales[tile, lane]
-
-    transpose(columns, rows, token_tiles * width_tiles)
-    store(rows, out, which, head, start, stop)
+                s = direction * rotations[1, kind, tile, k, lane]
+                columns[first_tile, first_row, lane] = (first * c - second * s) * scales[tile, lane]
+                columns[second_tile, second_row, lane] = (second * c + first * s) * scales[tile, lane]
 
 
 @inlined

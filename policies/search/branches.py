@@ -80,7 +80,7 @@ class Branch:
         """Gives up this branch, and whatever only this branch waits for."""
         self.cancelled = True
 
-        # With reuse of subtasks, other branches may wait for the same vote. Then its voters go on.
+        # With reuse of subtasks, other branches may wait for the same vote. Then its voters continue.
         if self.waiting_for and not self.waiting_for.is_wanted():
             for voter in self.waiting_for.voters:
                 voter.cancel()

@@ -148,7 +148,7 @@ class Engine:
                 self._ask(branch, subtask.tobytes())
 
         # A vote that was decided above may have cancelled branches in any row. Rows without a branch are closed, so
-        # that the next step does not go on with them.
+        # that the next step does not continue with them.
         for row, running in enumerate(self.running):
             if running is not None and running.cancelled:
                 self._release_row(row)
@@ -234,7 +234,7 @@ class Engine:
         if winner is not None:
             attempt.results[vote.prompt] = winner
 
-        # If nobody has answered, the caller fails in the way in which the first voter did.
+        # If no voter has answered, the caller fails in the way in which the first voter did.
         for branch in waiting:
             if winner is None:
                 self._end(branch, vote.voters[0].outcome, b"")

@@ -37,7 +37,7 @@ class Solver:
         config: Limits and grammar of the environment that it was trained in.
         batch: Number of call stacks that are decoded together.
         seed: Seed of all sampling.
-        record: What the model was trained on; None if nobody knows.
+        record: What the model was trained on; None if it is unknown.
         tokens: The tokens that it knows; by default all.
 
     Raises:

@@ -51,6 +51,9 @@ def test_a_flag_that_does_not_exist_is_named(
         *(("recall_measure", ("nowhere", *flags)) for flags in (("--contexts", "0"), ("--lengths", "10"))),
         ("inference_scaling", ("nowhere", "--votes", "bla")),
         ("recall", ("--steps", "0")),
+        ("average", ("nowhere",)),
+        ("registered_ids", ("--ids", "Chess-v0")),
+        ("registered_ids", ("--n", "0")),
     ],
 )
 def test_what_is_not_there_is_one_line(

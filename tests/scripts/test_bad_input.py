@@ -183,17 +183,17 @@ def nothing_is_written(folder: Path) -> Iterator[None]:
 @pytest.mark.parametrize("given", sampled(EVALUATE, every=8))
 def test_bad_flags_of_evaluate(mistake: Callable[..., str], given: tuple[str, ...]) -> None:
     model = () if given[0] == "model.pth" else ("model.pth",)
-    mistake(evaluate, *model, *given)
+    assert mistake(evaluate, *model, *given)
 
 
 @pytest.mark.parametrize("given", sampled(TRAIN, every=24))
 def test_bad_flags_of_train_rl(mistake: Callable[..., str], given: tuple[str, ...]) -> None:
-    mistake(train_rl, *given)
+    assert mistake(train_rl, *given)
 
 
 @pytest.mark.parametrize("seed", sampled(list(range(400)), every=10))
 def test_texts_that_are_no_problems(mistake: Callable[..., str], seed: int) -> None:
-    mistake(evaluate, "model.pth", "--ask", bad_problems(random.Random(seed)))
+    assert mistake(evaluate, "model.pth", "--ask", bad_problems(random.Random(seed)))
 
 
 @pytest.mark.parametrize("flag", ["--ppo.target-kl", "--ppo.max-grad-norm", "--ppo.clip-range"])
@@ -204,7 +204,9 @@ def test_a_zero_that_would_never_learn_is_refused(mistake: Callable[..., str], f
 
 
 def test_none_is_off() -> None:
-    TrainConfig(ppo=PPOConfig(target_kl=None, max_grad_norm=None)).validate()
+    config = TrainConfig(ppo=PPOConfig(target_kl=None, max_grad_norm=None))
+    config.validate()
+    assert (config.ppo.target_kl, config.ppo.max_grad_norm) == (None, None)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="locks are those of POSIX")

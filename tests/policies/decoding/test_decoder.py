@@ -34,7 +34,7 @@ from tests.helpers.tiny import (
 
 # Everything that says what tokens know of each other, in every combination that decodes by other code.
 NETWORKS: dict[str, dict[str, Any]] = {
-    "places": {},
+    "places": {"positions": "places"},
     "coupled": {"positions": "coupled"},
     "none": {"positions": "none", "roles": False},
     "rotary": {"positions": "rotary", "rotary_base": 500.0},
@@ -96,7 +96,8 @@ def test_cached_is_uncached_with_tail_calls(compiled: bool) -> None:
 @pytest.mark.parametrize("rows", [2, 24])
 @pytest.mark.parametrize("compiled", BACKENDS)
 def test_sixteen_bits_change_roundings_only(half: dict[str, bool], rows: int, compiled: bool) -> None:
-    play(tiny_network(), 40, rows=rows, tolerance=0.1, decoding={**half, "compiled": compiled})
+    outcomes = play(tiny_network(), 40, rows=rows, tolerance=0.1, decoding={**half, "compiled": compiled})
+    assert outcomes  # every step was compared, and episodes ended in between
 
 
 def test_long_prompts_are_computed_in_parts() -> None:
