@@ -54,7 +54,7 @@ class Options:
     search: tyro.conf.OmitArgPrefixes[SearchOptions] = field(default_factory=SearchOptions)
     probe: bool = False
     """Does it reason? Change the hidden tokens of held-out problems and measure the answers."""
-    pass_at: tuple[Annotated[int, Range(1, MAX_PATHS)], ...] = ()
+    pass_at: Annotated[tuple[int, ...], Range(1, MAX_PATHS)] = ()
     """Measure pass@k for these k, such as 1 16 256: the share of problems that are solved at least once in k samples.
     Every problem is sampled as often as the largest k says."""
     batch: Annotated[int, Range(1, 2**16)] = 256

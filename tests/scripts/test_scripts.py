@@ -71,6 +71,11 @@ def test_evaluate_measures_pass_at_k(
     assert all(row["samples"] == 4 and list(row["pass_at"]) == ["1", "4"] for row in rows)
 
 
+def test_a_k_of_zero_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path) -> None:
+    assert run(monkeypatch, model, "--pass-at", 16, 0) == 2
+    assert capsys.readouterr().err == "evaluate.py: pass_at=0; expected an integer from 1 to 100000\n"
+
+
 def test_problem_files_hold_json_and_plain_lines_and_nonsense(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path
 ) -> None:
