@@ -2,41 +2,41 @@
 
 python -m benchmarks.results.tensorboard_check runs/NAME --out docs/images
 
-Needs ``chromium`` and ``chromedriver``, which speaks WebDriver over HTTP: no package of Python's is needed for it.
+Needs requirements-browser.txt and a Chromium.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import json
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from o1nano.agents.run.cli import guarded, parse
 from o1nano.envs.errors import ConfigurationError
 
-# Page of TensorBoard, its address, and what must be readable on it: cards outside the window are not drawn.
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+# Tab of TensorBoard, its address, and what must be readable on it: cards outside the window are not drawn.
 PAGES = {
     "scalars": (
-        "?tagFilter=rollout%2F(ep_rew%7Csuccess)%7Ctrain%2F(approx_kl%7Cfirst%7Ckl_to)#timeseries",
+        "?tagFilter=rollout%2F(ep_rew%7Csuccess)%7Ctrain%2F(approx_kl%7Cfirst)#timeseries",
         (
             "rollout/ep_rew_mean",
             "rollout/success_rate",
             "train/approx_kl",
             "train/first_ratio",
-            "train/reference_kl",
         ),
     ),
     "answers": (
@@ -54,17 +54,19 @@ PAGES = {
     "text": ("#text", ("transcript/frontier", "transcript/easy", "config", "<problem>")),
     "hparams": ("#hparams", ("ppo.n_envs", "final/average_after")),
 }
-# Everything that can be read, in the shadow trees of the page's components too.
-READ = """
-const parts = [];
-function read(node) {
-  if (node.nodeType === 3) parts.push(node.data);
-  if (node.shadowRoot) read(node.shadowRoot);
-  if (!["STYLE", "SCRIPT", "TEMPLATE"].includes(node.nodeName)) node.childNodes.forEach(read);
-}
-read(document.body);
-return parts.join("").replace(/\\s+/g, "");
-"""
+# Everything that can be read, in the shadow trees of the page's components too, without spaces: pages cut names.
+READ = """() => {
+  const parts = [];
+  function read(node) {
+    if (node.nodeType === 3) parts.push(node.data);
+    if (node.shadowRoot) read(node.shadowRoot);
+    if (!["STYLE", "SCRIPT", "TEMPLATE"].includes(node.nodeName)) node.childNodes.forEach(read);
+  }
+  read(document.body);
+  return parts.join("").replace(/\\s+/g, "");
+}"""
+BROWSER_FLAGS = ("--headless", "--no-sandbox", "--disable-gpu")
+WINDOW = {"width": 1400, "height": 1200}
 
 
 @dataclass(frozen=True)
@@ -77,46 +79,6 @@ class Options:
     """Where pictures of the pages go."""
     seconds: float = 120.0
     """How long a page may take."""
-
-
-class Browser:
-    """A headless Chromium, driven by WebDriver.
-
-    Args:
-        address: Where chromedriver listens.
-        seconds: How long it may take to open or to read a page.
-    """
-
-    def __init__(self, address: str, seconds: float) -> None:
-        arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1400,1600"]
-        # Pages are not waited for: what counts is what can be read on them.
-        wanted = {"goog:chromeOptions": {"args": arguments}, "pageLoadStrategy": "none"}
-        self.address = f"{address}/session"
-        self.address += "/" + self._call("", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
-        self._call("/timeouts", {"script": int(1000 * seconds), "pageLoad": int(1000 * seconds)})
-
-    def _call(self, path: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.address + path, data, {"Content-Type": "application/json"}, method=method)
-        with urllib.request.urlopen(request) as answer:
-            return json.load(answer)["value"]
-
-    def open(self, url: str) -> None:
-        """Loads a page again, whatever was open before: a new part after ``#`` alone would load nothing."""
-        self._call("/url", {"url": "about:blank"})
-        self._call("/url", {"url": url})
-
-    def text(self) -> str:
-        """Returns everything that can be read, without spaces: pages cut names into pieces."""
-        return str(self._call("/execute/sync", {"script": READ, "args": []}))
-
-    def picture(self) -> bytes:
-        """Returns a picture of the page, PNG."""
-        return base64.b64decode(self._call("/screenshot"))
-
-    def close(self) -> None:
-        """Ends the browser."""
-        self._call("", method="DELETE")
 
 
 @contextlib.contextmanager
@@ -138,51 +100,55 @@ def served(command: list[str], says: str) -> Iterator[str]:
             process.wait()
 
 
-def look(browser: Browser, url: str, names: tuple[str, ...], seconds: float) -> list[str]:
+def look(page: Page, url: str, names: tuple[str, ...], seconds: float) -> list[str]:
     """Opens a page and waits until it shows some names; returns those that it does not."""
-    browser.open(url)
+    # A new part after "#" alone would load nothing.
+    page.goto("about:blank")
+    page.goto(url)
     deadline = time.monotonic() + seconds
     while True:
-        text = browser.text()
+        text = page.evaluate(READ)
         missing = [name for name in names if name.replace(" ", "") not in text]
         if not missing:
             break
         if time.monotonic() > deadline:
             return missing
-        time.sleep(1.0)
-    time.sleep(3.0)  # curves are drawn after their titles
+        page.wait_for_timeout(1000)
+
+    # Curves are drawn after their titles.
+    page.wait_for_timeout(3000)
     return []
 
 
-def is_there(browser: Browser, url: str, page: str, options: Options) -> bool:
-    """Looks at a page, takes its picture, and returns whether everything was there."""
-    address, names = PAGES[page]
-    missing = look(browser, url + address, names, options.seconds)
-    print(f"{page}: {'missing ' + ', '.join(missing) if missing else f'all of {len(names)} there'}", flush=True)
+def is_there(page: Page, url: str, tab: str, options: Options) -> bool:
+    """Looks at a tab, takes its picture, and returns whether everything was there."""
+    address, names = PAGES[tab]
+    missing = look(page, url + address, names, options.seconds)
+    print(f"{tab}: {'missing ' + ', '.join(missing) if missing else f'all of {len(names)} there'}", flush=True)
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / f"tensorboard_{page}.png").write_bytes(browser.picture())
+        page.screenshot(path=options.out / f"tensorboard_{tab}.png")
     return not missing
 
 
 def main() -> int:
-    """Looks at every page; returns 1 if something is missing."""
+    """Looks at every tab; returns 1 if something is missing."""
     options = parse(Options, __doc__)
     if not any(options.run.glob("events.out.tfevents.*")):
         raise ConfigurationError(f"no TensorBoard events in {options.run}; expected the folder of a run")
-    driver = shutil.which("chromedriver")
-    if driver is None:
-        raise ConfigurationError("no chromedriver; expected chromium and chromedriver to be installed")
+    if find_spec("playwright") is None:
+        raise ConfigurationError("no package playwright; expected pip install -r requirements-browser.txt")
+    from playwright.sync_api import sync_playwright
+
     tensorboard = [sys.executable, "-m", "tensorboard.main", "--logdir", str(options.run), "--port", "0"]
-    with (
-        served(tensorboard, r"(http://localhost:\d+/)") as url,
-        served([driver, "--port=0"], r"started successfully on port (\d+)") as port,
-    ):
-        browser = Browser(f"http://localhost:{port}", options.seconds)
-        try:
-            failures = [page for page in PAGES if not is_there(browser, url, page, options)]
-        finally:
-            browser.close()
+    with served(tensorboard, r"(http://localhost:\d+/)") as url, sync_playwright() as playwright:
+        # Without a path, the browser that "playwright install chromium" has installed.
+        path = shutil.which("chromium") or shutil.which("google-chrome")
+        browser = playwright.chromium.launch(executable_path=path, args=list(BROWSER_FLAGS))
+        page = browser.new_page(viewport=WINDOW)
+        page.set_default_timeout(1000 * options.seconds)
+        failures = [tab for tab in PAGES if not is_there(page, url, tab, options)]
+        browser.close()
     return int(bool(failures))
 
 
