@@ -4,12 +4,15 @@ A child frame is a problem of its own, so its answer can be verified against its
 
 * ``"right"``: the frame answered exactly, or handed on, by a tail call, a smaller problem with the same answer.
 * ``"wrong"``: it ended in any other way, with a wrong answer, an illegal token or at a limit.
+* ``"no_solution"``: its answer, or what it handed on, is right, and there is no solution: ``_``. Nearly every subtask of
+  a search is such a dead end. A policy that is rewarded for each of them learns to give up, also where there is a
+  solution.
 * ``"malformed"``: its prompt has no answer (``8 / 0 =``). That is a mistake of the caller, not of the frame.
 
 With ``credit="blame"`` a frame is *misled* if a child of it was wrong although the subtask was *useful*: one that the
 caller's own problem leads to (``is_useful_subtask``). What a misled frame answers is not its own mistake, so it is left
 out of the update; the blame is the child's. A useless subtask excuses nothing, since an agent could otherwise avoid all
-blame by calling strange subtasks. Malformed frames are never learned from.
+blame by calling strange subtasks. Malformed frames and those without a solution are never learned from.
 """
 
 from __future__ import annotations
@@ -20,11 +23,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from o1nano.envs.language.vocab import END_THINK, EOS, EQUALS, GOTO, SUBTASK
+from o1nano.envs.language.vocab import END_THINK, EOS, EQUALS, GOTO, NOTHING, SUBTASK
 from o1nano.envs.problems.verifier import frame_accepts, is_reduction
 
 Credit = Literal["blame", "frame", "episode"]
-Verdict = Literal["right", "wrong", "malformed"]
+Verdict = Literal["right", "wrong", "no_solution", "malformed"]
 Advantage = Literal["critic", "group", "leave_one_out"]
 
 _EPSILON = 1e-6  # rewards that differ by less, such as by rounding, count as equal
@@ -47,7 +50,9 @@ def frame_verdict(frame: bytes) -> Verdict:
     if frame[-1] == EQUALS and GOTO in frame:
         handed_on = bytes([SUBTASK]) + frame[frame.rindex(GOTO) + 1 :]
         is_right = is_reduction(prompt, handed_on)
-    return "right" if is_right else "wrong"
+    if not is_right:
+        return "wrong"
+    return "no_solution" if frame_accepts(prompt, bytes([NOTHING])) else "right"
 
 
 def _given_answer(frame: bytes, prompt_end: int) -> bytes:

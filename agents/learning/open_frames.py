@@ -224,7 +224,7 @@ class OpenFrames:
             self._misled[env, depth - 1] = True
 
         is_excused = self.credit == "blame" and self._misled[env, depth]
-        if verdict != "malformed" and not is_excused:
+        if verdict in ("right", "wrong") and not is_excused:
             self._ended.append(frame)
 
     def _waits_for_useful_subtask(self, env: int, depth: int) -> bool:

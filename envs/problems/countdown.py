@@ -26,7 +26,7 @@ from o1nano.envs.problems.countdown_solver import (
     solvable,
     steps_from,
 )
-from o1nano.envs.problems.draws import below, draw_number
+from o1nano.envs.problems.draws import below
 from o1nano.envs.problems.family import FunctionFamily
 from o1nano.envs.problems.script import Script
 
@@ -41,6 +41,9 @@ PATIENCE = 3
 _TARGET = 24
 _HIGHEST_CARD = 13
 _LARGE_NUMBERS = (25, 50, 75, 100)
+_LARGEST_TARGET = 999
+# Of numbers and targets that are drawn uniformly.
+_MAX_DIGITS = 2
 # The most numbers of a problem in which the expert tries wrong steps. Of five, most steps are right, and a wrong one
 # is a search of thousands of tokens.
 _MOST_WITH_MISTAKES = 4
@@ -72,33 +75,36 @@ class Countdown(FunctionFamily):
     arity = (2, 1 + MAX_NUMBERS)
 
     def sample(self, rng: np.random.Generator, size: int, number_digits: int | None = None, /) -> Function:
-        """Draws numbers, and as the target what a random calculation in whole numbers makes of them.
+        """Draws numbers and a target that they can make in whole numbers.
 
         Args:
             rng: Source of all randomness.
             size: The number of operations in a formula, which is one less than the number of numbers.
-            number_digits: Most digits of a number; values on the way have at most two digits more. By default the
-                numbers are those of the television show: 1 to 10, and half of the time one of 25, 50, 75 and 100.
+            number_digits: By default the numbers are those of the television show, 1 to 10 and half of the time one of
+                25, 50, 75 and 100, and the target is what a random calculation makes of them. With 2, the numbers are
+                1 to 99 and the target is 1 to 100, all drawn uniformly until they can be solved, as in the data of
+                TinyZero (Pan et al. 2025). With 1 they are 1 to 9 and 1 to 10.
 
         Raises:
-            ConfigurationError: If there are more than 6 numbers, or if they have more than 6 digits.
+            ConfigurationError: If there are more than 6 numbers, or if they have more than 2 digits: of larger ones
+                nearly no draw can be solved.
         """
         # An operation makes one number of two.
         count = size + 1
-        max_digits = len(str(MAX_NUMBER))
         if count > MAX_NUMBERS:
             raise ConfigurationError(f"{count} numbers in Countdown; expected 2 to {MAX_NUMBERS}")
-        if number_digits is not None and number_digits > max_digits:
-            raise ConfigurationError(f"numbers of {number_digits} digits in Countdown; expected at most {max_digits}")
-
         if number_digits is None:
             numbers = _draw_show_numbers(rng, count)
-            largest = 999
-        else:
-            # Without 0, which makes 0 of everything.
-            numbers = [max(draw_number(rng, 1 + below(rng, number_digits)), 1) for _ in range(count)]
-            largest = min(10 ** (number_digits + 2) - 1, MAX_NUMBER)
-        return self.of(_random_target(numbers, rng, largest), *numbers)
+            return self.of(_random_target(numbers, rng), *numbers)
+        if not 1 <= number_digits <= _MAX_DIGITS:
+            raise ConfigurationError(f"numbers of {number_digits} digits in Countdown; expected 1 to {_MAX_DIGITS}")
+
+        end = 10**number_digits
+        while True:
+            target = 1 + below(rng, end)
+            drawn = tuple(1 + below(rng, end - 1) for _ in range(count))
+            if first_step(target, drawn):
+                return self.of(target, *drawn)
 
     def sample_everyday(self, rng: np.random.Generator, size: int, /) -> Function:
         """Draws a problem of the same kind, but of two or three numbers in a few draws one without a solution.
@@ -309,13 +315,13 @@ def _draw_show_numbers(rng: np.random.Generator, count: int) -> list[int]:
     return numbers
 
 
-def _random_target(numbers: Sequence[int], rng: np.random.Generator, largest: int) -> int:
-    """Returns what a random calculation in whole numbers from 1 to ``largest`` makes of all the numbers."""
+def _random_target(numbers: Sequence[int], rng: np.random.Generator) -> int:
+    """Returns what a random calculation in whole numbers from 1 to 999 makes of all the numbers."""
     # Numbers that are not used yet. At least one step always stays in the range: of two numbers, their difference or a
     # quotient of 1.
     left: tuple[Number, ...] = tuple(numbers)
     while len(left) > 1:
-        steps = [step for step in steps_from(left) if 0 < step.value <= largest]
+        steps = [step for step in steps_from(left) if 0 < step.value <= _LARGEST_TARGET]
         left = steps[below(rng, len(steps))].left_over
     return cast(int, left[0])
 

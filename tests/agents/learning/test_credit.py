@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from o1nano.agents.learning.credit import frame_verdict, generalized_advantages
-from o1nano.envs.language.vocab import EOS, NINE, SUBTASK, ZERO
+from o1nano.envs.language.vocab import EOS, NINE, NOTHING, SUBTASK, ZERO
 from o1nano.envs.problems import FAMILIES
 from o1nano.envs.problems.expert import demonstrate
 from o1nano.envs.problems.problem import Level, draw
@@ -48,7 +48,8 @@ CHAIN = "<subtask> 1 + 2 + 3 = <think> <call> 1 + 2 </call> 3 ; "
         ("<subtask> gcd 8 4 = <think> </think> 8 4 <eos>", "malformed"),  # of one number
         ("<subtask> make 4 2 , 3 , 8 = <think> <call> 8 * 3 </call> 4 2 <ok> </think> 3 * 8 <eos>", "right"),
         ("<subtask> make 4 2 , 3 , 8 = <think> </think> _ <eos>", "wrong"),  # gave up
-        ("<subtask> make 4 2 , 3 , 7 = <think> </think> _ <eos>", "right"),
+        ("<subtask> make 4 2 , 3 , 7 = <think> </think> _ <eos>", "no_solution"),
+        ("<subtask> make 4 2 , 3 , 7 = <think> <goto> make 4 2 , 3 , 1 =", "no_solution"),  # nor has this one
         ("<subtask> make 4 2 = <think> </think> _ <eos>", "malformed"),  # of nothing
     ],
 )
@@ -57,11 +58,12 @@ def test_verdicts(frame: str, verdict: str) -> None:
 
 
 @given(st.sampled_from(sorted(FAMILIES)), st.integers(1, 3), st.integers(0, 10**6))
-def test_every_frame_of_the_expert_is_right_and_a_flipped_answer_wrong(family: str, size: int, seed: int) -> None:
+def test_frames_of_the_expert_are_right_and_flipped_answers_wrong(family: str, size: int, seed: int) -> None:
     problem = draw(Level(family, size), np.random.default_rng(seed), "all")
     for frame in demonstrate(problem)[1:]:
         assert frame.tokens[0] == SUBTASK
-        assert frame_verdict(bytes(frame.tokens)) == "right"
+        is_dead_end = frame.tokens[-2] == NOTHING
+        assert frame_verdict(bytes(frame.tokens)) == ("no_solution" if is_dead_end else "right")
         if frame.tokens[-1] == EOS and ZERO <= frame.tokens[-2] <= NINE:
             flipped = [*frame.tokens[:-2], ZERO + (frame.tokens[-2] - ZERO + 1) % 10, EOS]
             assert frame_verdict(bytes(flipped)) == "wrong"

@@ -11,8 +11,8 @@ from o1nano.envs.arithmetic import ArithmeticEnv
 from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.errors import ConfigurationError
-from o1nano.envs.language.expression import Function
-from o1nano.envs.problems.countdown import MAX_NUMBER
+from o1nano.envs.language.expression import Function, evaluate
+from o1nano.envs.problems.countdown_solver import first_step
 from o1nano.envs.problems.expert import check_demonstrable, expert_requirements
 from o1nano.envs.problems.problem import Level, draw, read_level
 from o1nano.envs.seeding import stream
@@ -57,13 +57,16 @@ def test_requirements_are_what_the_expert_takes(level: str) -> None:
     assert (needed.tokens, needed.depth, needed.frame) == (spent, info["depth"], info["longest_context"])
 
 
-def test_too_large_numbers_of_countdown_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match="numbers of 7 digits in Countdown; expected at most 6"):
-        draw(read_level("countdown/2x7"), np.random.default_rng(0))
+def test_numbers_of_countdown_have_one_or_two_digits() -> None:
+    with pytest.raises(ConfigurationError, match="numbers of 3 digits in Countdown; expected 1 to 2"):
+        draw(read_level("countdown/2x3"), np.random.default_rng(0))
 
 
-@pytest.mark.parametrize("level", ["countdown/2x5", "countdown/3x6"])
-def test_targets_of_countdown_are_never_too_large(level: str) -> None:
+@pytest.mark.parametrize(("level", "end"), [("countdown/2x1", 10), ("countdown/2x2", 100), ("countdown/3x2", 100)])
+def test_uniform_draws_of_countdown_are_solvable_and_small(level: str, end: int) -> None:
     for seed in range(60):
         problem = draw(read_level(level), np.random.default_rng(seed))
-        assert isinstance(problem.expr, Function) and problem.expr.args[0] in range(1, MAX_NUMBER + 1)
+        assert isinstance(problem.expr, Function)
+        target, *numbers = map(evaluate, problem.expr.args)
+        assert 1 <= target <= end and min(numbers) >= 1 and max(numbers) < end
+        assert first_step(target, tuple(numbers)) is not None
