@@ -13,9 +13,10 @@ from o1nano.envs.problems.registry import expected_answer
 from o1nano.envs.problems.script import Script
 from o1nano.envs.problems.subtraction import write_columns
 
-# Share of wrong first guesses that are off by one; the others are off by up to this.
-_NEAR_MISSES = 0.5
-_FURTHEST_MISS = 4
+# Of one quotient digit.
+_MAX_WRONG_GUESSES = 3
+# Share of wrong guesses that are off by one, as most of a model's own wrong guesses are.
+_NEAR_MISSES = 0.8
 
 
 class Division(TwoOperands):
@@ -76,6 +77,8 @@ class Division(TwoOperands):
     def think(self, task: Binary, script: Script) -> list[int]:
         """Divides all digits but the units first, then the remainder with the units brought down.
 
+        A dividend that is not longer than the divisor has a quotient of one digit, which is found at once.
+
         Args:
             task: The problem.
             script: Receives the thinking.
@@ -87,7 +90,8 @@ class Division(TwoOperands):
         # "/" reduces the dividend by its last digit; "\\" finds one digit of the quotient.
         if task.op == QUOTIENT_DIGIT:
             self._quotient_digit(left, right, script)
-        elif left < 10:
+        elif len(str(left)) <= len(str(right)):
+            # 89 / 64: with no more digits than the divisor, the quotient has one digit.
             script.call(Binary(QUOTIENT_DIGIT, left, right))
         else:
             # 8914 / 64: 891 / 64 leaves 59, so the last digit of the quotient is that of 594 / 64.
@@ -100,9 +104,8 @@ class Division(TwoOperands):
     def _quotient_digit(self, left: int, right: int, script: Script) -> None:
         """Guesses the digit, multiplies and subtracts, until the remainder is from 0 to the divisor less 1.
 
-        A wrong guess is followed by the digit above or below it, which may be wrong too: a model that has seen right
-        second guesses only accepts them unread. In larger problems than the demonstrated ones a model is further off,
-        so long walks must be shown.
+        Every guess may be wrong, not only the first one: a model that has seen right second guesses only accepts them
+        unread.
         """
         # A number with fewer digits is smaller, which can be seen without a subtraction.
         if len(str(left)) < len(str(right)):
@@ -114,16 +117,23 @@ class Division(TwoOperands):
         if digit > 9:
             raise ProblemError(f"{left}\\{right} is not a digit; expected a quotient from 0 to 9")
 
-        guess = self._first_guess(digit, script)
-        # The first guess may be wrong on purpose. What follows from it is to be imitated.
-        if guess != digit:
+        # Wrong guesses rule out digits: the right one stays between low and high.
+        low = 0
+        high = 9
+        for _ in range(_MAX_WRONG_GUESSES):
+            if low == high or not script.draw_mistake():
+                break
+            # The guess is the next token.
             script.mistakes.append(len(script.tokens))
-
-        # 594 \ 64 with the first guess 7: 7, then 8, then 9.
-        while guess != digit:
-            self._try_digit(guess, left, right, script)
+            wrong = self._wrong_digit(digit, low, high, script)
+            self._try_digit(wrong, left, right, script)
             script.write(WRONG, REVISE)
-            guess += 1 if guess < digit else -1
+
+            if wrong < digit:
+                low = wrong + 1
+            else:
+                high = wrong - 1
+
         self._try_digit(digit, left, right, script)
         script.write(OK)
 
@@ -144,13 +154,11 @@ class Division(TwoOperands):
             write_columns(remainder, right, script)
 
     @staticmethod
-    def _first_guess(digit: int, script: Script) -> int:
-        """Draws the first guess for a digit of the quotient, which is sometimes wrong."""
-        if not script.draw_mistake():
-            return digit
+    def _wrong_digit(digit: int, low: int, high: int, script: Script) -> int:
+        """Draws a wrong digit among those that earlier guesses have left."""
         assert script.rng is not None
-        furthest = 1 if script.rng.random() < _NEAR_MISSES else _FURTHEST_MISS
-        lowest = max(digit - furthest, 0)
-        highest = min(digit + furthest, 9)
-        wrong = [guess for guess in range(lowest, highest + 1) if guess != digit]
-        return wrong[below(script.rng, len(wrong))]
+        # There is one: a guess is only wrong if more than one digit is left.
+        left = [other for other in range(low, high + 1) if other != digit]
+        near = [other for other in left if abs(other - digit) == 1]
+        among = near if script.rng.random() < _NEAR_MISSES else left
+        return among[below(script.rng, len(among))]
