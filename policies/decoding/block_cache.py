@@ -24,7 +24,7 @@ import numpy.typing as npt
 from o1nano.envs.core.grammar import State
 from o1nano.envs.language.vocab import PAD, PROBLEM
 from o1nano.policies.decoding.block_loops import allocate_blocks, close_frames, common_prefix, share_prefix
-from o1nano.policies.decoding.cache_state import CacheState, double_blocks, double_frames, empty_state
+from o1nano.policies.decoding.block_table import CacheState, double_blocks, double_frames, empty_state
 from o1nano.policies.decoding.layout import FRAME, NO_POSITION, TIME, TOKEN, Bytes, Ints
 from o1nano.policies.network.compiled import compiled, inlined
 from o1nano.policies.network.frame_scan import PROMPTED, STATE, scan_frame

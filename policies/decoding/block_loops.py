@@ -1,6 +1,6 @@
 """Compiled loops that allocate, share and release cache blocks.
 
-Shapes: see ``cache_state``.
+Shapes: see ``block_table``.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from o1nano.envs.language.vocab import EQUALS, NINE, PROBLEM, ZERO
-from o1nano.policies.decoding.cache_state import CacheState
+from o1nano.policies.decoding.block_table import CacheState
 from o1nano.policies.decoding.layout import BLOCK, Bytes, Ints
 from o1nano.policies.network.compiled import inlined
 

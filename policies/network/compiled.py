@@ -5,15 +5,22 @@ Loops compile to one pass over memory where array libraries need one pass for ea
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from numba import njit
 from numba.core import event
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.extending import register_jitable
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 # Sums may be reordered and vectorised. Infinities keep their meaning: an illegal token has log-probability -inf.
 _FAST = {"reassoc", "contract", "nsz", "arcp", "afn"}
@@ -34,20 +41,50 @@ def compiled(function: Function) -> Function:
     The machine code is cached next to the source or, if that is read-only, in the user's cache folder
     (``NUMBA_CACHE_DIR`` names another one). If no folder can be written to, each process compiles for itself.
 
-    The cache notices only a change of the function's own file. After a change of a function that it calls in another
-    file, or of the options here, delete ``*.nbi`` and ``*.nbc``.
-
     Args:
         function: A function of arrays and numbers. Divisions by zero are not checked for.
 
     Returns:
         The compiled function.
     """
-    try:
-        compiled_function = njit(function, cache=True, **_OPTIONS)
-    except RuntimeError:  # numba found no folder to write to
-        compiled_function = njit(function, **_OPTIONS)
+    compiled_function = njit(function, **_OPTIONS)
+    # It is raised if there is no folder to write to.
+    with suppress(RuntimeError):
+        compiled_function._cache = _SourcesCache(function)
     return cast(Function, compiled_function)
+
+
+class _SourcesCache(FunctionCache):
+    """numba's cache of a function, which notices changes of all files with compiled functions.
+
+    numba's own looks at the function's file only. But its machine code has that of the ``inlined`` functions of other
+    files in it, and after an update of the package the old one would run.
+
+    Args:
+        function: The function.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)  # type: ignore[no-untyped-call]
+        name = f"{self._impl.filename_base}-{sources_digest()}"
+        stamp = self._impl.locator.get_source_stamp()
+        self._cache_file = IndexDataCacheFile(self._cache_path, name, stamp)  # type: ignore[no-untyped-call]
+
+
+@cache
+def sources_digest(folder: Path = _PACKAGE) -> str:
+    """Returns a hash of all files that have compiled functions, for the names of cached files.
+
+    Args:
+        folder: Where the files are.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        source = path.read_bytes()
+        # This file has the options of all.
+        if b"network.compiled import" in source or path.name == "compiled.py":
+            digest.update(source)
+    return digest.hexdigest()[:12]
 
 
 def inlined(function: Function) -> Function:

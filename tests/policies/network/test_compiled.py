@@ -8,6 +8,8 @@ from types import ModuleType
 
 import pytest
 
+from o1nano.policies.network.compiled import sources_digest
+
 SOURCE = """
 from o1nano.policies.network.compiled import compiled
 
@@ -48,3 +50,34 @@ def test_without_any_folder_to_write_to_it_is_compiled_in_memory(
     monkeypatch.setenv("HOME", "/proc/none")
     assert installed(tmp_path / "package").double(3) == 6
     assert not list(tmp_path.rglob("*.nbc"))
+
+
+def test_a_change_of_another_file_with_compiled_functions_is_noticed(tmp_path: Path) -> None:
+    versions = []
+    for number in (1, 2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "caller.py").write_text(SOURCE)
+        (folder / "called.py").write_text(SOURCE.replace("x + x", f"{number} * x"))
+        versions.append(sources_digest(folder))
+    assert versions[0] != versions[1]
+
+
+def test_a_change_of_other_files_is_not(tmp_path: Path) -> None:
+    versions = []
+    for number in (1, 2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "caller.py").write_text(SOURCE)
+        (folder / "other.py").write_text(f"NUMBER = {number}")
+        versions.append(sources_digest(folder))
+    assert versions[0] == versions[1]
+
+
+def test_cached_files_are_named_after_the_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "package").mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    installed(tmp_path / "package").double(2)
+    names = [path.name for path in tmp_path.rglob("*.nb[ic]")]
+    assert names and all(sources_digest() in name for name in names)
