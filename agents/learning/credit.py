@@ -4,8 +4,8 @@ A child frame is a problem of its own, so its answer can be verified against its
 
 * ``"right"``: the frame answered exactly, or handed on, by a tail call, a smaller problem with the same answer.
 * ``"wrong"``: it ended in any other way, with a wrong answer, an illegal token or at a limit.
-* ``"no_solution"``: its answer, or what it handed on, is right, and there is no solution: ``_``. Nearly every subtask of
-  a search is such a dead end. A policy that is rewarded for each of them learns to give up, also where there is a
+* ``"no_solution"``: its answer, or what it handed on, is right, and there is no solution: ``_``. Nearly every subtask
+  of a search is such a dead end. A policy that is rewarded for each of them learns to give up, also where there is a
   solution.
 * ``"malformed"``: its prompt has no answer (``8 / 0 =``). That is a mistake of the caller, not of the frame.
 

@@ -81,7 +81,8 @@ class EnvConfig:
         second_digits: Digits of the second operand.
         operands: The number of operands of an expression or a chain.
         numbers: How many numbers a list has, or Countdown makes the target of; 3 to 6 in Countdown by default.
-        number_digits: Most digits of the numbers of Countdown, 1 or 2; by default they are those of the television show.
+        number_digits: Most digits of the numbers of Countdown, 1 or 2; by default they are those of the television
+            show.
         tokens: Length of the frame that a problem of recall or ledger fills; ``frame_length`` by default.
         phrasing: ``"symbolic"`` (``98+45``), ``"words"`` (``What is 98 plus 45?``), ``"mixed"``, or ``"everyday"``:
             every way to write a problem that is read, as ``98 + 45 = ?`` and ``what's half of 10``.
