@@ -41,64 +41,64 @@ class ArithmeticEnv(gym.Env[npt.NDArray[Any], np.int64]):
     """Solve arithmetic by emitting tokens, one per step.
 
     ## Description
-    An episode is one problem, asked in symbols or in words. The agent reads the *frame* that it is in (a prompt and
-    what has been written since) and emits the next token. Between ``<think>`` and ``</think>`` it reasons, hidden. Then
-    it writes the visible answer and ``<eos>``. ``<call> 8 9 + 5 4 </call>`` opens a *child frame* whose prompt is
-    ``<subtask> 8 9 + 5 4 =`` (numbers least significant digit first). When the child answers, its frame is discarded
-    with all its thinking, and only the answer is injected after ``</call>``. ``<goto> expr =`` replaces a child frame
-    by ``<subtask> expr =``. The environment never computes for the agent: it pushes, pops and injects.
+    An episode is one problem, asked in symbols or in words. The agent reads the *frame* that it is in (the prompt and
+    what has been written since) and emits the next token. Between ``<think>`` and ``</think>`` it reasons, hidden from
+    the user. Then it writes the visible answer and ``<eos>``. ``<call> 8 9 + 5 4 </call>`` opens a *child frame* whose
+    prompt is ``<subtask> 8 9 + 5 4 =`` (numbers least significant digit first). When the child answers, its frame and
+    all its thinking are discarded, and only the answer is injected after ``</call>``. ``<goto> expr =`` replaces a
+    child frame with ``<subtask> expr =``. The environment never computes for the agent: it only pushes, pops and
+    injects.
 
     ## Action Space
     ``Discrete(147)``: the next token (``o1nano.envs.language.vocab.TOKENS``). ``action_masks()`` returns which tokens
-    are legal. An illegal token ends the episode. All tokens are legal where the action has no effect: before the first
-    reset, and after the end.
+    are legal. An illegal token ends the episode. Before the first reset and after the end, when actions have no effect,
+    all tokens are legal.
 
     ## Observation Space
-    ``Box(0, 146, (frame_length,))``: the token ids of the top frame, padded with 0. The default is ``float32``, because
-    every library accepts it. ``obs_dtype`` selects a compact form.
+    ``Box(0, 146, (frame_length,))``: the token ids of the top frame, padded with 0. The default dtype is ``float32``,
+    because every library accepts it. ``obs_dtype`` selects a smaller one.
 
     ## Rewards
-    1 when the root frame returns and its visible answer is exactly right, otherwise 0. Shaping, prices and partial
-    credit are wrappers (``o1nano.envs.wrappers.RewardWrapper``), logged separately.
+    1 when the root frame returns and its visible answer is exactly right, otherwise 0. Reward shaping, token prices and
+    partial credit are wrappers (``o1nano.envs.wrappers.RewardWrapper``) and are logged separately.
 
     ## Starting State
     ``<problem> ... =`` of a problem drawn from the split. ``reset(options={"problem": "12*34"})`` poses a given
-    problem, and ``options={"level": "addition/3"}``, or a ``Level``, draws one of a level.
+    problem. ``options={"level": "addition/3"}``, or a ``Level``, draws a problem of that level.
 
     ## Episode End
     The episode terminates when the root answers, on an illegal token, when a frame is full, too deep or calls itself,
-    and when ``max_tokens`` are spent. Only a ``TimeLimit`` truncates it.
+    and when ``max_tokens`` are spent. The environment never truncates; only a ``TimeLimit`` wrapper does.
 
     ## Info
     The keys are the same after every reset and every step:
 
     * ``is_success``: True on the step that returns the exact visible answer, otherwise False.
     * ``outcome``: how the episode ended: ``"answered"``, ``"illegal_token"``, ``"frame_full"``, ``"too_deep"``,
-      ``"self_call"`` or ``"out_of_tokens"``. It is ``"truncated"`` as long as the environment has not ended the
-      episode. So an episode that a ``TimeLimit`` cuts has this outcome, although the environment does not know of the
-      limit.
+      ``"self_call"`` or ``"out_of_tokens"``. Until the environment ends the episode it is ``"truncated"``, so an
+      episode cut off by a ``TimeLimit`` has the right outcome.
     * ``problem`` and ``level``: the problem, and its level or ``"posed"`` for a given problem.
     * ``expected`` and ``answer``: the right answer and the visible one; empty before the end.
     * ``reasoning_tokens``, ``completion_tokens``, ``subtask_tokens``, ``subtasks``, ``revisions``, ``depth``,
       ``longest_context``: the usage so far (``o1nano.envs.core.usage.Usage``).
 
     ## Arguments
-    * ``render_mode``: ``"ansi"`` (text), ``"human"`` (live in the terminal) or ``"rgb_array"`` (a picture, for
+    * ``render_mode``: ``"ansi"`` (text), ``"human"`` (live in the terminal) or ``"rgb_array"`` (pixels, for
       ``RecordVideo``).
     * ``obs_dtype``: ``"float32"``, ``"uint8"``, ``"int16"`` or ``"int64"``.
     * ``operations``: families of problems, drawn uniformly (``o1nano.envs.problems.FAMILIES``).
-    * Parameters of the problems, each one value or the smallest and the largest: ``digits`` of the longer operand (1
+    * Parameters of the problems, each a single value or a pair (smallest, largest): ``digits`` of the longer operand (1
       to 3 by default) and ``second_digits`` of the second one; ``operands`` of ``expression`` and ``chain``;
       ``numbers`` of ``list_sum``, ``maximum`` and ``countdown``; ``number_digits`` of ``countdown``; ``tokens`` of
       ``recall`` and ``ledger``. See ``EnvConfig``.
-    * ``phrasing``: ``"symbolic"``, ``"words"`` or ``"mixed"``.
+    * ``phrasing``: ``"symbolic"``, ``"words"``, ``"mixed"`` (the default) or ``"everyday"``.
     * ``thinking``, ``call_stack``: whether hidden reasoning is legal, and whether calls open frames of their own.
-    * ``frame_length``, ``depth``, ``max_tokens``: the largest number of tokens in a frame, of open frames, and of
-      tokens for one problem. Problems of ``recall`` and ``ledger`` fill their frame: ``frame_length=128_000`` is a
-      context of that length (``tokens`` poses shorter ones).
+    * ``frame_length``, ``depth``, ``max_tokens``: limits on the tokens in a frame, on open frames, and on all tokens
+      for one problem. Problems of ``recall`` and ``ledger`` fill their frame, so ``frame_length=128_000`` is a context
+      of that length (``tokens`` poses shorter ones).
     * ``split``: ``"train"``, ``"test"`` or ``"all"``, by a hash of the problem's content.
 
-    The registered ids differ in these arguments only (``o1nano.envs.registration.IDS``).
+    The registered ids differ only in these arguments (``o1nano.envs.registration.IDS``).
 
     ## Version History
     v0: first version.
