@@ -62,7 +62,7 @@ def test_the_environment_has_its_page_from_the_docstring(site: Path) -> None:
 @pytest.mark.integration
 def test_the_readme_is_the_first_page_and_its_links_stay_in_the_site(site: Path) -> None:
     page = (site / "index.html").read_text()
-    assert "laboratory for reasoning models" in page
+    assert "calls itself on subtasks" in page
     for target in ("how_it_works/", "results/", "files/pretrained/", "files/CONTRIBUTING/", "images/learning.png"):
         assert f'"{target}"' in page
         assert (site / target).exists()
