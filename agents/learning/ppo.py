@@ -13,7 +13,6 @@ import numpy as np
 import torch as th
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.utils import explained_variance
 
 from o1nano.agents.learning.compatibility import read_env_config
 from o1nano.agents.learning.credit import Advantage, Credit
@@ -377,7 +376,7 @@ class FramePPO(PPO):
         values = self.rollout_buffer.values
         returns = self.rollout_buffer.returns
         self.logger.record("train/value_loss", float(np.mean((returns - values) ** 2)))
-        self.logger.record("train/explained_variance", explained_variance(values, returns))
+        self.logger.record("train/explained_variance", self.rollout_buffer.explained_variance())
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/clip_range", clip_range)
 

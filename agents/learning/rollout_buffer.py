@@ -34,6 +34,8 @@ from o1nano.envs.core.grammar import Grammar
 from o1nano.envs.errors import require_choice
 from o1nano.policies.network.frame_batch import FrameBatch
 
+_ROUNDING = 1e-10  # variance of float32 returns that should be equal
+
 
 @dataclass(frozen=True, slots=True)
 class FrameMinibatch:
@@ -308,6 +310,20 @@ class FrameRolloutBuffer(RolloutBuffer):
             of_actions.append(row[frame.positions])
         out: npt.NDArray[np.uint8] = np.concatenate(of_actions)
         return out
+
+    def explained_variance(self, actions: npt.NDArray[np.bool_] | slice = slice(None)) -> float:
+        """Returns the share of the variance of returns that the values explain.
+
+        1 is perfect, and 0 is as good as a constant. It is NaN if the returns are equal up to rounding.
+
+        Args:
+            actions: Which actions, in the order of ``values``; by default all.
+        """
+        returns = self.returns[actions]
+        variance = np.var(returns)
+        if variance < _ROUNDING:
+            return float("nan")
+        return float(1 - np.var(returns - self.values[actions]) / variance)
 
     def mean_reward(self) -> float:
         """Returns the mean reward of the frames to learn from, with everything that reward terms add or subtract."""

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.utils import explained_variance
 
 from o1nano.agents.evaluation.transcripts import transcript
 from o1nano.agents.learning.distributed import ProcessGroup
@@ -178,8 +177,8 @@ class FrameStatisticsCallback(RolloutCallback):
         for channel in Channel:
             mine = channels == channel
             if mine.any():
-                explained = explained_variance(buffer.values[mine], buffer.returns[mine])
-                self.logger.record(f"critic/explained_variance_{channel.name.lower()}", float(explained))
+                explained = buffer.explained_variance(mine)
+                self.logger.record(f"critic/explained_variance_{channel.name.lower()}", explained)
 
 
 class TimingCallback(RolloutCallback):

@@ -128,6 +128,24 @@ def test_frames_across_rollouts_are_yielded_once_and_later(n_steps: int) -> None
     assert crossing > 5 and len(seen) > 500
 
 
+def test_explained_variance_by_hand() -> None:
+    buffer = frame_ppo(2, 4).rollout_buffer
+    # Errors 0, 0, 1 and 1 have a variance of 1/4, as the returns have.
+    buffer.returns = np.array([0, 0, 1, 1], dtype=np.float32)
+    buffer.values = np.zeros(4, dtype=np.float32)
+    assert buffer.explained_variance() == 0.0
+    buffer.values = np.array([0, 0, 0.5, 0.5], dtype=np.float32)
+    assert buffer.explained_variance() == 0.75
+    assert buffer.explained_variance(np.array([True, False, True, False])) == 0.75
+
+
+def test_nothing_is_explained_if_returns_differ_by_rounding_only() -> None:
+    buffer = frame_ppo(2, 4).rollout_buffer
+    buffer.returns = np.array([1, 1, np.nextafter(np.float32(1), 2)], dtype=np.float32)
+    buffer.values = np.array([0, 1, 0], dtype=np.float32)
+    assert np.isnan(buffer.explained_variance())
+
+
 def test_diagnostics_of_sb3_see_the_values_of_the_frames(collected: CollectingPPO) -> None:
     buffer = collected.rollout_buffer
     assert np.array_equal(buffer.values, np.concatenate([frame.values for frame in buffer.frames]))
