@@ -12,7 +12,7 @@ A child frame is a problem of its own, so its answer can be verified against its
 With ``credit="blame"`` a frame is *misled* if a child of it was wrong although the subtask was *useful*: one that the
 caller's own problem leads to (``is_useful_subtask``). What a misled frame answers is not its own mistake, so it is left
 out of the update; the blame is the child's. A useless subtask excuses nothing, since an agent could otherwise avoid all
-blame by calling strange subtasks. Malformed frames and those without a solution are never learned from.
+blame by calling strange subtasks. Malformed frames and those without a solution are not learned from either.
 """
 
 from __future__ import annotations
