@@ -51,6 +51,16 @@ def test_problems_are_of_the_test_split_in_the_papers_words_and_none_comes_twice
     assert read(question.example).text.startswith("what is")
 
 
+@pytest.mark.parametrize("enumerable", [100, 99])
+def test_all_problems_are_drawn_where_they_are_fewer(monkeypatch: pytest.MonkeyPatch, enumerable: int) -> None:
+    """Whether the order of the combinations is drawn at once or one by one."""
+    monkeypatch.setattr("benchmarks.results.questions.ENUMERABLE", enumerable)
+    question = Question("sums", "What is {} plus {}?", (range(10), range(10)))
+    texts = [f"{left}+{right}" for left in range(10) for right in range(10)]
+    held_out = sum(split_of(read(text).expr) == "test" for text in texts)
+    assert 0 < held_out == len(question.draw(1000))
+
+
 def test_operands_are_uniform_and_differences_may_be_negative() -> None:
     questions = {question.name: question for question in arithmetic_tasks()}
     found = [problem.expr for problem in questions["3D-"].draw(400)]
