@@ -21,7 +21,7 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from benchmarks.results.workers import Progress, Workers
+from benchmarks.results.workers import Workers
 from evaluate import find_model
 from o1nano.agents.evaluation.held_out import wilson
 from o1nano.agents.evaluation.reports import check_writable
@@ -30,7 +30,6 @@ from o1nano.agents.run.progress import Display
 from o1nano.envs.errors import ConfigurationError, require_choice
 from o1nano.envs.problems.countdown_solver import solvable, steps_from
 from o1nano.envs.problems.problem import Problem, Split, read, split_of
-from o1nano.policies.search.answers import Answer, explore
 from o1nano.policies.search.options import MAX_TEMPERATURE, SearchOptions
 from o1nano.policies.search.selection import pass_at_k
 from o1nano.policies.search.solver import Solver
@@ -119,14 +118,6 @@ def table(right: Sequence[int], chances: Sequence[float], paths: int) -> list[di
     return rows
 
 
-def explored_by(
-    solver: Solver, problems: list[Problem], *, paths: int, temperature: float, progress: Progress
-) -> list[list[Answer]]:
-    """Returns some sampled paths of each problem."""
-    options = SearchOptions(paths, temperature)
-    return explore(solver.network, problems, solver.config, options, solver.batch, solver.seed, progress=progress)
-
-
 def measure() -> int:
     """Does what the flags say."""
     options = parse(Options, __doc__)
@@ -136,7 +127,7 @@ def measure() -> int:
     solver = Solver.load(find_model(options.model), batch=options.batch, seed=options.seed)
     display = Display(console=Console(stderr=True, highlight=False))
     display.begin("Game of 24", len(problems) * options.paths)
-    work = partial(explored_by, paths=options.paths, temperature=options.temperature)
+    work = partial(Solver.explore_all, options=SearchOptions(options.paths, options.temperature))
     with Workers(solver, options.processes) as workers:
         explored = workers.run(work, problems, display.update)
     display.end()
