@@ -225,7 +225,7 @@ def main() -> None:
     parts = ("phases", "roofline", "update", "rollout", "iteration", "grpo")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=positive, default=5, help="measured rounds, after one that warms up")
-    parser.add_argument("--threads", type=int, default=1, help="of PyTorch")
+    parser.add_argument("--threads", type=positive, default=1, help="of PyTorch")
     parser.add_argument("--float32", action="store_true", help="no bfloat16, whatever the processor has")
     parser.add_argument("--only", nargs="+", choices=parts, default=parts, help="what to measure")
     parser.add_argument("--json", type=Path, help="where to write it")
