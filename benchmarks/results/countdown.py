@@ -8,7 +8,6 @@ and more may, as a subtask. Run from the root of the repository:
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from rich.console import Console
 from benchmarks.results.workers import Workers
 from evaluate import find_model
 from o1nano.agents.evaluation.held_out import wilson
-from o1nano.agents.evaluation.reports import check_writable
+from o1nano.agents.evaluation.reports import check_writable, write_report
 from o1nano.agents.run.cli import check_least, guarded, parse
 from o1nano.agents.run.progress import Display
 from o1nano.envs.errors import ConfigurationError, require_choice
@@ -138,8 +137,7 @@ def measure() -> int:
     print("| paths | solved [95%] | random legal steps |\n| ---: | ---: | ---: |")
     for row in rows:
         print(f"| {row['paths']} | {row['solved']:.1%} [{row['low']:.1%}, {row['high']:.1%}] | {row['random']:.1%} |")
-    if options.json is not None:
-        options.json.write_text(json.dumps({"n": len(problems), "split": options.split, "rows": rows}, indent=2) + "\n")
+    write_report(options.json, {"n": len(problems), "split": options.split, "rows": rows})
     return 0
 
 

@@ -17,14 +17,14 @@ import torch as th
 
 from benchmarks.results import shipped_model as results
 from benchmarks.results.questions import Question, arithmetic_tasks, products, quotients
-from benchmarks.results.workers import Progress, Workers
+from benchmarks.results.workers import Workers
 from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.errors import ProcessGroupError
 from o1nano.envs.problems.problem import Problem, read, split_of
 from o1nano.policies import model_file as checkpoint
 from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.network.transformer import TransformerConfig
-from o1nano.policies.search.answers import Answer
+from o1nano.policies.search.answers import Answer, Progress
 from o1nano.policies.search.solver import Solver
 
 # Brown et al. 2020, table 3.9, GPT-3 175B few-shot, in the order of its columns.
