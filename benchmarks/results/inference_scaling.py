@@ -20,6 +20,7 @@ import tyro
 
 from o1nano.agents.evaluation.held_out import held_out
 from o1nano.agents.evaluation.probes import revise
+from o1nano.agents.evaluation.reports import check_writable
 from o1nano.agents.run.cli import check_least, guarded, parse
 from o1nano.envs.problems.problem import Problem, read_level
 from o1nano.envs.seeding import stream
@@ -218,7 +219,6 @@ def draw(curves: dict[str, dict[str, list[tuple[float, ...]]]], out: Path) -> No
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel("held-out accuracy")
     axes[0][0].legend()
-    out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=110)
     print(f"wrote {out}")
 
@@ -230,11 +230,14 @@ def main() -> None:
     th.set_num_threads(1)
     for name in (*options.levels, options.votes, options.revisions):
         read_level(name)  # a mistake is found now, not after an hour
+    if options.out is not None:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        check_writable("--out", options.out)
     solver = Solver.load(options.model, batch=options.batch, seed=options.seed)
     curves = {name: paths_against_tokens(solver, name, options) for name in options.levels}
     variants(solver, options.votes, options)
     revision(solver, options)
-    if options.out:
+    if options.out is not None:
         draw(curves, options.out)
 
 

@@ -54,6 +54,7 @@ def test_a_flag_that_does_not_exist_is_named(
         *((name, ("--seeds", "-1")) for name in ("direct", "ablations")),
         *(("recall_measure", ("nowhere", *flags)) for flags in (("--contexts", "0"), ("--lengths", "10"))),
         ("inference_scaling", ("nowhere", "--votes", "bla")),
+        ("inference_scaling", ("nowhere", "--out", ".")),
         ("recall", ("--steps", "0")),
         ("average", ("nowhere",)),
         ("registered_ids", ("--ids", "Chess-v0")),
