@@ -106,6 +106,7 @@ def probe(options: Options) -> None:
     """Measures held-out accuracy with changed hidden tokens, by task and size."""
     session = Session(options)
     session.solver.make_room(options.levels)
+    session.name_model()
     found = {}
     for level in options.levels:
         problems = held_out([level], options.problems_per_level, options.seed, options.phrasing)
@@ -179,11 +180,15 @@ class Session:
         stderr = Console(stderr=True, quiet=options.quiet, highlight=False)
         self.display = Display(console=stderr, transient=options.is_asking)
 
-    def solve(self, problems: list[Problem]) -> list[Answer]:
-        """Answers problems as the flags say. Names the model the first time, unless the flags do."""
+    def name_model(self) -> None:
+        """Names the model the first time, unless the flags do."""
         if self.unnamed is not None:
             print(f"{PROGRAM}: the model is {self.unnamed}", file=sys.stderr)
             self.unnamed = None
+
+    def solve(self, problems: list[Problem]) -> list[Answer]:
+        """Answers problems as the flags say."""
+        self.name_model()
         for kind in self.solver.unlearned(problems):
             print(f"{PROGRAM}: the model has not learned problems of this kind: {kind}", file=sys.stderr)
 
@@ -195,6 +200,7 @@ class Session:
 
     def explore(self, problems: list[Problem], search: SearchOptions) -> list[list[Answer]]:
         """Returns all attempts at each problem."""
+        self.name_model()
         self.display.begin("sampling", len(problems) * search.paths)
         explored = self.solver.explore_all(problems, search, self.display.update)
         self.display.end()

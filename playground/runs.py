@@ -93,7 +93,7 @@ class Runs:
         return {key: config[key] for key in shown if key in config}
 
     def _curves(self) -> Iterator[tuple[str, str, list[list[float]]]]:
-        """Returns the folder, the tag and the points of every curve."""
+        """Yields the folder, the tag and the points of every curve."""
         for folder, reader in self._readers.items():
             for tag in reader.Tags()["scalars"]:
                 yield folder, tag, [[point.step, round(point.value, 4)] for point in reader.Scalars(tag)]

@@ -125,7 +125,7 @@ def held_out(cells: Sequence[Level], n: int, seed: int = 0, phrasing: Phrasing =
         cells: The levels to draw from.
         n: Problems of each cell. If the test split has fewer, all of them.
         seed: Chooses the problems.
-        phrasing: Whether problems are written in symbols, in words, or mixed.
+        phrasing: How problems are written: see ``problem.draw``.
 
     Raises:
         ConfigurationError: If a cell has no problem in the test split.

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from o1nano.envs.seeding import stream
 T = TypeVar("T")
 _has_connected = False  # whether this process has been one of several
 _RANK0_FAILED = 2  # exit status of the other processes, after the one of rank 0 has printed what is wrong
+_POLL = 0.02  # seconds between two looks at whether the other processes have come
 _TORCHRUN = "either all variables that torchrun sets, or none"
 
 
@@ -162,6 +164,21 @@ class ProcessGroup:
         with _explain_lost_connection():
             dist.all_gather_object(gathered, mine)
         return gathered
+
+    def wait(self) -> None:
+        """Waits until every process has called this.
+
+        Python handles signals meanwhile. In the other exchanges it does not, so they are no place for a long wait.
+        """
+        if self.size == 1:
+            return
+        with _explain_lost_connection():
+            exchange = dist.all_reduce(th.zeros(1), async_op=True)
+            while not exchange.is_completed():
+                time.sleep(_POLL)
+
+            # Raises the error of a lost connection.
+            exchange.wait()
 
     def broadcast_from_rank0(self, make: Callable[[], T]) -> T:
         """Calls a function in the process of rank 0, and returns its result in every process.

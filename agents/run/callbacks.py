@@ -241,14 +241,15 @@ class TranscriptCallback(RolloutCallback):
         # A stream of their own: logging must not change what the run draws.
         rng = stream("transcript", self.iterations)
         frontier = self.curriculum.frontier
-        easy = [draw(Level(family, 1), rng) for family in frontier]
+        phrasing = self.config.phrasing
+        easy = [draw(Level(family, 1), rng, phrasing=phrasing) for family in frontier]
 
         # With many families there are fewer problems of each.
         hard = []
         each = max(1, min(_FRONTIER_PROBLEMS, _ALL_FRONTIER_PROBLEMS // len(frontier)))
         for family, size in frontier.items():
             for _ in range(each):
-                hard.append(draw(Level(family, size), rng))
+                hard.append(draw(Level(family, size), rng, phrasing=phrasing))
         return easy, hard
 
     def _record(self, name: str, answers: list[Answer]) -> None:

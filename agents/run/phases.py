@@ -128,15 +128,9 @@ def evaluate(run: Run) -> list[dict[str, Any]]:
     own_problems = problems[run.process_group.rank :: run.process_group.size]
     run.display.begin(f"{run.current_phase} PPO", len(own_problems))
 
-    def progress(done: int) -> None:
-        run.display.update(done)
-        if run.process_group.size == 1:
-            run.pause(0)
-        elif run.stopping:
-            # Processes are at different problems, so they cannot save together. The last checkpoint still holds.
-            raise KeyboardInterrupt
-
-    answers = _solve(run, problems, progress)
+    # A signal that comes later stops the run at once: the last checkpoint holds everything.
+    run.pause(0)
+    answers = _solve(run, problems, run.display.update)
     cells = tabulate(answers)
     run.logger.record("evaluation/accuracy_by_digits", as_image(by_digits(answers)), exclude=NOT_TEXT)
     run.logger.record("evaluation/tokens_of_answers", as_image(by_tokens(answers)), exclude=NOT_TEXT)
@@ -174,6 +168,9 @@ def _solve(run: Run, problems: Sequence[Problem], progress: Callable[[int], None
     rank = run.process_group.rank
     size = run.process_group.size
     own = solve(run.network, problems[rank::size], run.env_config, progress=progress)
+
+    # One process may be done long before another. It still hears signals.
+    run.process_group.wait()
 
     # Problem 5 of three processes is the second one (5 // 3 = 1) of process 2 (5 % 3).
     gathered = run.process_group.gather(own)

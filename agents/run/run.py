@@ -88,6 +88,7 @@ class Run:
         elif config.init_from:
             self._start_from(Path(config.init_from))
         self._record_session(is_new=state is None)
+        self._saved_place = self._place()
 
         # After the first checkpoint: a run that the service refuses can be resumed.
         if config.track is not None and self.process_group.is_rank0:
@@ -167,6 +168,11 @@ class Run:
         # The checkpoint first: with it the run can be resumed, and the model file be written again.
         self.checkpoint()
         self.save()
+        self._saved_place = self._place()
+
+    def _place(self) -> tuple[int, int]:
+        """Returns how far the run is: steps of the warm start, and tokens of PPO in this process."""
+        return self.trainer.done, self.model.num_timesteps
 
     def state_dict(self) -> dict[str, Any]:
         """Returns everything that the rest of the run depends on, as plain containers, tensors and arrays.
@@ -258,13 +264,23 @@ class Run:
     def interrupt(self, signum: int, frame: FrameType | None) -> None:
         """Handles a signal: the run saves and stops where it can be cut next. A second signal stops it at once.
 
+        So does the first one while there is nothing to save: during an evaluation, or before the first step of a
+        session, in which loops are compiled.
+
         Args:
             signum: The signal.
             frame: The stack frame that it interrupted.
+
+        Raises:
+            KeyboardInterrupt: If there is nothing to save.
         """
         # Nothing is saved here: the run is in the middle of a step.
         self.stopping = True
         handle_stop_signals(signal.default_int_handler)
+
+        # The first process ends the others. If one of them ended first, the first one would report a lost connection.
+        if self.process_group.is_rank0 and self._place() == self._saved_place:
+            raise KeyboardInterrupt
         try:
             self.display.print("saving and stopping; a second signal stops at once and loses what is not saved")
         except RuntimeError:

@@ -19,6 +19,7 @@ import tyro
 from rich.console import Console
 
 from o1nano.agents.evaluation.held_out import Cell, held_out, tabulate
+from o1nano.agents.evaluation.reports import check_writable
 from o1nano.agents.run.cli import guarded, parse
 from o1nano.agents.run.progress import Display
 from o1nano.agents.run.run import BEFORE_PPO_FILE, MODEL_FILE
@@ -58,12 +59,23 @@ def measured_again(record: TrainingRecord, cells: list[Cell]) -> TrainingRecord:
     return replace(record, levels=levels)
 
 
-def main() -> None:
-    """Averages, measures and writes."""
-    options = parse(Options, __doc__)
+def check(options: Options) -> None:
+    """Checks the flags before anything is measured.
+
+    Raises:
+        ConfigurationError: If a value makes no sense.
+    """
     check_ranges(options)
     if not (options.run / "results.json").is_file():
         raise ConfigurationError(f"{options.run} has no results.json; expected a finished run of train_rl.py")
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    check_writable("--out", options.out)
+
+
+def main() -> None:
+    """Averages, measures and writes."""
+    options = parse(Options, __doc__)
+    check(options)
     before = model_file.load_all(options.run / BEFORE_PPO_FILE)
     after = model_file.load_all(options.run / MODEL_FILE)
     if after.record is None:

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from o1nano.envs.problems.problem import sizes
 from o1nano.envs.seeding import stream
 
 FAMILIES = ("addition", "subtraction", "multiplication", "division")
@@ -25,10 +26,9 @@ def outcome(folder: Path, share: float, imitated: int) -> dict[str, Any]:
     """
     results = json.loads((folder / "results.json").read_text())
     cells = {cell["name"]: cell["accuracy"] for cell in results["after"]}
-    small = [accuracy for name, accuracy in cells.items() if int(name.split("/")[1]) <= 3]
     return {
         "run": folder.name,
-        "average": float(np.mean(small)),
+        "average": small_average(cells),
         "solved": {family: solved(cells, family) for family in FAMILIES},
         "tokens": round(share * (imitated + results["warm_start"]["tokens"])) + results["ppo"]["tokens"],
         "ppo_tokens": results["ppo"]["tokens"],
@@ -57,6 +57,12 @@ def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
         changes = [point for point, size in zip(points, before, strict=False) if point[1] != size]
         found[family] = [*changes, *points[-1:]]
     return found
+
+
+def small_average(cells: dict[str, float]) -> float:
+    """Returns the mean accuracy over 1 to 3 digits of the four operations, whatever else a run has measured."""
+    small = set(map(str, sizes(FAMILIES, (1, 3))))
+    return float(np.mean([accuracy for name, accuracy in cells.items() if name in small]))
 
 
 def solved(cells: dict[str, float], family: str) -> int:

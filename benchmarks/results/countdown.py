@@ -8,7 +8,6 @@ and more may, as a subtask. Run from the root of the repository:
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,16 +20,15 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from benchmarks.results.workers import Progress, Workers
+from benchmarks.results.workers import Workers
 from evaluate import find_model
 from o1nano.agents.evaluation.held_out import wilson
-from o1nano.agents.evaluation.reports import check_writable
+from o1nano.agents.evaluation.reports import check_writable, write_report
 from o1nano.agents.run.cli import check_least, guarded, parse
 from o1nano.agents.run.progress import Display
 from o1nano.envs.errors import ConfigurationError, require_choice
 from o1nano.envs.problems.countdown_solver import solvable, steps_from
 from o1nano.envs.problems.problem import Problem, Split, read, split_of
-from o1nano.policies.search.answers import Answer, explore
 from o1nano.policies.search.options import MAX_TEMPERATURE, SearchOptions
 from o1nano.policies.search.selection import pass_at_k
 from o1nano.policies.search.solver import Solver
@@ -119,14 +117,6 @@ def table(right: Sequence[int], chances: Sequence[float], paths: int) -> list[di
     return rows
 
 
-def explored_by(
-    solver: Solver, problems: list[Problem], *, paths: int, temperature: float, progress: Progress
-) -> list[list[Answer]]:
-    """Returns some sampled paths of each problem."""
-    options = SearchOptions(paths, temperature)
-    return explore(solver.network, problems, solver.config, options, solver.batch, solver.seed, progress=progress)
-
-
 def measure() -> int:
     """Does what the flags say."""
     options = parse(Options, __doc__)
@@ -136,7 +126,7 @@ def measure() -> int:
     solver = Solver.load(find_model(options.model), batch=options.batch, seed=options.seed)
     display = Display(console=Console(stderr=True, highlight=False))
     display.begin("Game of 24", len(problems) * options.paths)
-    work = partial(explored_by, paths=options.paths, temperature=options.temperature)
+    work = partial(Solver.explore_all, options=SearchOptions(options.paths, options.temperature))
     with Workers(solver, options.processes) as workers:
         explored = workers.run(work, problems, display.update)
     display.end()
@@ -147,8 +137,7 @@ def measure() -> int:
     print("| paths | solved [95%] | random legal steps |\n| ---: | ---: | ---: |")
     for row in rows:
         print(f"| {row['paths']} | {row['solved']:.1%} [{row['low']:.1%}, {row['high']:.1%}] | {row['random']:.1%} |")
-    if options.json is not None:
-        options.json.write_text(json.dumps({"n": len(problems), "split": options.split, "rows": rows}, indent=2) + "\n")
+    write_report(options.json, {"n": len(problems), "split": options.split, "rows": rows})
     return 0
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from o1nano.agents.run.cli import guarded, parse
+from o1nano.agents.run.cli import check_least, guarded, parse
 from o1nano.envs.core.curriculum import AdaptiveCurriculum, LevelSampler, UniformLevels
 from o1nano.envs.problems.problem import Level, sizes
 from o1nano.envs.seeding import stream
@@ -85,6 +85,7 @@ def episodes_needed(source: LevelSampler, options: Options, seed: int) -> int:
 def main() -> None:
     """Prints one row a strategy: median and quartiles over the seeds, and the speed-up of the medians."""
     options = parse(Options, __doc__)
+    check_least(options, sizes=1, seeds=1, most=1)
     print(f"episodes to {options.accuracy:.0%} over sizes 1 to {options.sizes}, {options.seeds} seeds, {options}")
     print(f"{'strategy':24} {'median':>8} {'quartiles':>17} {'least':>8} {'most':>8} {'faster than uniform':>20}")
     baseline = 0.0

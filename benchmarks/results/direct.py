@@ -1,6 +1,5 @@
 """Stock Stable-Baselines3 PPO with the one-hot wrapper on o1nano/Direct-v0: accuracy on all 200 problems.
 
-pip install matplotlib
 OMP_NUM_THREADS=1 python -m benchmarks.results.direct --out docs/images/direct.png
 OMP_NUM_THREADS=1 python -m benchmarks.results.direct --masked     # sb3-contrib's MaskablePPO
 """

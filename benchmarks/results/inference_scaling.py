@@ -20,10 +20,11 @@ import tyro
 
 from o1nano.agents.evaluation.held_out import held_out
 from o1nano.agents.evaluation.probes import revise
+from o1nano.agents.evaluation.reports import check_writable
 from o1nano.agents.run.cli import check_least, guarded, parse
 from o1nano.envs.problems.problem import Problem, read_level
 from o1nano.envs.seeding import stream
-from o1nano.policies.search.answers import Answer, explore
+from o1nano.policies.search.answers import Answer
 from o1nano.policies.search.options import SearchOptions, Select
 from o1nano.policies.search.search import check_claims
 from o1nano.policies.search.selection import select_answer
@@ -84,7 +85,7 @@ def paths_against_tokens(solver: Solver, name: str, options: Options) -> dict[st
     """Prints accuracy by number of paths and way of choosing; returns the curves."""
     problems = held_out([read_level(name)], options.n, options.seed)
     started = time.process_time()
-    explored = explored_by(solver, problems, SearchOptions(options.paths, options.temperature), options)
+    explored = solver.explore_all(problems, SearchOptions(options.paths, options.temperature))
     seconds = (time.process_time() - started) / len(problems) / options.paths
     started = time.process_time()
     passed = checked(solver, explored, options.batch)
@@ -148,24 +149,22 @@ def variants(solver: Solver, name: str, options: Options) -> None:
     plain: dict[float, list[Answer]] = {}
     rng = stream("bootstrap", options.seed)
     for title, (temperature, settings) in rows.items():
-        answers, seconds = timed(solver, problems, SearchOptions(temperature=temperature, **settings), options)
+        answers, seconds = timed(solver, problems, SearchOptions(temperature=temperature, **settings))
         before = plain.setdefault(temperature, answers)
         print(line(title, answers, before, seconds, rng), flush=True)
     limit = int(np.mean([answer.tokens for answer in plain[0.0]]))
     for share in (0.25, 0.5, 0.75, 1.0, 1.5):
         settings = {"max_tokens": int(share * limit)}
-        answers, seconds = timed(solver, problems, SearchOptions(**settings), options)
+        answers, seconds = timed(solver, problems, SearchOptions(**settings))
         print(
             line(f"answer forced after {settings['max_tokens']} tokens", answers, plain[0.0], seconds, rng), flush=True
         )
 
 
-def timed(
-    solver: Solver, problems: Sequence[Problem], how: SearchOptions, options: Options
-) -> tuple[list[Answer], float]:
+def timed(solver: Solver, problems: Sequence[Problem], how: SearchOptions) -> tuple[list[Answer], float]:
     """Returns one path for each problem, and CPU seconds a problem."""
     started = time.process_time()
-    found = explored_by(solver, problems, how, options)
+    found = solver.explore_all(problems, how)
     return [path for (path,) in found], (time.process_time() - started) / len(problems)
 
 
@@ -181,14 +180,6 @@ def checked(solver: Solver, explored: Sequence[Sequence[Answer]], batch: int) ->
     passed, _ = check_claims(solver.network, list(claims.values()), solver.config, batch)
     scores = dict(zip(claims, passed, strict=True))
     return [[scores.get((index, path.text), 0) for path in paths] for index, paths in enumerate(explored)]
-
-
-def explored_by(
-    solver: Solver, problems: Sequence[Problem], how: SearchOptions, options: Options
-) -> list[list[Answer]]:
-    """Returns the paths of each problem."""
-    network, config = solver.network, solver.config
-    return explore(network, problems, config, how, options.batch, options.seed)
 
 
 def line(
@@ -228,7 +219,6 @@ def draw(curves: dict[str, dict[str, list[tuple[float, ...]]]], out: Path) -> No
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel("held-out accuracy")
     axes[0][0].legend()
-    out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=110)
     print(f"wrote {out}")
 
@@ -240,11 +230,14 @@ def main() -> None:
     th.set_num_threads(1)
     for name in (*options.levels, options.votes, options.revisions):
         read_level(name)  # a mistake is found now, not after an hour
+    if options.out is not None:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        check_writable("--out", options.out)
     solver = Solver.load(options.model, batch=options.batch, seed=options.seed)
     curves = {name: paths_against_tokens(solver, name, options) for name in options.levels}
     variants(solver, options.votes, options)
     revision(solver, options)
-    if options.out:
+    if options.out is not None:
         draw(curves, options.out)
 
 

@@ -1,6 +1,5 @@
 """Draws what runs have learned: sampled success by size against PPO tokens, from their TensorBoard files.
 
-pip install matplotlib
 python -m benchmarks.results.learning_curve runs/reference-* --out docs/images/learning.png
 """
 

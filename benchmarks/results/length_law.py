@@ -22,6 +22,7 @@ import tyro
 
 from benchmarks.results.learning_curve import TASKS, read
 from o1nano.agents.run.cli import guarded, parse
+from o1nano.agents.run.plans import read_plans
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.problems import SUMS
 from o1nano.envs.ranges import Range, check_ranges
@@ -84,7 +85,8 @@ def tokens_until_solved(folder: Path, task: str, threshold: float) -> dict[int, 
         threshold: Success at which a size counts as solved.
     """
     content = json.loads((folder / "config.json").read_text())["config"]
-    demonstrated = content["sum_digits" if task in SUMS else "product_digits"]
+    plan = read_plans(content.get("plans", ())).get(task)
+    demonstrated = content["sum_digits" if task in SUMS else "product_digits"] if plan is None else plan.demonstrated
     results = json.loads((folder / "results.json").read_text())
     # TensorBoard's axis counts the tokens of the warm start first.
     start = results["warm_start"]["tokens"]

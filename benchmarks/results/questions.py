@@ -56,12 +56,14 @@ class Question:
 
 
 def _shuffled(size: int, rng: np.random.Generator) -> Iterator[int]:
-    """Yields the numbers below ``size`` in random order, each once; of very many, for as long as anybody asks."""
+    """Yields the numbers below ``size`` in random order, each once."""
     if size <= ENUMERABLE:
         yield from rng.permutation(size).tolist()
         return
+
+    # Very many are not drawn at once: few of them are asked for.
     seen: set[int] = set()
-    while True:
+    while len(seen) < size:
         index = int(rng.integers(size))
         if index not in seen:
             seen.add(index)

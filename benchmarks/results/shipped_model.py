@@ -8,7 +8,6 @@ repository:
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -26,7 +25,7 @@ from benchmarks.results.questions import Question, arithmetic_tasks, products, q
 from benchmarks.results.workers import Workers
 from evaluate import PRETRAINED, find_model
 from o1nano.agents.evaluation.held_out import Cell, held_out, summarise, wilson
-from o1nano.agents.evaluation.reports import check_writable
+from o1nano.agents.evaluation.reports import check_writable, write_report
 from o1nano.agents.run.cli import check_least, guarded, parse
 from o1nano.agents.run.hardware import versions
 from o1nano.agents.run.progress import Display
@@ -110,8 +109,7 @@ class Measurement:
             print(self.products_of_twenty_digits(), flush=True)
         self.found["seconds"] = round(time.monotonic() - started)
         print(f"\nmeasured in {self.found['seconds'] / 60:.1f} minutes")
-        if options.json is not None:
-            options.json.write_text(json.dumps(self.found, indent=2) + "\n")
+        write_report(options.json, self.found)
 
     def ask(self, section: str, questions: Sequence[Question], n: int) -> list[Cell]:
         """Asks up to n problems of each question, all of them in one batch; returns a cell for each question."""

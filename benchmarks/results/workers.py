@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
@@ -14,6 +13,7 @@ import torch as th
 from o1nano.agents.run.hardware import cores
 from o1nano.envs.errors import ProcessGroupError
 from o1nano.envs.problems.problem import Problem
+from o1nano.policies.search.answers import Progress
 from o1nano.policies.search.solver import Solver
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-Progress = Callable[[int], None]
 
 
 class Work(Protocol[T_co]):

@@ -244,6 +244,12 @@ def main() -> None:
         serve()
         return
 
+    for flag, counts in (("--rows", options.rows), ("--rounds", [options.rounds])):
+        if min(counts, default=1) < 1:
+            parser.error(f"{flag} {min(counts)}; expected a number of at least 1")
+    if options.against and not options.against.is_dir():
+        parser.error(f"--against {options.against}; expected the root of another checkout")
+
     roots = {"ours": ROOT}
     if options.against:
         roots["theirs"] = options.against.resolve()

@@ -2,7 +2,7 @@
 
 python -m benchmarks.speed.long_context                                          # the default architecture, two threads
 python -m benchmarks.speed.long_context --windows 1024 1024 1024 0
-python -m benchmarks.speed.long_context --image docs/images/long_context.png     # both, drawn (pip install matplotlib)
+python -m benchmarks.speed.long_context --image docs/images/long_context.png     # both, drawn
 
 The weights are random: time and memory do not depend on them. Every length runs in a process of its own, whose largest
 resident memory is the interpreter's, PyTorch's, the network's and the context's together.

@@ -19,6 +19,7 @@ import torch as th
 from stable_baselines3.common.logger import Logger
 
 from benchmarks.speed.measuring import positive, spread
+from o1nano.agents.evaluation.reports import write_report
 from o1nano.agents.learning.distributed import ProcessGroup, SharedCurriculum, end
 from o1nano.agents.learning.imitation import WarmStart, WarmStartConfig
 from o1nano.agents.run.build import build_curriculum, build_demonstrations, build_model
@@ -107,8 +108,7 @@ def main() -> None:
             factor = spread([each[n][phase] / each[base][phase] for each in rounds])
             results[f"{phase}, {n}"] = {"tokens/s": rate, "factor": factor}
             print(f"{phase}, {n} processes: {rate['median']:,.0f} tokens/s, {factor['median']:.2f} times {base}")
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2) + "\n")
+    write_report(options.json, results)
 
 
 if __name__ == "__main__":

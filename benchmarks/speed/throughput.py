@@ -8,7 +8,6 @@ with the least and the most. Run from the root of the repository:
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import sys
 from collections import Counter
@@ -24,6 +23,7 @@ from benchmarks.speed.digits import collecting, mixed_thoughts, thoughts
 from benchmarks.speed.measuring import Stopwatch, alternate, clock, positive, spread, versus
 from benchmarks.speed.rivals import Reencoding, fill_rows, grpo_rates, stock_ppo
 from benchmarks.speed.roofline import products
+from o1nano.agents.evaluation.reports import write_report
 from o1nano.agents.learning.distributed import ProcessGroup, SharedCurriculum
 from o1nano.agents.learning.imitation import WarmStart
 from o1nano.agents.learning.ppo import FramePPO
@@ -225,7 +225,7 @@ def main() -> None:
     parts = ("phases", "roofline", "update", "rollout", "iteration", "grpo")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=positive, default=5, help="measured rounds, after one that warms up")
-    parser.add_argument("--threads", type=int, default=1, help="of PyTorch")
+    parser.add_argument("--threads", type=positive, default=1, help="of PyTorch")
     parser.add_argument("--float32", action="store_true", help="no bfloat16, whatever the processor has")
     parser.add_argument("--only", nargs="+", choices=parts, default=parts, help="what to measure")
     parser.add_argument("--json", type=Path, help="where to write it")
@@ -237,8 +237,7 @@ def main() -> None:
         print(part, flush=True)
         results[part] = getattr(benchmark, part)()
         show(results[part])
-        if options.json:
-            options.json.write_text(json.dumps(results, indent=2) + "\n")
+        write_report(options.json, results)
 
 
 if __name__ == "__main__":

@@ -210,6 +210,8 @@ def main() -> None:
     parser.add_argument("--float32", action="store_true", help="no bfloat16, whatever the processor has")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.against and not options.against.is_dir():
+        parser.error(f"--against {options.against}; expected the root of another checkout")
 
     th.set_num_threads(options.threads)
     bf16 = has_bf16("cpu") and not options.float32

@@ -15,7 +15,7 @@ import pytest
 from torch.utils.tensorboard import SummaryWriter
 
 from benchmarks.results import ablations
-from benchmarks.results.ablation_report import FAMILIES, curves, estimate, interquartile_mean, solved
+from benchmarks.results.ablation_report import FAMILIES, curves, estimate, interquartile_mean, small_average, solved
 from benchmarks.results.ablations import VARIANTS, Options, config_of, flags_of
 from o1nano.agents.run.cli import guarded
 from o1nano.agents.run.tensorboard import flat
@@ -85,6 +85,11 @@ def test_a_variant_that_is_none_is_named() -> None:
 def test_a_family_is_solved_up_to_its_first_gap() -> None:
     cells = {"addition/1": 1.0, "addition/2": 0.9, "addition/3": 0.89, "addition/4": 1.0, "division/2": 1.0}
     assert [solved(cells, family) for family in FAMILIES] == [2, 0, 0, 0]
+
+
+def test_the_average_is_of_small_sizes_of_the_four_operations() -> None:
+    cells = {"addition/1": 1.0, "division/3": 0.5, "addition/4": 0.0, "expression/1x3": 0.0, "gcd/2": 0.0}
+    assert small_average(cells) == 0.75
 
 
 def test_sizes_that_the_curriculum_has_passed_count_in_curves(tmp_path: Path) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 import torch as th
 
-from benchmarks.recipes.average import average, measured_again
+from benchmarks.recipes.average import Options, average, check, measured_again
 from o1nano.agents.evaluation.held_out import Cell
 from o1nano.envs.core.usage import Usage
+from o1nano.envs.errors import ConfigurationError
 from o1nano.policies.record import LevelRecord, TrainingRecord
 
 
@@ -24,3 +28,10 @@ def test_accuracies_are_replaced_and_the_training_stays() -> None:
     assert found.levels["addition/1"] == LevelRecord(True, 9, 0.5, 10, 0.9)
     assert found.levels["gcd/2"] == LevelRecord(False, 0, 0.0, 4, 0.25)
     assert (found.tokens, found.forms) == (record.tokens, record.forms)
+
+
+def test_a_file_that_cannot_be_written_is_refused_beforehand(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text("{}")
+    check(Options(tmp_path, out=tmp_path / "new" / "o1_model.pth"))
+    with pytest.raises(ConfigurationError, match=r"--out .*; expected a file"):
+        check(Options(tmp_path, out=tmp_path / "new"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from math import isnan
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch.utils.tensorboard import SummaryWriter
@@ -20,7 +21,7 @@ def test_an_exact_power_is_found_without_error() -> None:
 
 
 def test_a_size_is_solved_at_the_first_window_that_reaches_the_threshold(tmp_path: Path) -> None:
-    config = {"config": {"sum_digits": 3, "product_digits": 3}}
+    config: dict[str, dict[str, Any]] = {"config": {"sum_digits": 3, "product_digits": 3}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "results.json").write_text(json.dumps({"warm_start": {"tokens": 1000}}))
     curves = {3: [(1500, 1.0)], 4: [(1500, 0.5), (2500, 0.95), (3500, 0.8), (4500, 1.0)], 5: [(4500, 0.85)]}
@@ -33,6 +34,11 @@ def test_a_size_is_solved_at_the_first_window_that_reaches_the_threshold(tmp_pat
     assert tokens_until_solved(tmp_path, "addition", 0.9) == {4: 1500}
     assert tokens_until_solved(tmp_path, "addition", 0.85) == {4: 1500, 5: 3500}
     assert tokens_until_solved(tmp_path, "division", 0.9) == {}
+
+    # A plan says more about its family than the flags for all sums.
+    config["config"]["plans"] = ["addition/4-20"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert tokens_until_solved(tmp_path, "addition", 0.85) == {5: 3500}
 
 
 def test_one_size_is_too_few_for_a_law(capsys: pytest.CaptureFixture[str]) -> None:

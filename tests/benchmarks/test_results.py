@@ -17,14 +17,14 @@ import torch as th
 
 from benchmarks.results import shipped_model as results
 from benchmarks.results.questions import Question, arithmetic_tasks, products, quotients
-from benchmarks.results.workers import Progress, Workers
+from benchmarks.results.workers import Workers
 from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.errors import ProcessGroupError
 from o1nano.envs.problems.problem import Problem, read, split_of
 from o1nano.policies import model_file as checkpoint
 from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.network.transformer import TransformerConfig
-from o1nano.policies.search.answers import Answer
+from o1nano.policies.search.answers import Answer, Progress
 from o1nano.policies.search.solver import Solver
 
 # Brown et al. 2020, table 3.9, GPT-3 175B few-shot, in the order of its columns.
@@ -49,6 +49,16 @@ def test_problems_are_of_the_test_split_in_the_papers_words_and_none_comes_twice
     assert len({problem.prompt for problem in problems}) == len(problems) > 10
     assert [problem.prompt for problem in question.draw(40)] == [problem.prompt for problem in problems]
     assert read(question.example).text.startswith("what is")
+
+
+@pytest.mark.parametrize("enumerable", [100, 99])
+def test_all_problems_are_drawn_where_they_are_fewer(monkeypatch: pytest.MonkeyPatch, enumerable: int) -> None:
+    """Whether the order of the combinations is drawn at once or one by one."""
+    monkeypatch.setattr("benchmarks.results.questions.ENUMERABLE", enumerable)
+    question = Question("sums", "What is {} plus {}?", (range(10), range(10)))
+    texts = [f"{left}+{right}" for left in range(10) for right in range(10)]
+    held_out = sum(split_of(read(text).expr) == "test" for text in texts)
+    assert 0 < held_out == len(question.draw(1000))
 
 
 def test_operands_are_uniform_and_differences_may_be_negative() -> None:

@@ -255,6 +255,20 @@ def test_a_model_that_nobody_has_named_is_named(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("measurement", [(), ("--probe",), ("--pass-at", "1")])
+def test_a_measurement_names_it_too(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    model: Path,
+    tmp_path: Path,
+    measurement: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(evaluate, "PRETRAINED", model)
+    assert run(monkeypatch, *table_of(1, 1, 1), *measurement) == 0
+    assert capsys.readouterr().err.splitlines()[0] == f"evaluate.py: the model is {model}"
+
+
 def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

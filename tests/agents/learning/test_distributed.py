@@ -283,10 +283,33 @@ def test_when_a_process_dies_the_others_say_so_and_a_checkpoint_is_there(tmp_pat
     assert all("after" in part["results"] for part in resumed)
 
 
+def test_a_process_that_waits_for_another_hears_signals(tmp_path: Path) -> None:
+    class Told(Exception):
+        pass
+
+    def tell(*_: Any) -> None:
+        raise Told
+
+    def waits(process_group: ProcessGroup) -> float:
+        process_group.wait()  # until both have started
+        began = time.monotonic()
+        if not process_group.is_rank0:
+            time.sleep(2)
+            return 0.0
+        signal.signal(signal.SIGALRM, tell)
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(Told):
+            process_group.wait()
+        return time.monotonic() - began
+
+    assert together(tmp_path, waits)[0] < 1.5
+
+
 def test_a_group_of_one_is_the_identity() -> None:
     tensor = th.ones(3)
     ALONE.average([tensor])
     assert tensor.tolist() == [1.0] * 3
+    ALONE.wait()
     assert ALONE.gather("x") == ["x"]
     assert ALONE.broadcast_from_rank0(lambda: 5) == 5
     assert ALONE.seed(7) == 7 and ProcessGroup(1, 2).seed(7) != ProcessGroup(2, 3).seed(7) != 7

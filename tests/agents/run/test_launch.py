@@ -20,8 +20,10 @@ from o1nano.agents.run.config import PPOConfig, TrainConfig
 from o1nano.agents.run.launch import with_others
 from o1nano.agents.run.prepare import prepare
 from o1nano.envs.errors import ConfigurationError
+from tests.helpers.endless import write_endless
 from tests.helpers.paths import ROOT
 from tests.helpers.runs import SMALL_RUN, flags
+from tests.helpers.tiny import TINY
 
 TWO = replace(SMALL_RUN, processes=2, iterations=16, checkpoint_every=2)
 
@@ -207,6 +209,26 @@ def test_two_processes_save_when_their_terminal_tells_them(tmp_path: Path, stop:
     config = json.loads((run / "config.json").read_text())["config"]
     assert (config["processes"], config["threads"]) == (2, 1)
     assert json.loads((run / "results.json").read_text())["ppo"]["tokens"] == TWO.iterations * 6 * 24
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the other process in /proc")
+def test_two_processes_stop_at_once_while_they_evaluate(tmp_path: Path) -> None:
+    """The model fills a long frame, so that no answer ends for minutes."""
+    model = tmp_path / "endless.pth"
+    write_endless(model, "digits")
+    no_steps = replace(TWO.warm_start, steps=0)
+    long = replace(TWO, init_from=str(model), frame_length=2**15, transformer=TINY, warm_start=no_steps)
+    process = start(tmp_path, *flags(replace(long, max_tokens=2**40)))
+    child = wait_for_checkpoint(process, tmp_path / "runs" / "small", 2)  # the warm start has ended
+    time.sleep(2)
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=300)
+    assert time.monotonic() - began < 20
+    assert process.returncode == 130
+    assert said.strip() == "stopped; to continue: python train_rl.py --resume runs/small"
+    assert not Path(f"/proc/{child}").exists()
 
 
 @pytest.mark.integration

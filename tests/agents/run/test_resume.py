@@ -152,15 +152,45 @@ def test_a_signal_stops_where_the_run_can_be_cut(tmp_path: Path, handlers: None,
     run = small_run(tmp_path / "run")
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     handle_stop_signals(run.interrupt)
-    signal.raise_signal(stop)
+    step = run.trainer.step
+
+    def second_is_told(batch: list[Any]) -> dict[str, float]:
+        losses = step(batch)
+        if run.trainer.done == 2:
+            signal.raise_signal(stop)
+        return losses
+
+    run.trainer.step = second_is_told  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         train_rl.train(run)
-    assert run.trainer.done == 1
+    assert run.trainer.done == 2
     assert (run.folder / "o1_model.pth").is_file()
-    assert Run.resume(run.folder, QUIET).trainer.done == 1
+    assert Run.resume(run.folder, QUIET).trainer.done == 2
     for again in STOPS:
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(again)
+
+
+@pytest.mark.parametrize("phase", ["warm start", "before PPO", "after PPO"])
+def test_with_nothing_to_save_a_signal_stops_at_once(tmp_path: Path, handlers: None, phase: str) -> None:
+    """Whatever a session does first, it may take long: a first step compiles, an evaluation has no cuts."""
+    run = small_run(tmp_path / "run")
+    handle_stop_signals(run.interrupt)
+    told = []
+
+    class Telling(Display):
+        def begin(self, begun: str, total: int, done: int = 0) -> None:
+            super().begin(begun, total, done)
+            if begun == phase:
+                told.append(run.trainer.done)
+                signal.raise_signal(signal.SIGTERM)
+
+    run.display = Telling(quiet=True)
+    with pytest.raises(KeyboardInterrupt):
+        train_rl.train(run)
+    assert told == [0 if phase == "warm start" else 4]
+    finished = {"warm start": [], "before PPO": ["warm_start"], "after PPO": ["warm_start", "before", "ppo"]}
+    assert list(Run.resume(run.folder, QUIET).results) == finished[phase]
 
 
 def test_a_run_under_nohup_continues_without_its_terminal(tmp_path: Path, handlers: None) -> None:
@@ -179,6 +209,7 @@ def test_a_signal_within_a_write_is_heard(tmp_path: Path, handlers: None) -> Non
             raise RuntimeError("reentrant call inside <_io.BufferedWriter name='<stdout>'>")
 
     run = small_run(tmp_path / "run")
+    run.trainer.done = 1
     run.display = Display(console=Console(file=Entered()))
     run.interrupt(signal.SIGINT, None)
     assert run.stopping
