@@ -74,6 +74,12 @@ def collect_and_train(process_group: ProcessGroup, **kwargs: Any) -> tuple[Any, 
     return before, frames, weights(model), updates(model)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled_before() -> None:
+    """Compiles the loops once; two processes that begin at the same time would both do it."""
+    collect_and_train(ALONE)
+
+
 def updates(model: FramePPO) -> int:
     """How many passes over rollouts a model has made."""
     return int(model.logger.name_to_value["train/n_updates"])
