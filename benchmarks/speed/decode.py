@@ -124,6 +124,7 @@ class Worker:
     """
 
     def __init__(self, root: Path) -> None:
+        self._root = root
         command = [sys.executable, __file__, "--serve"]
         environment = {**os.environ, "PYTHONPATH": str(root)}
         pipe = subprocess.PIPE
@@ -140,7 +141,10 @@ class Worker:
 
     def _read(self) -> Any:
         assert self._process.stdout is not None
-        return json.loads(self._process.stdout.readline())
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"decode.py: the process that measures {self._root} has ended; its error is above")
+        return json.loads(line)
 
     def close(self) -> None:
         """Ends the process."""
