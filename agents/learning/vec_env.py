@@ -345,27 +345,22 @@ def split_infos(infos: Mapping[str, Any], num_envs: int) -> list[dict[str, Any]]
             that have a value; without a mask all have one.
         num_envs: N.
     """
-    complete: dict[str, Sequence[Any]] = {}
-    partial: list[tuple[str, Sequence[Any], npt.NDArray[np.bool_]]] = []
-    for key, column in infos.items():
+    # Keys with the same mask are split together, and mostly all keys share one: of 13 keys one mask is read, not 13.
+    keys_of: dict[int, list[str]] = {}
+    for key in infos:
         if key.startswith("_") and key[1:] in infos:
             continue  # a mask
-        mask = infos.get(f"_{key}")
-        if mask is None or mask.all():
-            complete[key] = _column(column, num_envs)
-        else:
-            partial.append((key, _column(column, num_envs), mask))
+        keys_of.setdefault(id(infos.get(f"_{key}")), []).append(key)
 
-    # Most keys have a value in every environment. Those are split a row at a time, which is faster.
-    rows: list[dict[str, Any]] = []
-    for row in zip(*complete.values(), strict=True):
-        rows.append(dict(zip(complete, row, strict=True)))
-
-    # Without such a key ``zip`` yields no rows at all.
-    rows = rows or [{} for _ in range(num_envs)]
-    for key, values, mask in partial:
-        for index in np.flatnonzero(mask).tolist():
-            rows[index][key] = values[index]
+    rows: list[dict[str, Any]] = [{} for _ in range(num_envs)]
+    for keys in keys_of.values():
+        mask = infos.get(f"_{keys[0]}")
+        present = range(num_envs) if mask is None or mask.all() else np.flatnonzero(mask).tolist()
+        columns = [_column(infos[key], num_envs) for key in keys]
+        # A row at a time is faster than a value at a time.
+        values = list(zip(*columns, strict=True))
+        for index in present:
+            rows[index].update(zip(keys, values[index], strict=True))
     return rows
 
 
@@ -376,11 +371,12 @@ def _column(column: Any, num_envs: int) -> Sequence[Any]:
         column: Nested infos, a column of values, or one value that a wrapper reports for all environments.
         num_envs: N.
     """
-    if isinstance(column, Mapping):
-        return split_infos(column, num_envs)
-    if isinstance(column, np.ndarray) and column.shape == (num_envs,):
+    # The usual case first.
+    if type(column) is np.ndarray and column.shape == (num_envs,):
         values: list[Any] = column.tolist()  # plain Python, which loggers and files can take
         return values
+    if isinstance(column, Mapping):
+        return split_infos(column, num_envs)
     if isinstance(column, (np.ndarray, list, tuple)) and len(column) == num_envs:
         return list(column)
     return [column] * num_envs
