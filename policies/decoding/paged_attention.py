@@ -121,6 +121,7 @@ def attend(
     """
     heads = len(scores)
     width = out.shape[1] // heads
+    shares = np.empty(heads, dtype=np.float32)
     for q in range(len(selected)):
         i = selected[q]
         time = fields[TIME, i]
@@ -138,12 +139,16 @@ def attend(
             # In the example above, tokens 16 to 30 and 41 to 47 of these blocks are hidden.
             visible = oldest - first * BLOCK
             stop = time - first * BLOCK + 1
-            share = _softmax(scores[h].reshape(-1), visible, stop, blocks * BLOCK)
+            shares[h] = _softmax(scores[h].reshape(-1), visible, stop, blocks * BLOCK)
             attended[h, :] = 0
-            for number in range(blocks):
+
+        # All heads of a block before the next block, because their values lie next to each other in memory.
+        for number in range(blocks):
+            for h in range(begin, end):
                 _add_values(scores, number, h, values, table[frame, first + number], attended)
+        for h in range(begin, end):
             for k in range(width):
-                out[q, h * width + k] = stored_as(out, attended[h, k] * share)
+                out[q, h * width + k] = stored_as(out, attended[h, k] * shares[h])
 
 
 @inlined
