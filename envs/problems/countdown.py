@@ -82,8 +82,8 @@ class Countdown(FunctionFamily):
             size: The number of operations in a formula, which is one less than the number of numbers.
             number_digits: By default the numbers are those of the television show, 1 to 10 and half of the time one of
                 25, 50, 75 and 100, and the target is what a random calculation makes of them. With 2, the numbers are
-                1 to 99 and the target is 1 to 100, all drawn uniformly until they can be solved, as in the data of
-                TinyZero (Pan et al. 2025). With 1 they are 1 to 9 and 1 to 10.
+                1 to 99 and the target is 1 to 100, all drawn uniformly until they can be solved, in the manner of
+                TinyZero's public generator (Pan et al. 2025). With 1 they are 1 to 9 and 1 to 10.
 
         Raises:
             ConfigurationError: If there are more than 6 numbers, or if they have more than 2 digits: of larger ones

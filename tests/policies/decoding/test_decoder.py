@@ -102,7 +102,8 @@ def test_sixteen_bits_change_roundings_only(half: dict[str, bool], rows: int, co
 
 def test_long_prompts_are_computed_in_parts() -> None:
     network = tiny_network(windows=(20, 0), positions="local", grammar=Grammar(functions=True))
-    play(network, 40, operations=("recall",), digits=1, frame_length=140, decoding={"tokens": 50})
+    outcomes = play(network, 40, operations=("recall",), digits=1, frame_length=140, decoding={"tokens": 50})
+    assert outcomes  # every step was compared, and random agents began a second prompt
 
 
 def test_cached_is_uncached_without_thinking() -> None:

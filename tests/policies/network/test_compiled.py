@@ -52,26 +52,24 @@ def test_without_any_folder_to_write_to_it_is_compiled_in_memory(
     assert not list(tmp_path.rglob("*.nbc"))
 
 
-def test_a_change_of_another_file_with_compiled_functions_is_noticed(tmp_path: Path) -> None:
-    versions = []
-    for number in (1, 2):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        (folder / "caller.py").write_text(SOURCE)
-        (folder / "called.py").write_text(SOURCE.replace("x + x", f"{number} * x"))
-        versions.append(sources_digest(folder))
-    assert versions[0] != versions[1]
+def digest_beside(folder: Path, source: str) -> str:
+    """The digest of a folder with a compiled function and another file."""
+    folder.mkdir()
+    (folder / "caller.py").write_text(SOURCE)
+    (folder / "other.py").write_text(source)
+    return sources_digest(folder)
 
 
-def test_a_change_of_other_files_is_not(tmp_path: Path) -> None:
-    versions = []
-    for number in (1, 2):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        (folder / "caller.py").write_text(SOURCE)
-        (folder / "other.py").write_text(f"NUMBER = {number}")
-        versions.append(sources_digest(folder))
-    assert versions[0] == versions[1]
+@pytest.mark.parametrize(
+    ("first", "second", "is_noticed"),
+    [(SOURCE, SOURCE.replace("x + x", "2 * x"), True), ("NUMBER = 1", "NUMBER = 2", False)],
+)
+def test_changes_of_files_with_compiled_functions_are_noticed(
+    tmp_path: Path, first: str, second: str, is_noticed: bool
+) -> None:
+    before = digest_beside(tmp_path / "before", first)
+    after = digest_beside(tmp_path / "after", second)
+    assert (before != after) is is_noticed
 
 
 def test_cached_files_are_named_after_the_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
