@@ -13,16 +13,18 @@ from typing import cast
 import numpy as np
 
 from o1nano.envs.errors import ConfigurationError, ProblemError
-from o1nano.envs.language.expression import Function, Task, evaluate, has_negation, render
+from o1nano.envs.language.expression import Binary, Function, Task, evaluate, has_negation, render
 from o1nano.envs.language.parser import parse
 from o1nano.envs.language.vocab import ID, MINUS, NOTHING, OK, REVISE, WRONG
 from o1nano.envs.problems.countdown_solver import (
     Number,
+    Reduction,
     Step,
     exact_value,
-    first_step,
+    first_reduction,
     formula,
     leaves,
+    reductions,
     solvable,
     steps_from,
 )
@@ -34,8 +36,6 @@ MAX_NUMBER = 10**6 - 1
 """Largest number and target. It bounds the cost of a verification."""
 MAX_NUMBERS = 6
 """Most numbers that a formula is made of."""
-PATIENCE = 3
-"""Candidates that the expert tries in a dead end of three numbers before it answers ``_``; of more numbers, twice."""
 
 # Of the Game of 24.
 _TARGET = 24
@@ -103,7 +103,7 @@ class Countdown(FunctionFamily):
         while True:
             target = 1 + below(rng, end)
             drawn = tuple(1 + below(rng, end - 1) for _ in range(count))
-            if first_step(target, drawn):
+            if solvable(target, drawn, fractions=False):
                 return self.of(target, *drawn)
 
     def sample_everyday(self, rng: np.random.Generator, size: int, /) -> Function:
@@ -195,66 +195,83 @@ class Countdown(FunctionFamily):
         return sorted(leaves(found)) == sorted(numbers[1:]) and exact_value(found) == target
 
     def steps(self, numbers: tuple[int, ...], script: Script) -> list[int]:
-        """Tries operations on two numbers. After each it calls the smaller problem, whose ``_`` makes it revise.
+        """Guesses the last operation of the formula and one operand, and calls the smaller problem that this leaves.
 
-        Two numbers are searched in full and in order. More numbers are searched until patience ends, because a full
-        search would take thousands of tokens. If only fractions lead to the target, the formula is written at once.
+        After ``_`` it revises the guess. Two numbers are searched in full and in order. More numbers are searched
+        until patience ends, because a full search would take thousands of tokens. If only fractions lead to the target,
+        the formula is written at once.
 
         Args:
             numbers: Target and numbers.
             script: Receives the thinking.
         """
         target = numbers[0]
-        for index, step in enumerate(self._tried(target, numbers[1:], script)):
+        given = numbers[1:]
+        if len(given) == 2:
+            self._try_all(target, given, script)
+            return self.answer(numbers, least_first=True)
+
+        for index, reduction in enumerate(self._tried(target, given, script)):
             if index > 0:
                 script.write(REVISE)
-            self._try_step(target, step, script)
+            self._try_reduction(reduction, script)
         return self.answer(numbers, least_first=True)
 
-    def _try_step(self, target: int, step: Step, script: Script) -> None:
-        """Calls an operation, then the smaller problem that it leaves, and writes whether it leads to the target."""
-        # The operation stands after "<call>".
-        start = len(script.tokens) + 1
-        script.call(step.binary)
-        if not step.rest:
+    @staticmethod
+    def _try_all(target: int, pair: tuple[int, ...], script: Script) -> None:
+        """Calls the operations on two numbers until one of them makes the target."""
+        # Equal numbers give equal operations: each is tried once.
+        steps: dict[Binary, Step] = {step.binary: step for step in steps_from(pair)}
+        for index, step in enumerate(steps.values()):
+            if index > 0:
+                script.write(REVISE)
+            script.call(step.binary)
             script.write(OK if step.value == target else WRONG)
-            return
+            if step.value == target:
+                return
 
-        # Steps in whole numbers leave whole numbers.
-        script.call(self.of(target, *cast(tuple[int, ...], step.left_over)))
-        if solvable(target, step.left_over):
+    def _try_reduction(self, reduction: Reduction, script: Script) -> None:
+        """Calls what a reduction asks, then the smaller problem, and writes whether that can be solved."""
+        # An operation stands after "<call>".
+        guessed: list[int] = []
+        for operation in (reduction.operand, reduction.question):
+            if isinstance(operation, Binary):
+                start = len(script.tokens) + 1
+                guessed += range(start, start + len(render(operation, least_first=True)))
+                script.call(operation)
+
+        script.call(self.of(reduction.missing, *reduction.rest))
+        if solvable(reduction.missing, reduction.rest):
             script.write(OK)
         else:
             script.write(WRONG)
-            script.mistakes += range(start, start + len(render(step.binary, least_first=True)))
+            script.mistakes += guessed
 
     @staticmethod
-    def _tried(target: int, given: tuple[int, ...], script: Script) -> list[Step]:
-        """Returns the steps that the expert tries; the last one is right if there is a right one.
+    def _tried(target: int, given: tuple[int, ...], script: Script) -> list[Reduction]:
+        """Returns the reductions that the expert tries; the last one is right if there is a right one.
 
-        The expert knows the right step. It demonstrates the same number of mistakes whether there is one or not.
-        Otherwise a model could conclude from the number of tries that there is no right step, and would then, when in
+        The expert knows the right one. It demonstrates the same number of mistakes whether there is one or not.
+        Otherwise a model could conclude from the number of tries that there is no right one, and would then, when in
         doubt, try what is tried in dead ends and give up.
         """
-        # Equal numbers give equal operations: each is tried once.
-        steps = list({step.binary: step for step in steps_from(given)}.values())
-        if len(given) == 2:
-            return _up_to_value(steps, target)
-
-        # A step of whole numbers is tried or none at all: fractions cannot be asked for.
-        right = first_step(target, given)
+        right = first_reduction(target, given)
         if right is None and solvable(target, given):
             return []
 
-        patience = PATIENCE if len(given) == 3 else 2 * PATIENCE
-        mistakes = 0 if right else patience
+        most = patience(len(given))
+        mistakes = 0 if right else most
         if right and len(given) <= _MOST_WITH_MISTAKES and script.draw_mistake():
             assert script.rng is not None
-            mistakes = below(script.rng, patience)
+            mistakes = below(script.rng, most)
 
         # The order is drawn even if no mistake is made, so that what follows does not depend on it.
-        order = range(len(steps)) if script.rng is None else script.rng.permutation(len(steps))
-        dead_ends = (steps[index] for index in order if not solvable(target, steps[index].left_over))
+        candidates = [each for each in reductions(target, given) if each.missing <= MAX_NUMBER]
+        if script.rng is not None:
+            candidates = [candidates[index] for index in script.rng.permutation(len(candidates))]
+            # A right guess is more often a number than an operation, so wrong ones are too.
+            candidates.sort(key=lambda each: isinstance(each.operand, Binary))
+        dead_ends = (each for each in candidates if not solvable(each.missing, each.rest))
         tried = list(islice(dead_ends, mistakes))
         if right:
             tried.append(right)
@@ -301,8 +318,17 @@ class GameOf24(Countdown):
         # Some hands cannot be solved, or only with fractions.
         while True:
             cards = tuple(int(card) for card in rng.integers(1, _HIGHEST_CARD + 1, 4))
-            if first_step(_TARGET, cards):
+            if solvable(_TARGET, cards, fractions=False):
                 return self.of(_TARGET, *cards)
+
+
+def patience(count: int) -> int:
+    """Returns how many guesses the expert tries in a dead end before it answers ``_``.
+
+    Args:
+        count: How many numbers are left, at least three.
+    """
+    return 2 * count - 2
 
 
 def _draw_show_numbers(rng: np.random.Generator, count: int) -> list[int]:
@@ -324,9 +350,3 @@ def _random_target(numbers: Sequence[int], rng: np.random.Generator) -> int:
         steps = [step for step in steps_from(left) if 0 < step.value <= _LARGEST_TARGET]
         left = steps[below(rng, len(steps))].left_over
     return cast(int, left[0])
-
-
-def _up_to_value(steps: list[Step], target: int) -> list[Step]:
-    """Returns the steps up to the first one whose value is the target; all of them if there is none."""
-    values = [step.value for step in steps]
-    return steps[: values.index(target) + 1] if target in values else steps

@@ -11,6 +11,7 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache, partial, reduce
 from itertools import combinations
+from operator import attrgetter
 from typing import NamedTuple, cast
 
 from o1nano.envs.language.expression import Binary, Expr
@@ -61,88 +62,148 @@ def steps_from(numbers: tuple[Number, ...]) -> Iterator[Step]:
             yield Step(left, op, right, value, rest)
 
 
+class Reduction(NamedTuple):
+    """A guess at the last operation of a formula. One operand is known; the other one is to be made of the rest.
+
+    24 from 3, 5, 7, 9 may be 3 * something: what is missing is 24/3 = 8, to be made of 5, 7, 9.
+
+    Attributes:
+        operand: One of the numbers, or an operation on two of them.
+        op: Token of the last operator.
+        operand_first: Whether the operand stands left of the operator.
+        question: The operation whose value is missing: of the target and the value of the operand.
+        missing: The value of the other operand.
+        rest: The other numbers.
+    """
+
+    operand: Expr
+    op: int
+    operand_first: bool
+    question: Binary
+    missing: int
+    rest: tuple[int, ...]
+
+    def complete(self, other: Expr) -> Binary:
+        """Returns the formula.
+
+        Args:
+            other: A formula of the missing value, made of the other numbers.
+        """
+        operand = _in_parentheses(self.operand)
+        other = _in_parentheses(other)
+        return Binary(self.op, operand, other) if self.operand_first else Binary(self.op, other, operand)
+
+
+def reductions(target: int, numbers: tuple[int, ...]) -> list[Reduction]:
+    """Returns every reduction to a smaller problem in whole numbers from 0, those with small missing values first.
+
+    Those whose operand is an operation come last: there are many, and of four numbers hardly any target needs one.
+
+    Args:
+        target: The value of the formula.
+        numbers: At least three numbers.
+    """
+    found: list[Reduction] = []
+    for index, number in enumerate(numbers):
+        found += _reductions_by(target, number, number, numbers[:index] + numbers[index + 1 :])
+    found.sort(key=attrgetter("missing"))
+
+    pairs: list[Reduction] = []
+    for step in steps_from(numbers):
+        # Whole numbers have whole steps. What is left for a single number is found with that number as the operand.
+        if len(step.rest) > 1:
+            rest = cast(tuple[int, ...], step.rest)
+            pairs += _reductions_by(target, step.binary, cast(int, step.value), rest)
+    pairs.sort(key=attrgetter("missing"))
+
+    # Equal numbers give equal reductions. 8/8 is asked for 8*1 and 8/1 alike, and one of them will do.
+    return list({(each.operand, each.question): each for each in reversed(found + pairs)}.values())[::-1]
+
+
+def _reductions_by(target: int, operand: Expr, value: int, rest: tuple[int, ...]) -> Iterator[Reduction]:
+    """Yields the reductions of a target by one operand.
+
+    Args:
+        target: The value of the formula.
+        operand: The operand.
+        value: Its value.
+        rest: The other numbers.
+    """
+    for needed in _needed(target, value):
+        # 5 * something is not 24 in whole numbers.
+        if isinstance(needed.value, int):
+            yield Reduction(operand, needed.op, not needed.swapped, needed.question, needed.value, rest)
+
+
+@lru_cache(maxsize=1 << 14)
+def first_reduction(target: int, numbers: tuple[int, ...]) -> Reduction | None:
+    """Returns the first reduction that leads to a formula in whole numbers, or None.
+
+    There is none either for the rare formulas whose two operands both have three numbers, or begin with 0 times.
+
+    Args:
+        target: The value of the formula.
+        numbers: At least three numbers.
+    """
+    if not solvable(target, numbers, fractions=False):
+        return None
+    candidates = reductions(target, numbers)
+    return next((each for each in candidates if solvable(each.missing, each.rest, fractions=False)), None)
+
+
+@lru_cache(maxsize=1 << 14)
 def formula(target: int, numbers: tuple[int, ...]) -> Expr | None:
     """Returns a formula of the target, in whole numbers if there is one, or None if there is no formula.
+
+    It is the formula that the search of the expert finds. Operations are in parentheses even where they are not
+    needed, except for the last one. A model can then copy the answer of a smaller problem token by token.
 
     Args:
         target: The value of the formula.
         numbers: The numbers, each of which it uses exactly once.
     """
-    # A frame can follow a search in whole numbers, so that one is preferred.
-    whole = plan(target, numbers)
-    return plan(target, numbers, fractions=True) if whole is None else whole
+    if len(numbers) == 2:
+        step = next((step for step in steps_from(numbers) if step.value == target), None)
+        if step is not None:
+            return step.binary
+    if len(numbers) > 2:
+        reduction = first_reduction(target, numbers)
+        if reduction is not None:
+            other = formula(reduction.missing, reduction.rest)
+            assert other is not None
+            return reduction.complete(other)
+
+    # In whole numbers if possible: a frame can compute these.
+    key = tuple(sorted(numbers))
+    found = _search(target, key, fractions=False)
+    if found is None:
+        found = _search(target, key, fractions=True)
+    return None if found is None else _with_parentheses(found)
 
 
-@lru_cache(maxsize=1 << 14)
-def plan(target: int, numbers: tuple[Number, ...], fractions: bool = False) -> Expr | None:
-    """Returns a formula that consists of a first step and the formula of the numbers it leaves, or None.
+def _with_parentheses(expr: Expr) -> Expr:
+    """Returns an expression with parentheses around every operation but the last."""
+    if not isinstance(expr, Binary):
+        return expr
+    left = _in_parentheses(_with_parentheses(expr.left))
+    right = _in_parentheses(_with_parentheses(expr.right))
+    return replace(expr, left=left, right=right)
+
+
+def _in_parentheses(expr: Expr) -> Expr:
+    """Returns an operation in parentheses; a number as it is."""
+    return replace(expr, parens=True) if isinstance(expr, Binary) else expr
+
+
+def solvable(target: int, numbers: tuple[Number, ...], fractions: bool = True) -> bool:
+    """Returns True if some formula makes the target.
 
     Args:
         target: The value of the formula.
         numbers: The numbers.
         fractions: Whether values on the way may be fractions.
     """
-    step = first_step(target, numbers, fractions)
-    if step is None:
-        return target if numbers == (target,) else None
-    # The last operation has no parentheses.
-    if not step.rest:
-        return step.binary
-
-    rest = plan(target, step.left_over, fractions)
-    assert rest is not None
-    return _substitute(rest, step.value, step.binary)
-
-
-def first_step(target: int, numbers: tuple[Number, ...], fractions: bool = False) -> Step | None:
-    """Returns the operation that a formula begins with, or None if there is no formula or no operation in it.
-
-    Args:
-        target: The value of the formula.
-        numbers: The numbers.
-        fractions: Whether values on the way may be fractions.
-    """
-    # Sorted, so that the caches serve every order of the numbers.
-    found = _search(target, tuple(sorted(numbers)), fractions)
-    if not isinstance(found, Binary):
-        return None
-    # The leftmost operation on two numbers.
-    while isinstance(found.left, Binary) or isinstance(found.right, Binary):
-        found = found.left if isinstance(found.left, Binary) else cast(Binary, found.right)
-
-    # Equal numbers are removed one by one.
-    rest = list(numbers)
-    rest.remove(found.left)
-    rest.remove(found.right)
-    value = exact_value(found)
-    assert value is not None
-    return Step(found.left, found.op, found.right, _quotient(value, 1), tuple(rest))
-
-
-def _substitute(expr: Expr, leaf: Number, by: Binary) -> Expr | None:
-    """Replaces the first leaf of a value by an operation in parentheses; returns None if there is no such leaf.
-
-    The parentheses are written even if they are not needed. A model can then copy the answer of the smaller problem
-    token by token. Leaving out needless parentheses was the most frequent mistake of a trained model.
-    """
-    if isinstance(expr, Binary):
-        # The left side first: only one leaf is replaced.
-        left = _substitute(expr.left, leaf, by)
-        if left is not None:
-            return replace(expr, left=left)
-        right = _substitute(expr.right, leaf, by)
-        return None if right is None else replace(expr, right=right)
-    return replace(by, parens=True) if expr == leaf else None
-
-
-def solvable(target: int, numbers: tuple[Number, ...]) -> bool:
-    """Returns True if some formula makes the target, with fractions on the way.
-
-    Args:
-        target: The value of the formula.
-        numbers: The numbers.
-    """
-    return _search(target, tuple(sorted(numbers)), fractions=True) is not None
+    return _search(target, tuple(sorted(numbers)), fractions) is not None
 
 
 def _search(target: Number, numbers: tuple[Number, ...], fractions: bool) -> Expr | None:
@@ -190,31 +251,49 @@ def _with_operand(
         return Binary(TIMES, made, reduce(partial(Binary, PLUS), cast(tuple[Expr, ...], rest)))
 
     # Backwards: target = value + needed, needed - value, value * needed, ...
-    for needed, op, swapped in _needed(target, value):
-        if fractions or isinstance(needed, int):
-            other = _backwards(needed, rest, fractions, table)
+    for needed in _needed(target, value):
+        if fractions or isinstance(needed.value, int):
+            other = _backwards(needed.value, rest, fractions, table)
             if other is not None:
-                return Binary(op, other, made) if swapped else Binary(op, made, other)
+                return Binary(needed.op, other, made) if needed.swapped else Binary(needed.op, made, other)
     return None
 
 
-def _needed(target: Number, value: Number) -> Iterator[tuple[Number, int, bool]]:
-    """Yields what makes the target together with a value: a number, an operator, whether the number stands left.
+class _Needed(NamedTuple):
+    """The other operand of an operation that makes a target.
+
+    Attributes:
+        value: Its value.
+        op: Token of the operator.
+        swapped: Whether it stands left.
+        question: The operation that computes its value; placeholders if target or operand are fractions.
+    """
+
+    value: Number
+    op: int
+    swapped: bool
+    question: Binary
+
+
+def _needed(target: Number, value: Number) -> Iterator[_Needed]:
+    """Yields what makes the target together with a value.
 
     For the target 24 and the value 8: 8 + 16, 32 - 8, 8 * 3, 192 / 8, 8 / (1/3).
     """
+    goal = cast(int, target)
+    known = cast(int, value)
     if target >= value:
-        yield target - value, PLUS, False
+        yield _Needed(target - value, PLUS, False, Binary(MINUS, goal, known))
     else:
-        yield value - target, MINUS, False
-    yield target + value, MINUS, True
+        yield _Needed(value - target, MINUS, False, Binary(MINUS, known, goal))
+    yield _Needed(target + value, MINUS, True, Binary(PLUS, goal, known))
 
     # Nothing is divided by 0.
     if value:
-        yield _quotient(target, value), TIMES, False
-        yield target * value, DIVIDE, True
+        yield _Needed(_quotient(target, value), TIMES, False, Binary(DIVIDE, goal, known))
+        yield _Needed(target * value, DIVIDE, True, Binary(TIMES, goal, known))
         if target:
-            yield _quotient(value, target), DIVIDE, False
+            yield _Needed(_quotient(value, target), DIVIDE, False, Binary(DIVIDE, known, goal))
 
 
 @lru_cache(maxsize=1 << 8)
