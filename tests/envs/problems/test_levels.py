@@ -12,7 +12,7 @@ from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.expression import Function, evaluate
-from o1nano.envs.problems.countdown_solver import first_step
+from o1nano.envs.problems.countdown_solver import solvable
 from o1nano.envs.problems.expert import check_demonstrable, expert_requirements
 from o1nano.envs.problems.problem import Level, draw, read_level
 from o1nano.envs.seeding import stream
@@ -69,4 +69,4 @@ def test_uniform_draws_of_countdown_are_solvable_and_small(level: str, end: int)
         assert isinstance(problem.expr, Function)
         target, *numbers = map(evaluate, problem.expr.args)
         assert 1 <= target <= end and min(numbers) >= 1 and max(numbers) < end
-        assert first_step(target, tuple(numbers)) is not None
+        assert solvable(target, tuple(numbers), fractions=False)

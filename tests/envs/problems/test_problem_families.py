@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from o1nano.envs.arithmetic import ArithmeticEnv
 from o1nano.envs.core.expert_policy import ExpertPolicy
 from o1nano.envs.errors import ConfigurationError
-from o1nano.envs.language.expression import Binary, Function
+from o1nano.envs.language.expression import Binary, Function, render
 from o1nano.envs.language.vocab import EOS, ID, NOTHING, TOKENS, WRONG, answer_text, digits_of, spell, tokenize
 from o1nano.envs.problems import FAMILIES, family_of, register_family
-from o1nano.envs.problems.countdown import PATIENCE, Countdown
-from o1nano.envs.problems.countdown_solver import exact_value, formula, leaves, solvable
+from o1nano.envs.problems.countdown import Countdown, patience
+from o1nano.envs.problems.countdown_solver import exact_value, formula, leaves, reductions, solvable
 from o1nano.envs.problems.expert import demonstrate
 from o1nano.envs.problems.family import FunctionFamily
 from o1nano.envs.problems.gcd import GreatestCommonDivisor
@@ -294,12 +294,14 @@ def test_dead_ends_are_tried_as_often_as_right_steps() -> None:
             assert len(set(calls)) == len(calls)
             wrong = [call for call, attempt in zip(calls, attempts, strict=True) if attempt.endswith("_ <wrong>")]
             assert spell([frame.tokens[index] for index in frame.mistakes]) == " ".join(wrong)
+            # None of these guesses is an operation on two of the numbers, which would take a call of its own.
+            assert all(attempt.count("<call>") == 2 for attempt in attempts[:-1])
             assert wrong == calls or (wrong == calls[:-1] and attempts[-1].endswith("<ok>"))
             tried_in["dead end" if wrong == calls else "solved", count][len(calls)] += 1
-    for count, patience in ((3, PATIENCE), (4, 2 * PATIENCE)):
+    for count in (3, 4):
         dead_ends, solved = tried_in["dead end", count], tried_in["solved", count]
-        assert max(dead_ends) == patience and dead_ends.most_common(1)[0][0] == patience
-        assert set(solved) == set(range(1, patience + 1))
+        assert max(dead_ends) == patience(count) and dead_ends.most_common(1)[0][0] == patience(count)
+        assert set(solved) == set(range(1, patience(count) + 1))
 
 
 @pytest.mark.parametrize("size", [4, 5])
@@ -307,22 +309,51 @@ def test_of_five_and_six_numbers_the_expert_tries_right_steps_only(size: int) ->
     for seed in range(10):
         rng = np.random.default_rng(seed)
         frame = spell(demonstrate(draw(Level("countdown", size), rng, "all"), rng, mistake_rate=1.0)[1].tokens)
-        assert frame.count("make") == 2 and "<wrong>" not in frame
+        assert frame.count("make") <= 2 and "<wrong>" not in frame
 
 
-def test_a_formula_contains_that_of_the_smaller_problem() -> None:
-    """A number of it is replaced by the step that made the number, in parentheses even if they are not needed."""
-    solved = re.compile(r"<call> ([^<]*) </call> ([^<]*) <call> make [^<]* </call> ([^<]*) <ok> </think> (.*) <eos>")
-    seen = 0
-    for seed in range(40):
+def test_a_formula_is_that_of_the_smaller_problem_and_one_operand() -> None:
+    solved = re.compile(r"<call> make ([^<]*) </call> ([^<_]*) <ok> </think> (.*) <eos>")
+    seen = Counter[str]()
+    for seed in range(60):
         rng = np.random.default_rng(seed)
         for frame in demonstrate(draw(Level("countdown", 2 + seed % 3), rng, "all"), rng, mistake_rate=0.4)[1:]:
             if found := solved.search(spell(frame.tokens)):
-                step, value, smaller, written = found.groups()
-                value = value.removesuffix(" R 0")  # of a quotient
-                assert re.sub(rf"(?<!\d ){value}(?! \d)", f"( {step} )", smaller, count=1) == written
-                seen += 1
-    assert seen > 40
+                smaller, made, written = found.groups()
+                # What is left without the other operand: "6 -", "+ 6", "( 6 - 2 ) *".
+                operand = written.replace(f"( {made} )", "", 1).strip()
+                kind = "pair" if "(" in operand else "number"
+                assert re.fullmatch(r"[-+*/] [\d ]+|[\d ]+ [-+*/]|[-+*/] \(.*\)|\(.*\) [-+*/]", operand), written
+                assert kind == "pair" or smaller.count(",") >= 2
+                seen[kind] += 1
+    assert seen["number"] > 40 and seen["pair"] > 0
+
+
+@pytest.mark.parametrize(
+    ("target", "numbers", "expected"),
+    [
+        # 24 - 3 and 24/3 are missing, and 24 + 3 and 24 * 3; equal numbers give equal guesses.
+        (24, (3, 3, 3), "24/3=8 24-3=21 24+3=27 24*3=72"),
+        # 8/8 is asked once, and 0 * 0 is not: nothing is divided by 0.
+        (8, (8, 0, 0), "8-8=0 8/8=1 8-0=8 8+0=8 8+8=16 8*8=64"),
+    ],
+)
+def test_reductions_ask_for_what_is_missing(target: int, numbers: tuple[int, ...], expected: str) -> None:
+    found = reductions(target, numbers)
+    asked = [f"{spell(render(each.question, least_first=False)).replace(' ', '')}={each.missing}" for each in found]
+    assert " ".join(asked) == expected
+
+
+@given(st.integers(0, 60), st.lists(st.integers(0, 13), min_size=3, max_size=4).map(tuple))
+def test_a_reduction_is_completed_to_a_formula(target: int, numbers: tuple[int, ...]) -> None:
+    solvable_ones = 0
+    for each in reductions(target, numbers):
+        other = formula(each.missing, each.rest)
+        if other is not None:
+            whole = each.complete(other)
+            assert exact_value(whole) == target and sorted(leaves(whole)) == sorted(numbers)
+            solvable_ones += 1
+    assert solvable_ones == 0 or solvable(target, numbers)
 
 
 @pytest.mark.parametrize(
