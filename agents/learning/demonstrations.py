@@ -58,9 +58,10 @@ class DemonstrationStream:
         self._taken = 0  # batches of the pool that have been yielded
 
     def __iter__(self) -> Iterator[list[TrainingFrame]]:
-        """Yields batches without end, each sorted by length."""
+        """Yields batches without end, each sorted by length. It begins where the last iterator, or state, has ended."""
+        # The pool is drawn again, and what was taken of it is skipped.
+        self.rng.bit_generator.state = self._pool_state
         while True:
-            # After load_state_dict the first pool is drawn again, and what was taken of it is skipped.
             self._pool_state = self.rng.bit_generator.state
             skipped = self._taken
             for taken, batch in enumerate(self._draw_pool(), start=1):
@@ -81,7 +82,6 @@ class DemonstrationStream:
         """
         self._pool_state = state["pool_state"]
         self._taken = state["taken"]
-        self.rng.bit_generator.state = self._pool_state
 
     def _draw_pool(self) -> Iterator[list[TrainingFrame]]:
         """Yields the batches of a pool. Frames that are left over, fewer than a batch, are dropped."""

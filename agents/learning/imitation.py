@@ -69,7 +69,6 @@ class WarmStart:
         self.bf16 = bf16
         self.seed = seed
         self.process_group = process_group or ProcessGroup()
-        self.device = next(network.parameters()).device
         self.optimizers = build_optimizers(network, config)
         self.done = 0
         self.tokens = 0
@@ -89,7 +88,7 @@ class WarmStart:
         with th.random.fork_rng():
             # Dropout depends on the number of the step only, so that a resumed run draws the same.
             th.manual_seed(int(stream("dropout", self.seed, self.done).integers(2**63)))
-            policy_loss, value_loss = self._losses(batch)
+            policy_loss, value_loss = imitation_losses(self.network, batch, self.bf16)
 
         # Both losses are means over this process's actions; weighted, they average to means over those of all.
         own = _count(batch)
@@ -139,20 +138,6 @@ class WarmStart:
         self.done = state["done"]
         self.tokens = state["tokens"]
 
-    def _losses(self, frames: list[TrainingFrame]) -> tuple[th.Tensor, th.Tensor]:
-        """Returns the mean cross-entropy of the imitated actions, and the mean squared error of the critic."""
-        batch = pack_training_frames(frames, self.network.grammar, self.device)
-        with th.autocast(self.device.type, th.bfloat16, enabled=self.bf16):
-            log_probs, values = self.network(batch)  # [actions, V] and [actions]
-
-        targets = th.from_numpy(joined(frames, "actions")).to(self.device).long()
-        imitate = th.from_numpy(joined(frames, "imitate")).to(self.device)
-        returns = th.from_numpy(joined(frames, "returns")).to(self.device)
-
-        # Mistakes are inputs, so that their repair is learned, but they are not targets of the policy.
-        chosen = log_probs.gather(1, targets[:, None]).squeeze(1)
-        return -chosen[imitate].mean(), (values - returns).square().mean()
-
     def _set_learning_rates(self) -> None:
         """Sets the learning rates of the next step: 100 steps of linear warm-up, and a linear decay to 0."""
         # At step 0 the factor is 0.01, at step 99 nearly 1, at half of the steps 0.5.
@@ -161,6 +146,28 @@ class WarmStart:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * factor
+
+
+def imitation_losses(network: ReasoningNetwork, frames: list[TrainingFrame], bf16: bool) -> tuple[th.Tensor, th.Tensor]:
+    """Returns the mean cross-entropy of the imitated actions, and the mean squared error of the critic.
+
+    Args:
+        network: The network.
+        frames: Demonstrations sorted by length.
+        bf16: Whether to compute in bfloat16 autocast.
+    """
+    device = next(network.parameters()).device
+    batch = pack_training_frames(frames, network.grammar, device)
+    with th.autocast(device.type, th.bfloat16, enabled=bf16):
+        log_probs, values = network(batch)  # [actions, V] and [actions]
+
+    targets = th.from_numpy(joined(frames, "actions")).to(device).long()
+    imitate = th.from_numpy(joined(frames, "imitate")).to(device)
+    returns = th.from_numpy(joined(frames, "returns")).to(device)
+
+    # Mistakes are inputs, so that their repair is learned, but they are not targets of the policy.
+    chosen = log_probs.gather(1, targets[:, None]).squeeze(1)
+    return -chosen[imitate].mean(), (values - returns).square().mean()
 
 
 class _Counts(NamedTuple):

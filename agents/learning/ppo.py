@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import ceil
 from typing import Any
 
@@ -17,6 +17,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from o1nano.agents.learning.compatibility import read_env_config
 from o1nano.agents.learning.credit import Advantage, Credit
 from o1nano.agents.learning.distributed import ProcessGroup
+from o1nano.agents.learning.imitation import imitation_losses
+from o1nano.agents.learning.packing import TrainingFrame
 from o1nano.agents.learning.rollout_buffer import FrameMinibatch, FrameRolloutBuffer
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.seeding import stream
@@ -56,6 +58,8 @@ class FramePPO(PPO):
         critic_epochs: Passes of the critic over a rollout.
         critic_learning_rate: Learning rate of the critic (Adam).
         kl_coef: Weight of the Kullback-Leibler divergence from the reference, which ``set_reference`` freezes.
+        imitation_coef: Weight of the mean cross-entropy of demonstrations, a batch of which joins every minibatch; see
+            ``set_demonstrations``.
         max_grad_norm: Largest norm of the gradient; None never clips.
         target_kl: An update ends early when the approximate divergence from the policy that acted exceeds 1.5 times
             this; None never ends it.
@@ -80,6 +84,7 @@ class FramePPO(PPO):
         critic_epochs: int = 4,
         critic_learning_rate: float = 3e-3,
         kl_coef: float = 0.0,
+        imitation_coef: float = 0.0,
         max_grad_norm: float | None = 0.5,
         target_kl: float | None = None,
         process_group: ProcessGroup | None = None,
@@ -102,6 +107,8 @@ class FramePPO(PPO):
         self.critic_epochs = critic_epochs
         self.critic_learning_rate = critic_learning_rate
         self.kl_coef = kl_coef
+        self.imitation_coef = imitation_coef
+        self.demonstrations: Iterator[list[TrainingFrame]] | None = None
         self.reference: ReasoningNetwork | None = None
         self.has_reference = False
         self.depth = 0  # the environment's limit on open frames
@@ -187,6 +194,11 @@ class FramePPO(PPO):
             raise ConfigurationError(
                 f"kl_coef={self.kl_coef} without a reference; expected a call of set_reference first"
             )
+        if self.imitation_coef and self.demonstrations is None:
+            raise ConfigurationError(
+                f"imitation_coef={self.imitation_coef} without demonstrations; "
+                "expected a call of set_demonstrations first"
+            )
         before = self._last_obs
         out = super()._setup_learn(*args, **kwargs)
         # If the environment was reset, episodes that were running will never end.
@@ -257,11 +269,24 @@ class FramePPO(PPO):
         self.reference.eval()  # without dropout
         self.has_reference = True
 
+    def set_demonstrations(self, demonstrations: Iterable[list[TrainingFrame]]) -> None:
+        """Sets what ``imitation_coef`` keeps the policy good at, while rewards teach it something else.
+
+        This is PPO-ptx (Ouyang et al. 2022, "Training language models to follow instructions with human feedback",
+        equation 2), with demonstrations in the place of the texts of the pretraining.
+
+        Args:
+            demonstrations: Batches without end, each sorted by length, as ``DemonstrationStream`` yields them. They are
+                not part of ``state_dict``.
+        """
+        self.demonstrations = iter(demonstrations)
+
     def train(self) -> None:
         """Updates the policy on the frames that have ended in the rollout, then the critic.
 
         The loss is that of Schulman et al. (2017), "Proximal policy optimization algorithms", plus a penalty on the
-        divergence from a reference. Every mean is taken over the actions of a minibatch in all processes.
+        divergence from a reference and the loss of demonstrations. Every mean is taken over the actions of a minibatch
+        in all processes.
 
         Frames with advantage 0 have no gradient and are left out, except if there is a KL penalty or an entropy bonus,
         which act on all frames.
@@ -292,6 +317,8 @@ class FramePPO(PPO):
                 reference_kl = self._reference_kl(batch, log_probs)
                 bonus = batch.mean(entropy(log_probs))
                 loss = policy_loss + self.kl_coef * reference_kl - self.ent_coef * bonus
+                imitation_loss = self._imitation_loss()
+                loss = loss + self.imitation_coef * imitation_loss
 
                 # Divergence from the policy that acted, estimated as k3 in http://joschu.net/blog/kl-approx.html, over
                 # all processes, so that they stop together.
@@ -299,6 +326,7 @@ class FramePPO(PPO):
                 is_too_far = self.target_kl is not None and approx_kl > 1.5 * self.target_kl
                 log["policy_gradient_loss"].append(policy_loss.item())
                 log["reference_kl"].append(reference_kl.item())
+                log["imitation_loss"].append(imitation_loss.item())
                 log["entropy_loss"].append(-bonus.item())
                 log["loss"].append(loss.item())
                 log["approx_kl"].append(approx_kl)
@@ -336,6 +364,14 @@ class FramePPO(PPO):
             reference, _ = self.policy.evaluate(batch.observations, self.reference)
         return batch.mean(kl_divergence(log_probs, reference))
 
+    def _imitation_loss(self) -> th.Tensor:
+        """Returns the mean cross-entropy of the next batch of demonstrations, or 0 if ``imitation_coef`` is 0."""
+        if not self.imitation_coef:
+            return th.zeros((), device=self.device)
+        assert self.demonstrations is not None
+        loss, _ = imitation_losses(self.policy.network, next(self.demonstrations), self.policy.bf16)
+        return loss
+
     def _fit_critic(self) -> None:
         """Fits the value head to the returns by least squares."""
         # The trunk does not change in this phase, so its hidden states are computed once.
@@ -369,6 +405,8 @@ class FramePPO(PPO):
             self.logger.record(f"train/{name}", float(np.mean(log[name])))
         if self.kl_coef:
             self.logger.record("train/reference_kl", float(np.mean(log["reference_kl"])))
+        if self.imitation_coef:
+            self.logger.record("train/imitation_loss", float(np.mean(log["imitation_loss"])))
         # 1 before the first step, except for frames that were begun before the last update.
         self.logger.record("train/first_ratio", log["ratio"][0])
         self.logger.record("train/loss", log["loss"][-1])
@@ -387,4 +425,4 @@ class FramePPO(PPO):
         return [*modules, "critic_optimizer", *reference], variables
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "critic_optimizer", "reference", "process_group"]
+        return [*super()._excluded_save_params(), "critic_optimizer", "demonstrations", "reference", "process_group"]

@@ -60,6 +60,9 @@ class PPOConfig:
     kl_coef: Annotated[float, Range(0, 1000)] = 0.0
     """Weight of the Kullback-Leibler divergence from the policy after the warm start. It keeps PPO near what imitation
     has found, and so from sizes far beyond the demonstrations."""
+    imitation_coef: Annotated[float, Range(0, 1000)] = 0.0
+    """Weight of the loss of demonstrations, a batch of which joins every minibatch. It keeps the demonstrated sizes
+    while PPO learns others. A batch has as many tokens as one of the warm start."""
     critic_epochs: Annotated[int, Range(1, 1000)] = 4
     """Passes of the critic over a rollout, after the policy's."""
     critic_learning_rate: Annotated[float, Range(0, 10)] = 3e-3

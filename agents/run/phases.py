@@ -76,6 +76,10 @@ def reinforce(run: Run) -> dict[str, Any]:
     run.logger.scale = run.process_group.size
     run.display.begin("PPO", iterations, model.num_timesteps // tokens_per_iteration)
 
+    # They go on where the warm start has stopped.
+    if run.config.ppo.imitation_coef:
+        model.set_demonstrations(run.demonstrations)
+
     # A resumed run continues its count of steps, from which the learning rate follows.
     is_new = model.num_timesteps == 0
     if is_new:

@@ -22,7 +22,7 @@ SMALL_RUN = TrainConfig(
     frame_length=64,
     checkpoint_every=1,
     warm_start=WarmStartConfig(steps=4, batch_tokens=128, check_every=2),
-    ppo=PPOConfig(n_envs=6, n_steps=24, batch_size=64, n_epochs=2, kl_coef=0.1),
+    ppo=PPOConfig(n_envs=6, n_steps=24, batch_size=64, n_epochs=2, kl_coef=0.1, imitation_coef=0.5),
     curriculum=CurriculumConfig(sum_digits=6, product_digits=3),
     evaluation=EvaluationConfig(problems_per_level=2, sum_digits=2, product_digits=1),
     transformer=TransformerConfig(embedding=16, heads=2, layers=1, feed_forward=16, dropout=0.1),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from itertools import islice
 
 import numpy as np
@@ -29,6 +30,17 @@ def demonstrations(
     shown, rng = UniformLevels(sizes(families, (1, 3))), np.random.default_rng(0)
     stream = DemonstrationStream(shown, rng, 512, mistakes, corruption, pool=2)
     return [frame for batch in islice(stream, batches) for frame in batch]
+
+
+def test_a_second_iterator_goes_on_where_the_first_has_stopped() -> None:
+    def texts(batches: Iterator[list[TrainingFrame]], n: int) -> list[str]:
+        return [spell(frame.tokens) for batch in islice(batches, n) for frame in batch]
+
+    def stream() -> DemonstrationStream:
+        return DemonstrationStream(UniformLevels(sizes(("addition",), (1, 3))), np.random.default_rng(0), 256, pool=2)
+
+    cut = stream()
+    assert texts(iter(cut), 3) + texts(iter(cut), 4) == texts(iter(stream()), 7)
 
 
 def prompt_of(frame: TrainingFrame) -> list[int]:

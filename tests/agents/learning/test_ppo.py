@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from operator import attrgetter
 from typing import Any
 
@@ -15,11 +16,15 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecFrameStack, VecNormalize
 
+from o1nano.agents.learning.demonstrations import DemonstrationStream
+from o1nano.agents.learning.imitation import imitation_losses
 from o1nano.agents.learning.ppo import FramePPO
 from o1nano.agents.learning.rollout_buffer import FrameRolloutBuffer
 from o1nano.agents.learning.vec_env import GymnasiumVecEnv
+from o1nano.envs.core.curriculum import UniformLevels
 from o1nano.envs.core.grammar import Grammar
 from o1nano.envs.errors import ConfigurationError
+from o1nano.envs.problems.problem import sizes
 from o1nano.envs.wrappers import VectorOneHotWrapper
 from o1nano.policies.actor_critic import ReasoningPolicy, kl_divergence
 from tests.helpers.frames import Recorder, frame_ppo, rollouts, rows_of
@@ -184,6 +189,32 @@ def test_the_divergence_from_the_reference_is_penalised() -> None:
 def test_a_penalty_without_a_reference_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"kl_coef=0.1 without a reference; expected a call of set_reference"):
         frame_ppo(2, 8, kl_coef=0.1).learn(16)
+
+
+def demonstrations() -> DemonstrationStream:
+    return DemonstrationStream(UniformLevels(sizes(("addition",), (1, 2))), np.random.default_rng(0), 256, pool=2)
+
+
+def test_demonstrations_join_every_minibatch() -> None:
+    model = frame_ppo(8, 32, imitation_coef=0.5, n_epochs=1, batch_size=10**6)
+    batch = next(iter(demonstrations()))
+    model.set_demonstrations(repeat(batch))
+    rollouts(model)
+    with th.no_grad():
+        expected, _ = imitation_losses(model.policy.network, batch, bf16=False)
+
+    model.train()
+    logged = model.logger.name_to_value
+    assert logged["train/imitation_loss"] == pytest.approx(float(expected), rel=1e-5)
+    assert logged["train/loss"] == pytest.approx(logged["train/policy_gradient_loss"] + 0.5 * float(expected), rel=1e-4)
+    assert imitation_losses(model.policy.network, batch, bf16=False)[0] < expected
+
+
+def test_imitation_without_demonstrations_is_refused() -> None:
+    with pytest.raises(
+        ConfigurationError, match="imitation_coef=1 without demonstrations"
+    ):
+        frame_ppo(2, 8, imitation_coef=1).learn(16)
 
 
 def test_a_large_weight_of_the_divergence_holds_the_policy() -> None:

@@ -76,8 +76,8 @@ REFERENCE = [
     "5 <eos>",
     "<subtask> make 4 2 , 3 , 8 = <think> <call> 8 + 3 </call> «1 1» <wrong> <revise> <call> 8 - 3 </call> «5» <wrong> "
     "<revise> <call> 8 * 3 </call> «4 2» <ok> </think> 8 * 3 <eos>",
-    "<subtask> make 4 2 , 1 , 4 , 5 = <think> <call> 4 2 / 4 </call> «6 R 0» <call> make 6 , 1 , 5 </call> «5 + 1» <ok> "
-    "</think> 4 * ( 5 + 1 ) <eos>",
+    "<subtask> make 4 2 , 1 , 4 , 5 = <think> <call> 4 2 / 4 </call> «6 R 0» <call> make 6 , 1 , 5 </call> «5 + 1» "
+    "<ok> </think> 4 * ( 5 + 1 ) <eos>",
     "<subtask> make 4 2 , 2 1 = <think> </think> _ <eos>",
     "<subtask> make 0 1 , 2 , 3 = <think> <call> 3 + 2 </call> «5» <wrong> <revise> <call> 3 - 2 </call> «1» <wrong> "
     "<revise> <call> 3 * 2 </call> «6» <wrong> </think> _ <eos>",
