@@ -139,9 +139,11 @@ def _write_negative(
             varied.append(ID["minus"] if rng.random() < 0.5 else ID["negative"])
             return 1
 
-        # Only after an operator: people do not write "(-5)+3".
+        # "2*(-3)" and "(-5)+3", but not "(-5)" alone.
         end = _end_of_digits(tokens, index + 1)
-        if index > 0 and tokens[index - 1] in _OPERATOR_WORDS and end > index + 1:
+        after_operator = index > 0 and tokens[index - 1] in _OPERATOR_WORDS
+        before_operator = index == 0 and end < len(tokens) and tokens[end] in _OPERATOR_WORDS
+        if (after_operator or before_operator) and end > index + 1:
             varied += [OPEN, *tokens[index:end], CLOSE]
             return end - index
     varied.append(MINUS)

@@ -211,9 +211,7 @@ def test_demonstrations_join_every_minibatch() -> None:
 
 
 def test_imitation_without_demonstrations_is_refused() -> None:
-    with pytest.raises(
-        ConfigurationError, match="imitation_coef=1 without demonstrations"
-    ):
+    with pytest.raises(ConfigurationError, match="imitation_coef=1 without demonstrations"):
         frame_ppo(2, 8, imitation_coef=1).learn(16)
 
 

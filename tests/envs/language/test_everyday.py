@@ -81,6 +81,8 @@ def test_signs_are_written_in_every_way() -> None:
     assert found == {
         "- 5 * - 3",
         "- 5 * ( - 3 )",
+        "( - 5 ) * - 3",
+        "( - 5 ) * ( - 3 )",
         "- 5 times - 3",
         "- 5 times minus 3",
         "- 5 times negative 3",
