@@ -13,6 +13,9 @@ from o1nano.envs.language.vocab import NINE, ZERO
 from o1nano.envs.problems.expert import Frame, demonstrate
 from o1nano.envs.problems.problem import Phrasing, draw
 
+# Frames of one problem. A search has hundreds, most of them alike: sums of small numbers.
+_MOST_FRAMES = 40
+
 
 class DemonstrationStream:
     """Draws problems, lets the expert solve them, and yields the frames in shuffled batches.
@@ -91,8 +94,9 @@ class DemonstrationStream:
         while total < self.pool * self.batch_tokens:
             problem = draw(self.level_sampler.draw(self.rng), self.rng, phrasing=self.phrasing)
             solution = demonstrate(problem, self.rng, self.mistake_rate, self.call_stack)
-            frames += solution
-            total += sum(len(frame.tokens) for frame in solution)
+            kept = choose_frames(solution, self.rng)
+            frames += kept
+            total += sum(len(frame.tokens) for frame in kept)
 
         batch: list[TrainingFrame] = []
         size = 0
@@ -114,6 +118,20 @@ class DemonstrationStream:
         returns = np.ones(len(positions), np.float32)
         whole = TrainingFrame(tokens, positions, imitate=imitate, returns=returns)
         return corrupted(whole, self.rng) if self.rng.random() < self.corruption_rate else whole
+
+
+def choose_frames(solution: list[Frame], rng: np.random.Generator) -> list[Frame]:
+    """Returns the frames of a solution, or of a long one a part, with most of the long frames, which are rare.
+
+    Args:
+        solution: All frames of a problem.
+        rng: Source of randomness.
+    """
+    if len(solution) <= _MOST_FRAMES:
+        return solution
+    lengths = np.array([len(frame.tokens) for frame in solution])
+    chosen = rng.choice(len(solution), _MOST_FRAMES, replace=False, p=lengths / lengths.sum())
+    return [solution[index] for index in chosen]
 
 
 def corrupted(frame: TrainingFrame, rng: np.random.Generator) -> TrainingFrame:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from o1nano.agents.learning.demonstrations import choose_frames
 from o1nano.agents.learning.distributed import end
 from o1nano.agents.run.plans import read_plans
 from o1nano.envs.problems.expert import demonstrate
@@ -42,8 +43,8 @@ PLANS = (
     *("long_expression/3-7*0.5", "long_chain/9-19*0.2", "long_list_sum/5-15*0.3", "long_maximum/5-15*0.3"),
 )
 FLAGS = (
-    *("--processes", "2", "--threads", "1", "--frame-length", "384", "--phrasing", "everyday"),
-    # Twice what a product of 20x20 digits takes. The expert's longest searches in Countdown take more.
+    *("--processes", "2", "--threads", "1", "--frame-length", "640", "--phrasing", "everyday"),
+    # Twice what a product of 20x20 digits takes. Some searches of the expert take more.
     *("--max-tokens", "12288"),
     *("--plans", *PLANS),
     # Imitation: about 20 million tokens.
@@ -71,7 +72,8 @@ def costs() -> None:
         rng = stream("costs", name)
         for level in plan.demonstrations:
             for _ in range(_SAMPLES):
-                solution = demonstrate(draw(level, rng, phrasing="everyday"), rng, 0.4)
+                whole = demonstrate(draw(level, rng, phrasing="everyday"), rng, 0.4)
+                solution = choose_frames(whole, rng)
                 lengths = [len(frame.tokens) for frame in solution]
                 tokens.append(sum(lengths))
                 frames.append(len(solution))

@@ -7,7 +7,6 @@ value, computed with fractions, is exactly the target. ``_`` says that there is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 from typing import cast
 
 import numpy as np
@@ -19,11 +18,11 @@ from o1nano.envs.language.vocab import ID, MINUS, NOTHING, OK, REVISE, WRONG
 from o1nano.envs.problems.countdown_solver import (
     Number,
     Reduction,
-    Step,
     exact_value,
     first_reduction,
     formula,
     leaves,
+    operations,
     reductions,
     solvable,
     steps_from,
@@ -44,9 +43,8 @@ _LARGE_NUMBERS = (25, 50, 75, 100)
 _LARGEST_TARGET = 999
 # Of numbers and targets that are drawn uniformly.
 _MAX_DIGITS = 2
-# The most numbers of a problem in which the expert tries wrong steps. Of five, most steps are right, and a wrong one
-# is a search of thousands of tokens.
-_MOST_WITH_MISTAKES = 4
+# The most numbers of a problem in which the expert tries wrong guesses. Of five, most guesses are right.
+_MOST_SEARCHED = 4
 # Problems without a solution that people may ask: their share, their largest size and target.
 _HOPELESS = 0.1
 _LARGEST_HOPELESS = 2
@@ -197,9 +195,9 @@ class Countdown(FunctionFamily):
     def steps(self, numbers: tuple[int, ...], script: Script) -> list[int]:
         """Guesses the last operation of the formula and one operand, and calls the smaller problem that this leaves.
 
-        After ``_`` it revises the guess. Two numbers are searched in full and in order. More numbers are searched
-        until patience ends, because a full search would take thousands of tokens. If only fractions lead to the target,
-        the formula is written at once.
+        After ``_`` it goes on to the next guess, in one order, so that what follows is never a matter of luck. Of five
+        and six numbers only the right guess is shown: the subtasks of a wrong one would take thousands of tokens. If
+        only fractions lead to the target, the formula is written at once.
 
         Args:
             numbers: Target and numbers.
@@ -208,74 +206,52 @@ class Countdown(FunctionFamily):
         target = numbers[0]
         given = numbers[1:]
         if len(given) == 2:
-            self._try_all(target, given, script)
-            return self.answer(numbers, least_first=True)
-
-        for index, reduction in enumerate(self._tried(target, given, script)):
-            if index > 0:
-                script.write(REVISE)
-            self._try_reduction(reduction, script)
+            self._try_operations(target, given, script)
+        else:
+            self._try_reductions(target, given, script)
         return self.answer(numbers, least_first=True)
 
     @staticmethod
-    def _try_all(target: int, pair: tuple[int, ...], script: Script) -> None:
-        """Calls the operations on two numbers until one of them makes the target."""
-        # Equal numbers give equal operations: each is tried once.
-        steps: dict[Binary, Step] = {step.binary: step for step in steps_from(pair)}
-        for index, step in enumerate(steps.values()):
-            if index > 0:
-                script.write(REVISE)
-            script.call(step.binary)
-            script.write(OK if step.value == target else WRONG)
-            if step.value == target:
+    def _try_operations(target: int, pair: tuple[int, ...], script: Script) -> None:
+        """Calls the operations on two numbers that may make the target, until one does."""
+        is_first = True
+        for operation, value in operations(target, pair):
+            if isinstance(value, int) or script.draw_mistake():
+                _write_guess(operation, value, script, is_first)
+                script.write(OK if value == target else WRONG)
+                is_first = False
+            if value == target:
                 return
 
-    def _try_reduction(self, reduction: Reduction, script: Script) -> None:
-        """Calls what a reduction asks, then the smaller problem, and writes whether that can be solved."""
-        # An operation stands after "<call>".
-        guessed: list[int] = []
-        for operation in (reduction.operand, reduction.question):
-            if isinstance(operation, Binary):
-                start = len(script.tokens) + 1
-                guessed += range(start, start + len(render(operation, least_first=True)))
-                script.call(operation)
+    def _try_reductions(self, target: int, given: tuple[int, ...], script: Script) -> None:
+        """Calls what a reduction asks, then the smaller problem, until one can be solved."""
+        is_first = True
+        for reduction in self._tried(target, given):
+            # A division with a remainder leads nowhere. It is a mistake to try it.
+            missing = reduction.missing
+            if not (isinstance(missing, int) or script.draw_mistake()):
+                continue
 
-        script.call(self.of(reduction.missing, *reduction.rest))
-        if solvable(reduction.missing, reduction.rest):
-            script.write(OK)
-        else:
-            script.write(WRONG)
-            script.mistakes += guessed
+            if isinstance(reduction.operand, Binary):
+                _write_guess(reduction.operand, missing, script, is_first)
+                script.call(reduction.question)
+            else:
+                _write_guess(reduction.question, missing, script, is_first)
+            is_first = False
+            if isinstance(missing, int):
+                script.call(self.of(missing, *reduction.rest))
+            script.write(OK if reduction.is_solvable else WRONG)
 
     @staticmethod
-    def _tried(target: int, given: tuple[int, ...], script: Script) -> list[Reduction]:
-        """Returns the reductions that the expert tries; the last one is right if there is a right one.
-
-        The expert knows the right one. It demonstrates the same number of mistakes whether there is one or not.
-        Otherwise a model could conclude from the number of tries that there is no right one, and would then, when in
-        doubt, try what is tried in dead ends and give up.
-        """
+    def _tried(target: int, given: tuple[int, ...]) -> list[Reduction]:
+        """Returns the reductions that the expert tries; the last one is right if there is a right one."""
         right = first_reduction(target, given)
-        if right is None and solvable(target, given):
-            return []
-
-        most = patience(len(given))
-        mistakes = 0 if right else most
-        if right and len(given) <= _MOST_WITH_MISTAKES and script.draw_mistake():
-            assert script.rng is not None
-            mistakes = below(script.rng, most)
-
-        # The order is drawn even if no mistake is made, so that what follows does not depend on it.
-        candidates = [each for each in reductions(target, given) if each.missing <= MAX_NUMBER]
-        if script.rng is not None:
-            candidates = [candidates[index] for index in script.rng.permutation(len(candidates))]
-            # A right guess is more often a number than an operation, so wrong ones are too.
-            candidates.sort(key=lambda each: isinstance(each.operand, Binary))
-        dead_ends = (each for each in candidates if not solvable(each.missing, each.rest))
-        tried = list(islice(dead_ends, mistakes))
-        if right:
-            tried.append(right)
-        return tried
+        if right is None:
+            return [] if solvable(target, given) else reductions(target, given)
+        if len(given) > _MOST_SEARCHED:
+            return [right]
+        every = reductions(target, given)
+        return every[: every.index(right) + 1]
 
 
 class GameOf24(Countdown):
@@ -322,13 +298,22 @@ class GameOf24(Countdown):
                 return self.of(_TARGET, *cards)
 
 
-def patience(count: int) -> int:
-    """Returns how many guesses the expert tries in a dead end before it answers ``_``.
+def _write_guess(operation: Binary, value: Number, script: Script, is_first: bool) -> None:
+    """Calls the first operation of a guess, which is a mistake if what is asked has a remainder.
 
     Args:
-        count: How many numbers are left, at least three.
+        operation: The operation.
+        value: What is asked in the end.
+        script: Receives the call.
+        is_first: Whether there was no guess before.
     """
-    return 2 * count - 2
+    if not is_first:
+        script.write(REVISE)
+    # The operation stands after "<call>".
+    start = len(script.tokens) + 1
+    script.call(operation)
+    if not isinstance(value, int):
+        script.mistakes += range(start, start + len(render(operation, least_first=True)))
 
 
 def _draw_show_numbers(rng: np.random.Generator, count: int) -> list[int]:

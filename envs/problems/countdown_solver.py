@@ -11,13 +11,17 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache, partial, reduce
 from itertools import combinations
-from operator import attrgetter
+from math import prod
 from typing import NamedTuple, cast
 
 from o1nano.envs.language.expression import Binary, Expr
 from o1nano.envs.language.vocab import DIVIDE, MINUS, PLUS, TIMES
 
 Number = int | Fraction
+# Reductions by a number are tried in this order of their questions.
+_ORDER = (DIVIDE, MINUS, PLUS, TIMES)
+# Of fewer numbers, a formula has an operand that is a number. Of more, nearly every target has a formula with one.
+_NUMBERS_OF_TWO_OPERATIONS = 4
 _OPERATIONS = {PLUS: Fraction.__add__, MINUS: Fraction.__sub__, TIMES: Fraction.__mul__, DIVIDE: Fraction.__truediv__}
 
 
@@ -72,7 +76,7 @@ class Reduction(NamedTuple):
         op: Token of the last operator.
         operand_first: Whether the operand stands left of the operator.
         question: The operation whose value is missing: of the target and the value of the operand.
-        missing: The value of the other operand.
+        missing: The value of the other operand, a fraction if the question is a division with a remainder.
         rest: The other numbers.
     """
 
@@ -80,8 +84,13 @@ class Reduction(NamedTuple):
     op: int
     operand_first: bool
     question: Binary
-    missing: int
+    missing: Number
     rest: tuple[int, ...]
+
+    @property
+    def is_solvable(self) -> bool:
+        """Whether the other operand is whole and can be made."""
+        return isinstance(self.missing, int) and solvable(self.missing, self.rest)
 
     def complete(self, other: Expr) -> Binary:
         """Returns the formula.
@@ -95,9 +104,12 @@ class Reduction(NamedTuple):
 
 
 def reductions(target: int, numbers: tuple[int, ...]) -> list[Reduction]:
-    """Returns every reduction to a smaller problem in whole numbers from 0, those with small missing values first.
+    """Returns the reductions to smaller problems, in the order in which they are tried.
 
-    Those whose operand is an operation come last: there are many, and of four numbers hardly any target needs one.
+    First all divisions by a number, then all differences, sums and products. Of four numbers, operations on two of them
+    follow, because ``3*5+2*7`` has no operand that is a number. What is missing is never larger than what the other
+    numbers can make. In whole numbers from 0, a search by reductions finds a formula of up to four numbers if there is
+    one, except if it begins with ``0 *``.
 
     Args:
         target: The value of the formula.
@@ -106,18 +118,22 @@ def reductions(target: int, numbers: tuple[int, ...]) -> list[Reduction]:
     found: list[Reduction] = []
     for index, number in enumerate(numbers):
         found += _reductions_by(target, number, number, numbers[:index] + numbers[index + 1 :])
-    found.sort(key=attrgetter("missing"))
+    found.sort(key=_rank)
 
+    # The two operations of 3*5+2*7 can be exchanged, so one of them has the first number.
     pairs: list[Reduction] = []
-    for step in steps_from(numbers):
-        # Whole numbers have whole steps. What is left for a single number is found with that number as the operand.
-        if len(step.rest) > 1:
-            rest = cast(tuple[int, ...], step.rest)
-            pairs += _reductions_by(target, step.binary, cast(int, step.value), rest)
-    pairs.sort(key=attrgetter("missing"))
+    if len(numbers) == _NUMBERS_OF_TWO_OPERATIONS:
+        for index in range(1, len(numbers)):
+            rest = numbers[1:index] + numbers[index + 1 :]
+            for left, op, right, value in _results(numbers[0], numbers[index], fractions=False):
+                operation = Binary(op, cast(int, left), cast(int, right))
+                pairs += _reductions_by(target, operation, cast(int, value), rest)
 
-    # Equal numbers give equal reductions. 8/8 is asked for 8*1 and 8/1 alike, and one of them will do.
-    return list({(each.operand, each.question): each for each in reversed(found + pairs)}.values())[::-1]
+    # Equal numbers leave equal problems, and so do 24/1 and 24*1: each is asked once.
+    unique: dict[tuple[Number, tuple[int, ...]], Reduction] = {}
+    for each in found + pairs:
+        unique.setdefault((each.missing, each.rest), each)
+    return list(unique.values())
 
 
 def _reductions_by(target: int, operand: Expr, value: int, rest: tuple[int, ...]) -> Iterator[Reduction]:
@@ -129,26 +145,66 @@ def _reductions_by(target: int, operand: Expr, value: int, rest: tuple[int, ...]
         value: Its value.
         rest: The other numbers.
     """
+    largest = prod(max(number, 2) for number in rest)
     for needed in _needed(target, value):
-        # 5 * something is not 24 in whole numbers.
-        if isinstance(needed.value, int):
+        is_possible = needed.value <= largest
+        # (1+2)+... is 1+(2+...), which has an operand that is a number. Only (1+2)*... and 1*2+... have none.
+        if isinstance(operand, Binary):
+            is_possible = is_possible and _binds(operand.op) != _binds(needed.op)
+        # Of 3 and 7, only 7/3 can be asked, whichever is the target.
+        is_division = needed.question.op == DIVIDE
+        if is_possible and not (is_division and needed.value < 1 and target):
             yield Reduction(operand, needed.op, not needed.swapped, needed.question, needed.value, rest)
+
+
+def _binds(op: int) -> bool:
+    """Returns True for products and quotients."""
+    return op in (TIMES, DIVIDE)
+
+
+def _rank(reduction: Reduction) -> int:
+    """Returns the place of a reduction by a number: it follows the operation that is asked."""
+    return _ORDER.index(reduction.question.op)
 
 
 @lru_cache(maxsize=1 << 14)
 def first_reduction(target: int, numbers: tuple[int, ...]) -> Reduction | None:
-    """Returns the first reduction that leads to a formula in whole numbers, or None.
+    """Returns the first reduction to a problem that can be solved, or None.
 
-    There is none either for the rare formulas whose two operands both have three numbers, or begin with 0 times.
+    There is none either for formulas that begin with ``0 *``, and for a few of five and six numbers.
 
     Args:
         target: The value of the formula.
         numbers: At least three numbers.
     """
-    if not solvable(target, numbers, fractions=False):
+    if not solvable(target, numbers):
         return None
-    candidates = reductions(target, numbers)
-    return next((each for each in candidates if solvable(each.missing, each.rest, fractions=False)), None)
+    return next((each for each in reductions(target, numbers) if each.is_solvable), None)
+
+
+def operations(target: int, pair: tuple[int, ...]) -> list[tuple[Binary, Number]]:
+    """Returns the operations on two numbers that may make a target, with their values, in the order they are tried.
+
+    Sums and products are not smaller than the larger number, differences and quotients not larger. Only 0 times a
+    number is smaller. A quotient may have a remainder, so its value may be a fraction.
+
+    Args:
+        target: The target.
+        pair: The numbers.
+    """
+    high = max(pair)
+    low = min(pair)
+    found: list[tuple[Binary, Number]] = []
+    if target >= high:
+        found.append((Binary(PLUS, high, low), high + low))
+    if target <= high:
+        found.append((Binary(MINUS, high, low), high - low))
+    if target >= high or low == 0:
+        found.append((Binary(TIMES, high, low), high * low))
+    # Nothing is divided by 0.
+    if target <= high and low > 0:
+        found.append((Binary(DIVIDE, high, low), _quotient(high, low)))
+    return found
 
 
 @lru_cache(maxsize=1 << 14)
@@ -163,12 +219,13 @@ def formula(target: int, numbers: tuple[int, ...]) -> Expr | None:
         numbers: The numbers, each of which it uses exactly once.
     """
     if len(numbers) == 2:
-        step = next((step for step in steps_from(numbers) if step.value == target), None)
-        if step is not None:
-            return step.binary
+        for operation, value in operations(target, numbers):
+            if value == target:
+                return operation
     if len(numbers) > 2:
         reduction = first_reduction(target, numbers)
         if reduction is not None:
+            assert isinstance(reduction.missing, int)
             other = formula(reduction.missing, reduction.rest)
             assert other is not None
             return reduction.complete(other)
