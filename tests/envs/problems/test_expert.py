@@ -74,12 +74,12 @@ REFERENCE = [
     "<problem> 3 * x - 4 equals 1 1 = <think> <call> solve 3 , - 4 , 1 1 </call> «5» </think> 5 <eos>",
     "<subtask> solve 3 , - 4 , 1 1 = <think> <call> 1 1 - - 4 </call> «5 1» ; <call> 5 1 / 3 </call> «5 R 0» </think> "
     "5 <eos>",
-    "<subtask> make 4 2 , 3 , 8 = <think> <call> 8 + 3 </call> «1 1» <wrong> <revise> <call> 8 - 3 </call> «5» <wrong> "
+    "<subtask> make 4 2 , 3 , 8 = <think> <call> 8 + 3 </call> «1 1» <wrong> "
     "<revise> <call> 8 * 3 </call> «4 2» <ok> </think> 8 * 3 <eos>",
     "<subtask> make 4 2 , 1 , 4 , 5 = <think> <call> 4 2 / 4 </call> «6 R 0» <call> make 6 , 1 , 5 </call> «5 + 1» "
     "<ok> </think> 4 * ( 5 + 1 ) <eos>",
     "<subtask> make 4 2 , 2 1 = <think> </think> _ <eos>",
-    "<subtask> make 0 1 , 2 , 3 = <think> <call> 3 + 2 </call> «5» <wrong> <revise> <call> 3 - 2 </call> «1» <wrong> "
+    "<subtask> make 0 1 , 2 , 3 = <think> <call> 3 + 2 </call> «5» <wrong> "
     "<revise> <call> 3 * 2 </call> «6» <wrong> </think> _ <eos>",
     "<subtask> make 4 2 , 3 , 3 , 8 , 8 = <think> </think> 8 / ( 3 - ( 8 / 3 ) ) <eos>",
 ]
@@ -222,7 +222,7 @@ def test_the_expert_policy_solves_every_problem_from_observations_alone(
 ) -> None:
     assert problem.level is not None
     thinking, call_stack = modes
-    limits = {} if call_stack else {"frame_length": 4096, "max_tokens": 4096}
+    limits = {"frame_length": 256} if call_stack else {"frame_length": 4096, "max_tokens": 4096}
     env = ArithmeticEnv(operations=(problem.level.family,), thinking=thinking, call_stack=call_stack, **limits)
     observation, _ = env.reset(seed=0)
     env.episodes.pose([0], [problem])

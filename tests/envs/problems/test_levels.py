@@ -35,7 +35,7 @@ def test_what_is_no_level_is_named(text: str) -> None:
 
 
 def test_a_level_whose_frames_have_no_room_is_refused() -> None:
-    check_demonstrable(Level("game_of_24", 1), 192)
+    check_demonstrable(Level("game_of_24", 1), 640)
     with pytest.raises(ConfigurationError, match="game_of_24/1 with frame_length=48"):
         check_demonstrable(Level("game_of_24", 1), 48)
     with pytest.raises(ConfigurationError, match="at least 90000 for it"):
