@@ -16,7 +16,7 @@ from o1nano.envs.problems.problem import Level
 from o1nano.envs.text import dataset
 from o1nano.envs.text_env import ENDED, TextEnv, TextFrame, expert_turn
 
-ALL: dict[str, Any] = {"operations": tuple(FAMILIES), "frame_length": 256, "depth": 64}
+ALL: dict[str, Any] = {"operations": tuple(FAMILIES), "frame_length": 640, "depth": 64, "max_tokens": 16_384}
 
 
 def play_expert(env: TextEnv, context: str) -> float:
