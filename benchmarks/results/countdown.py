@@ -27,7 +27,7 @@ from o1nano.agents.evaluation.reports import check_writable, write_report
 from o1nano.agents.run.cli import check_least, guarded, parse
 from o1nano.agents.run.progress import Display
 from o1nano.envs.errors import ConfigurationError, require_choice
-from o1nano.envs.problems.countdown_solver import solvable, steps_from
+from o1nano.envs.problems.countdown_solver import left_overs, solvable
 from o1nano.envs.problems.problem import Problem, Split, read, split_of
 from o1nano.policies.search.options import MAX_TEMPERATURE, SearchOptions
 from o1nano.policies.search.selection import pass_at_k
@@ -97,7 +97,7 @@ def chance(numbers: tuple[int, ...]) -> float:
     """
     if len(numbers) == 1:
         return float(numbers[0] == TARGET)
-    return float(np.mean([chance(tuple(sorted(step.left_over))) for step in steps_from(numbers)]))
+    return float(np.mean([chance(tuple(sorted(left))) for left in left_overs(numbers)]))
 
 
 def powers(paths: int) -> list[int]:

@@ -15,18 +15,8 @@ from o1nano.envs.errors import ConfigurationError, ProblemError
 from o1nano.envs.language.expression import Binary, Function, Task, evaluate, has_negation, render
 from o1nano.envs.language.parser import parse
 from o1nano.envs.language.vocab import ID, MINUS, NOTHING, OK, REVISE, WRONG
-from o1nano.envs.problems.countdown_solver import (
-    Number,
-    Reduction,
-    exact_value,
-    first_reduction,
-    formula,
-    leaves,
-    operations,
-    reductions,
-    solvable,
-    steps_from,
-)
+from o1nano.envs.problems.countdown_search import Reduction, first_reduction, formula, operations, reductions
+from o1nano.envs.problems.countdown_solver import Number, exact_value, leaves, left_overs, solvable
 from o1nano.envs.problems.draws import below
 from o1nano.envs.problems.family import FunctionFamily
 from o1nano.envs.problems.script import Script
@@ -332,6 +322,6 @@ def _random_target(numbers: Sequence[int], rng: np.random.Generator) -> int:
     # quotient of 1.
     left: tuple[Number, ...] = tuple(numbers)
     while len(left) > 1:
-        steps = [step for step in steps_from(left) if 0 < step.value <= _LARGEST_TARGET]
-        left = steps[below(rng, len(steps))].left_over
+        steps = [each for each in left_overs(left) if 0 < each[0] <= _LARGEST_TARGET]
+        left = steps[below(rng, len(steps))]
     return cast(int, left[0])

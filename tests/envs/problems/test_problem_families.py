@@ -22,15 +22,8 @@ from o1nano.envs.language.expression import Binary, Function, evaluate, render
 from o1nano.envs.language.vocab import EOS, ID, NOTHING, TOKENS, answer_text, digits_of, spell, tokenize
 from o1nano.envs.problems import FAMILIES, family_of, register_family
 from o1nano.envs.problems.countdown import Countdown
-from o1nano.envs.problems.countdown_solver import (
-    Reduction,
-    exact_value,
-    first_reduction,
-    formula,
-    leaves,
-    reductions,
-    solvable,
-)
+from o1nano.envs.problems.countdown_search import Reduction, first_reduction, formula, reductions
+from o1nano.envs.problems.countdown_solver import exact_value, leaves, solvable
 from o1nano.envs.problems.expert import demonstrate
 from o1nano.envs.problems.family import FunctionFamily
 from o1nano.envs.problems.gcd import GreatestCommonDivisor
