@@ -25,8 +25,8 @@ from o1nano.agents.run.cli import check_least, guarded, parse
 from o1nano.envs.problems.problem import Problem, read_level
 from o1nano.envs.seeding import stream
 from o1nano.policies.search.answers import Answer
+from o1nano.policies.search.checking import Calculator, check_claims
 from o1nano.policies.search.options import SearchOptions, Select
-from o1nano.policies.search.search import check_claims
 from o1nano.policies.search.selection import select_answer
 from o1nano.policies.search.self_checks import Claim, read_claim
 from o1nano.policies.search.solver import Solver
@@ -177,7 +177,7 @@ def checked(solver: Solver, explored: Sequence[Sequence[Answer]], batch: int) ->
             if claim is not None:
                 claims[index, path.text] = claim
 
-    passed, _ = check_claims(solver.network, list(claims.values()), solver.config, batch)
+    passed, _ = check_claims(Calculator(solver.network, solver.config, batch), list(claims.values()))
     scores = dict(zip(claims, passed, strict=True))
     return [[scores.get((index, path.text), 0) for path in paths] for index, paths in enumerate(explored)]
 
