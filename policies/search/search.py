@@ -133,8 +133,7 @@ def _search_until_checked(
     calculator = Calculator(network, config, batch, observe)
     made = 0
     while made < options.paths:
-        # One path, two in all, three, four, six, nine: the number of paths is at most one and a half times what was
-        # needed.
+        # One path, two in all, three, four, six, nine: from four on at most one and a half times what was needed.
         target = min(made + max(1, made // 2), options.paths)
         unsettled = [index for index, trial in enumerate(trials) if not trial.is_settled]
         requests = _requests_of_round(problems, unsettled, range(made, target), options, seed)
