@@ -12,6 +12,7 @@ from o1nano.envs.core.grammar import Channel, Grammar
 from o1nano.envs.language.vocab import TOKENS, answer_text
 from o1nano.policies.search.answers import Answer
 from o1nano.policies.search.branches import Branch
+from o1nano.policies.search.checking import NUM_CHECKS
 from o1nano.policies.search.events import (
     BranchEnded,
     ChecksBegan,
@@ -20,7 +21,6 @@ from o1nano.policies.search.events import (
     FrameReturned,
     TokenEmitted,
 )
-from o1nano.policies.search.search import NUM_CHECKS
 
 Message = dict[str, Any]
 """Plain values with a ``"kind"``."""

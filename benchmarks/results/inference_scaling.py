@@ -25,8 +25,8 @@ from o1nano.agents.run.cli import check_least, guarded, parse
 from o1nano.envs.problems.problem import Problem, read_level
 from o1nano.envs.seeding import stream
 from o1nano.policies.search.answers import Answer
+from o1nano.policies.search.checking import Calculator, check_claims
 from o1nano.policies.search.options import SearchOptions, Select
-from o1nano.policies.search.search import check_claims
 from o1nano.policies.search.selection import select_answer
 from o1nano.policies.search.self_checks import Claim, read_claim
 from o1nano.policies.search.solver import Solver
@@ -69,6 +69,19 @@ def interval(values: npt.NDArray[np.float64], rng: np.random.Generator, samples:
     return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
 
 
+def ratio(
+    above: npt.NDArray[np.float64], below: npt.NDArray[np.float64], rng: np.random.Generator, samples: int = 2000
+) -> str:
+    """Returns the ratio of two means over the same problems with its 95% bootstrap interval, as text."""
+    picked = rng.integers(len(above), size=(samples, len(above)))
+
+    # In a draw of the bootstrap no problem may be solved at all.
+    ratios = above[picked].mean(1) / np.maximum(below[picked].mean(1), 1e-9)
+    low = np.quantile(ratios, 0.025)
+    high = np.quantile(ratios, 0.975)
+    return f"{above.mean() / max(below.mean(), 1e-9):.1%} [{low:.1%}, {high:.1%}]"
+
+
 def accuracy_of(found: Found, k: int, way: Select, options: Options) -> npt.NDArray[np.float64]:
     """Returns for each problem the chance that k of its paths lead to a right choice."""
     explored, passed = found
@@ -109,29 +122,34 @@ def paths_against_tokens(solver: Solver, name: str, options: Options) -> dict[st
         x, y = np.log([point[0] for point in curve]), np.array([point[1] for point in curve])
         fit = np.corrcoef(x, y)[0, 1] ** 2 if y.std() else float("nan")
         print(f"  {way}: R² of accuracy with log tokens {fit:.3f}")
-    curves["check, adaptive"] = [adaptive(solver, name, curves["check"][-1], options)]
+    curves["check, adaptive"] = [adaptive(solver, problems, (explored, passed), options)]
     return curves
 
 
-def adaptive(solver: Solver, name: str, all_paths: tuple[float, ...], options: Options) -> tuple[float, ...]:
-    """Prints what ``--select check`` reaches, which stops at the first answer that passes; returns tokens and accuracy.
+def adaptive(solver: Solver, problems: Sequence[Problem], found: Found, options: Options) -> tuple[float, ...]:
+    """Prints what ``--select check`` reaches, which stops early; returns tokens, accuracy and its interval.
 
     Args:
         solver: The model.
-        name: The level.
-        all_paths: Tokens and accuracy of checking the answers of all paths, first of a point of the curve.
+        problems: What it is asked.
+        found: All paths, and how many checks they pass.
         options: What to measure.
     """
-    problems = held_out([read_level(name)], options.n, options.seed)
     answers = solver.solve_all(problems, SearchOptions(options.paths, options.temperature, "check"))
     right = np.array([float(answer.correct) for answer in answers])
-    low, high = interval(right, stream("bootstrap", options.seed))
-    tokens = float(np.mean([answer.tokens for answer in answers]))
+    tokens = np.array([float(answer.tokens) for answer in answers])
+    made = np.mean([answer.usage.paths for answer in answers])
 
+    # Against checking the answers of all paths. The tokens of these checks are left out, those of its own are not.
+    all_right = accuracy_of(found, options.paths, "check", options)
+    all_tokens = np.array([float(sum(path.tokens for path in paths)) for paths in found[0]])
+    rng = stream("bootstrap", options.seed)
+    low, high = interval(right, rng)
     print(f"  --select check --paths {options.paths}: {right.mean():.1%} [{low:.1%}, {high:.1%}]", end=", ")
-    print(f"{tokens:.0f} tokens with those of the checks, {tokens / all_paths[0]:.0%} of those of all paths,", end=" ")
-    print(f"{right.mean() / max(all_paths[1], 1e-9):.0%} of the accuracy of checking all of them", flush=True)
-    return tokens, float(right.mean()), low, high
+    print(f"{made:.1f} paths, {tokens.mean():.0f} tokens with those of the checks", end=", ")
+    print(f"{ratio(tokens, all_tokens, rng)} of those of all paths,", end=" ")
+    print(f"{ratio(right, all_right, rng)} of the accuracy of checking all of them", flush=True)
+    return float(tokens.mean()), float(right.mean()), low, high
 
 
 def variants(solver: Solver, name: str, options: Options) -> None:
@@ -177,7 +195,7 @@ def checked(solver: Solver, explored: Sequence[Sequence[Answer]], batch: int) ->
             if claim is not None:
                 claims[index, path.text] = claim
 
-    passed, _ = check_claims(solver.network, list(claims.values()), solver.config, batch)
+    passed, _ = check_claims(Calculator(solver.network, solver.config, batch), list(claims.values()))
     scores = dict(zip(claims, passed, strict=True))
     return [[scores.get((index, path.text), 0) for path in paths] for index, paths in enumerate(explored)]
 

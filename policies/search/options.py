@@ -26,13 +26,13 @@ class SearchOptions:
     """
 
     paths: Annotated[int, Range(1, MAX_PATHS)] = 1
-    """Attempts at each problem. With --select check, the most that are made."""
+    """Attempts at each problem. With --select check, the most that are made: it stops when more are not worth it."""
     temperature: Annotated[float | None, Range(0, MAX_TEMPERATURE)] = None
     """Log-probabilities are divided by it before sampling. By default 0 (greedy) for one path and 1 for several."""
     select: Select = "majority"
-    """Which answer is chosen: the most frequent one, that of the likeliest path, the first one that passes the model's
-    own checks (further paths are tried only while a check fails), or a right one (the oracle looks at the solution and
-    is an upper bound)."""
+    """Which answer is chosen: the most frequent one, that of the likeliest path, the one that passes most of the
+    model's own checks (further paths are tried only while they may change it), or a right one (the oracle looks at the
+    solution and is an upper bound)."""
     votes: Annotated[int, Range(1, MAX_PATHS)] = 1
     """Attempts at every subtask; the majority decides. All but the first are sampled (at temperature 1 if the path is
     greedy), every second one with exchanged operands if the operation allows it."""

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from o1nano.envs.core.config import EnvConfig
 from o1nano.envs.core.usage import Usage
-from o1nano.envs.errors import ProblemError
-from o1nano.envs.language.expression import Binary
-from o1nano.envs.problems.problem import Problem, from_expression
+from o1nano.envs.problems.problem import Problem
 from o1nano.envs.seeding import stream_seed
 from o1nano.policies.network.model import ReasoningNetwork
 from o1nano.policies.search import self_checks
-from o1nano.policies.search.answers import Answer, Progress, Request, attempt_all, explore, no_progress, solve
+from o1nano.policies.search.answers import Answer, Progress, Request, attempt_all, explore, no_progress
+from o1nano.policies.search.checking import NUM_CHECKS, Calculator, check_claims
 from o1nano.policies.search.events import ChecksBegan, ChecksEnded, Observe
 from o1nano.policies.search.options import SearchOptions
 from o1nano.policies.search.selection import select_answer
+from o1nano.policies.search.stopping import is_surely_below
 
-NUM_CHECKS = 2
-"""Checks that an answer can pass: the inverse operation, and casting out nines."""
+WORTH_FINDING = 0.1
+"""Answers that pass are waited for as long as they may be this share of all paths."""
 
 
 def search(
@@ -65,19 +66,40 @@ class _Trial:
     """The attempts at one problem so far.
 
     Attributes:
+        problem: The problem.
         answers: What the attempts said.
         passed: How many checks each answer has passed, by its text.
         checks: What the checks cost.
     """
 
+    problem: Problem
     answers: list[Answer] = field(default_factory=list)
     passed: dict[str, int] = field(default_factory=dict)
     checks: Usage = field(default_factory=Usage)
 
     @property
     def is_settled(self) -> bool:
-        """Whether some answer has passed all checks."""
-        return NUM_CHECKS in self.passed.values()
+        """Whether further paths are not worth their tokens.
+
+        They are not once an answer has passed all checks. While no answer has passed any, those that pass are waited
+        for until they must be rarer than ``WORTH_FINDING``. Otherwise the vote decides among the answers that passed
+        most, or among all if there is no check for the problem; it ends when the second answer must stay behind.
+        """
+        best = max(self.passed.values(), default=0)
+        if best == NUM_CHECKS:
+            return True
+        if not best and self_checks.is_checkable(self.problem):
+            return is_surely_below(WORTH_FINDING, 0, len(self.answers))
+
+        # A path without an answer does not vote.
+        votes: Counter[str] = Counter()
+        for answer in self.answers:
+            if answer.text and self.passed.get(answer.text, 0) == best:
+                votes[answer.text] += 1
+        leading = [count for _, count in votes.most_common(2)]
+        leader = leading[0] if leading else 0
+        second = leading[1] if len(leading) > 1 else 0
+        return is_surely_below(0.5, second, leader)
 
     def result(self) -> Answer:
         """Returns the answer that passed most checks, with the cost of everything."""
@@ -102,17 +124,17 @@ def _search_until_checked(
     progress: Progress,
     observe: Observe | None,
 ) -> list[Answer]:
-    """Spends more only where a check fails.
+    """Spends more only where it may change the answer.
 
-    The first path is greedy. While no answer to a problem passes all checks, the number of its paths is doubled, up to
-    ``options.paths``. Problems that cannot be checked (no single operation on two numbers) get all paths, and the
-    majority decides.
+    The first path is greedy. While a problem is not settled, the number of its paths grows by half, up to
+    ``options.paths``.
     """
-    trials = [_Trial() for _ in problems]
+    trials = [_Trial(problem) for problem in problems]
+    calculator = Calculator(network, config, batch, observe)
     made = 0
     while made < options.paths:
-        # One path, then two in all, then four: the number of paths is at most twice what was needed.
-        target = min(max(1, 2 * made), options.paths)
+        # One path, two in all, three, four, six, nine: from four on at most one and a half times what was needed.
+        target = min(made + max(1, made // 2), options.paths)
         unsettled = [index for index, trial in enumerate(trials) if not trial.is_settled]
         requests = _requests_of_round(problems, unsettled, range(made, target), options, seed)
 
@@ -126,7 +148,7 @@ def _search_until_checked(
         for place, index in enumerate(unsettled):
             trials[index].answers += answers[place * per_problem : (place + 1) * per_problem]
 
-        _check_new_answers(network, [trials[index] for index in unsettled], config, batch, observe)
+        _check_new_answers(calculator, [trials[index] for index in unsettled])
         made = target
 
     progress(len(problems) * options.paths)
@@ -160,9 +182,7 @@ def _add_progress(progress: Progress, before: int, done: int) -> None:
     progress(before + done)
 
 
-def _check_new_answers(
-    network: ReasoningNetwork, trials: Sequence[_Trial], config: EnvConfig, batch: int, observe: Observe | None
-) -> None:
+def _check_new_answers(calculator: Calculator, trials: Sequence[_Trial]) -> None:
     """Checks the answers that have not been checked yet."""
     # ``owners`` says for each claim whose answer it is.
     owners: list[tuple[_Trial, str]] = []
@@ -181,98 +201,15 @@ def _check_new_answers(
 
     if not claims:
         return
+    observe = calculator.observe
     if observe is not None:
         observe(ChecksBegan(tuple(text for _, text in owners)))
-    passed, usage = check_claims(network, claims, config, batch, observe)
+    passed, usage = check_claims(calculator, claims)
     if observe is not None:
         observe(ChecksEnded(tuple(passed)))
     for (trial, text), count, cost in zip(owners, passed, usage, strict=True):
         trial.passed[text] = count
         trial.checks += cost
-
-
-def check_claims(
-    network: ReasoningNetwork,
-    claims: Sequence[self_checks.Claim],
-    config: EnvConfig,
-    batch: int = 256,
-    observe: Observe | None = None,
-) -> tuple[list[int], list[Usage]]:
-    """Has the model check claims by the inverse operation and by casting out nines, all of them together.
-
-    Args:
-        network: The model.
-        claims: What to check.
-        config: Limits and grammar of the environment.
-        batch: Number of call stacks that are decoded together.
-        observe: Called with every event of the decoding; what it raises ends the checks.
-
-    Returns:
-        For each claim the number of checks that it has passed, and an equal part of what all checks have cost.
-    """
-    calculator = _Calculator(network, config, batch, observe)
-    passed = [0] * len(claims)
-    for check in (self_checks.inverse_holds, self_checks.nines_hold):
-        for index, holds in enumerate(check(claims, calculator.compute)):
-            passed[index] += holds
-    return passed, _divide_costs(calculator.costs, len(claims))
-
-
-class _Calculator:
-    """Has the model compute what the checks ask for.
-
-    Args:
-        network: The model.
-        config: Limits and grammar of the environment.
-        batch: Number of call stacks that are decoded together.
-        observe: Called with every event of the decoding; None costs nothing.
-
-    Attributes:
-        costs: The cost of every answer so far.
-    """
-
-    def __init__(self, network: ReasoningNetwork, config: EnvConfig, batch: int, observe: Observe | None) -> None:
-        self.network = network
-        self.config = config
-        self.batch = batch
-        self.observe = observe
-        self.costs: list[Usage] = []
-
-    def compute(self, expressions: list[Binary]) -> list[int | None]:
-        """Returns the model's number for each expression; None where it has none, or where nothing can be asked."""
-        posed: dict[int, Problem] = {}
-        for index, expression in enumerate(expressions):
-            problem = _problem(expression, self.config.frame_length)
-            if problem is not None:
-                posed[index] = problem
-        answers = solve(self.network, list(posed.values()), self.config, self.batch, observe=self.observe)
-
-        numbers: list[int | None] = [None] * len(expressions)
-        for index, answer in zip(posed, answers, strict=True):
-            numbers[index] = self_checks.read_number(answer.text)
-            self.costs.append(answer.usage)
-        return numbers
-
-
-def _divide_costs(costs: Sequence[Usage], parts: int) -> list[Usage]:
-    """Divides the cost of all checks into parts of about equal size.
-
-    The checks of all claims are asked together, so there is no cost of one claim. The claims pay in turn.
-    """
-    usage = [Usage() for _ in range(parts)]
-    for turn, cost in enumerate(costs):
-        # A check is no path, and its frames are not those of the answer: depth and context stay the answer's own.
-        usage[turn % parts] += replace(cost, paths=0, depth=0, longest_context=0)
-    return usage
-
-
-def _problem(expression: Binary, frame_length: int) -> Problem | None:
-    """Returns the problem that a check poses; None if it has no answer or does not fit in a frame."""
-    try:
-        problem = from_expression(expression)
-    except ProblemError:
-        return None
-    return problem if len(problem.prompt) < frame_length else None
 
 
 def _with_total_usage(chosen: Answer, answers: Sequence[Answer], checks: Usage | None = None) -> Answer:

@@ -101,7 +101,7 @@ def test_checks_stand_between_two_events(scripted: Faults) -> None:
     assert events[began] == ChecksBegan(("143",)) and events[ended] == ChecksEnded((2,))
     assert kinds[began - 1] == BranchEnded and kinds.index(ChecksEnded) == len(kinds) - 1
     first = events[began + 1]
-    assert isinstance(first, FrameOpened) and spell(first.prompt) == "<problem> 1 4 3 - 4 5 ="
+    assert isinstance(first, FrameOpened) and spell(first.prompt) == "<problem> 9 + 8 ="
 
 
 def test_log_probabilities_are_those_of_the_token() -> None:

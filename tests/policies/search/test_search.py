@@ -19,10 +19,11 @@ from o1nano.envs.problems.problem import Problem, read
 from o1nano.envs.seeding import stream_seed
 from o1nano.policies.search.answers import Answer, explore, solve
 from o1nano.policies.search.branches import Attempt, Branch, Vote, commuted
+from o1nano.policies.search.checking import Calculator, check_claims
 from o1nano.policies.search.engine import answer_now_mask
 from o1nano.policies.search.options import SearchOptions
 from o1nano.policies.search.sampling import sample_tokens, uniforms
-from o1nano.policies.search.search import check_claims, search
+from o1nano.policies.search.search import search
 from o1nano.policies.search.self_checks import Claim
 from tests.helpers.search import CONFIG, WIDE, Faults, caller, fault, some_problems
 from tests.helpers.tiny import ids, tiny_network
@@ -295,7 +296,7 @@ def test_the_progress_of_an_adaptive_search_ends_at_all_paths(scripted: Faults) 
 
 def test_checks_are_charged_to_the_claims_in_turn() -> None:
     claims = [Claim(PLUS, 98, 45, 143), Claim(PLUS, 12, 34, 46)]
-    passed, usage = check_claims(tiny_network(), claims, WIDE)
+    passed, usage = check_claims(Calculator(tiny_network(), WIDE), claims)
     assert len(passed) == 2 and min(each.tokens for each in usage) > 0
     assert (usage[0].paths, usage[0].depth, usage[0].longest_context) == (0, 0, 0)
 
@@ -337,5 +338,5 @@ def test_problems_are_answered_in_their_order() -> None:
 
 def test_claims_whose_checks_cannot_be_posed_fail() -> None:
     claims = [Claim(DIVIDE, 12, 4, result) for result in (-341, int("9" * 50), 0)]
-    passed, _ = check_claims(tiny_network(), claims, CONFIG)
+    passed, _ = check_claims(Calculator(tiny_network(), CONFIG), claims)
     assert passed == [0, 0, 0]

@@ -12,10 +12,19 @@ from hypothesis import strategies as st
 from o1nano.envs.core.usage import Usage
 from o1nano.envs.errors import ProblemError
 from o1nano.envs.language.expression import Binary
+from o1nano.envs.language.vocab import DIVIDE
 from o1nano.envs.problems.problem import from_expression, read
 from o1nano.policies.search.answers import Answer
 from o1nano.policies.search.selection import pass_at_k, select_answer
-from o1nano.policies.search.self_checks import digital_roots, inverse_holds, nines_hold, read_claim, read_number
+from o1nano.policies.search.self_checks import (
+    digital_roots,
+    inverse_holds,
+    is_checkable,
+    nines_hold,
+    read_claim,
+    read_number,
+    second_check_holds,
+)
 
 PROBLEM = read("98+45")
 
@@ -87,6 +96,7 @@ def test_checks_pass_what_is_right_and_catch_what_they_can(op: str, left: int, r
         assert inverse_holds([bad], exactly) == [False]
     factor = right if op == "/" else 1
     assert nines_hold([bad], exactly) == [error * factor % 9 == 0]
+    assert nines_hold([bad], exactly, group=2) == [error * factor % 99 == 0]
 
 
 @given(st.sampled_from("+-*"), st.integers(-999, 999), st.integers(-999, 999), st.integers(1, 9))
@@ -100,10 +110,32 @@ def test_checks_know_negative_numbers(op: str, left: int, right: int, error: int
         assert inverse_holds([good], exactly) == [True]
 
 
-@given(st.lists(numbers))
-def test_digital_roots_are_remainders_of_nine(values: list[int]) -> None:
-    expected = [1 + (value - 1) % 9 if value else 0 for value in values]
-    assert digital_roots(values, exactly) == expected
+@given(st.lists(numbers), st.sampled_from([1, 2]))
+def test_digital_roots_are_remainders_of_nines(values: list[int], group: int) -> None:
+    nines = 9 if group == 1 else 99
+    expected = [1 + (value - 1) % nines if value else 0 for value in values]
+    assert digital_roots(values, exactly, group) == expected
+
+
+@pytest.mark.parametrize(
+    ("problem", "answer", "divides"),
+    [("123*45", "5535", False), ("-5*678", "-3390", False), ("12*34", "408", True), ("99*0", "0", False)],
+)
+def test_only_short_products_are_divided_back(problem: str, answer: str, divides: bool) -> None:
+    asked: list[Binary] = []
+
+    def ask(expressions: list[Binary]) -> list[int | None]:
+        asked.extend(expressions)
+        return exactly(expressions)
+
+    claim = read_claim(read(problem), answer)
+    assert claim is not None and second_check_holds([claim], ask) == [True]
+    assert any(expression.op == DIVIDE for expression in asked) == divides
+
+
+@pytest.mark.parametrize("problem", ["98+45", "914/64", "(1+2)*3", "gcd(48,36)", "12+3+4"])
+def test_one_operation_on_two_numbers_can_be_checked(problem: str) -> None:
+    assert is_checkable(read(problem)) == (problem in ("98+45", "914/64"))
 
 
 def test_what_is_no_number_is_told_apart() -> None:
