@@ -9,12 +9,14 @@ import numpy as np
 
 from o1nano.agents.learning.packing import TrainingFrame
 from o1nano.envs.core.curriculum import LevelSampler
-from o1nano.envs.language.vocab import NINE, ZERO
+from o1nano.envs.language.vocab import NINE, NOTHING, ZERO
 from o1nano.envs.problems.expert import Frame, demonstrate
 from o1nano.envs.problems.problem import Phrasing, draw
 
 # Frames of one problem. A search has hundreds, most of them alike: sums of small numbers.
-_MOST_FRAMES = 40
+_MOST_FRAMES = 36
+# Weight of a frame that finds nothing, relative to others of its length.
+_DEAD_END = 0.25
 
 
 class DemonstrationStream:
@@ -121,7 +123,10 @@ class DemonstrationStream:
 
 
 def choose_frames(solution: list[Frame], rng: np.random.Generator) -> list[Frame]:
-    """Returns the frames of a solution, or of a long one a part, with most of the long frames, which are rare.
+    """Returns the frames of a solution, or of a long one a part, with many of the rare frames.
+
+    Rare are long frames, and in a search those that find something: a model that sees ten dead ends for each of them
+    learns to say ``_`` before it learns to compare.
 
     Args:
         solution: All frames of a problem.
@@ -129,8 +134,11 @@ def choose_frames(solution: list[Frame], rng: np.random.Generator) -> list[Frame
     """
     if len(solution) <= _MOST_FRAMES:
         return solution
-    lengths = np.array([len(frame.tokens) for frame in solution])
-    chosen = rng.choice(len(solution), _MOST_FRAMES, replace=False, p=lengths / lengths.sum())
+    weights = []
+    for frame in solution:
+        is_dead_end = frame.tokens[-2] == NOTHING
+        weights.append(len(frame.tokens) ** 2 * (_DEAD_END if is_dead_end else 1.0))
+    chosen = rng.choice(len(solution), _MOST_FRAMES, replace=False, p=np.array(weights) / sum(weights))
     return [solution[index] for index in chosen]
 
 
