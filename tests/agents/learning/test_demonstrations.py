@@ -10,11 +10,24 @@ import numpy as np
 import pytest
 
 from o1nano.agents.evaluation.held_out import standard_levels
-from o1nano.agents.learning.demonstrations import DemonstrationStream, corrupted
+from o1nano.agents.learning.demonstrations import DemonstrationStream, choose_frames, corrupted
 from o1nano.agents.learning.packing import TrainingFrame
 from o1nano.envs.core.curriculum import UniformLevels
-from o1nano.envs.language.vocab import END_CALL, END_THINK, EOS, EQUALS, NINE, REVISE, THINK, WRONG, ZERO, spell
-from o1nano.envs.problems.problem import sizes
+from o1nano.envs.language.vocab import (
+    END_CALL,
+    END_THINK,
+    EOS,
+    EQUALS,
+    NINE,
+    NOTHING,
+    REVISE,
+    THINK,
+    WRONG,
+    ZERO,
+    spell,
+)
+from o1nano.envs.problems.expert import Frame, demonstrate
+from o1nano.envs.problems.problem import Level, draw, read, sizes
 from o1nano.envs.problems.verifier import frame_answer
 from tests.helpers.expressions import expert_script
 from tests.helpers.tiny import ids
@@ -41,6 +54,35 @@ def test_a_second_iterator_goes_on_where_the_first_has_stopped() -> None:
 
     cut = stream()
     assert texts(iter(cut), 3) + texts(iter(cut), 4) == texts(iter(stream()), 7)
+
+
+def test_a_short_solution_is_shown_whole() -> None:
+    rng = np.random.default_rng(0)
+    solution = demonstrate(read("12345/67"), rng)
+    assert choose_frames(solution, rng) is solution
+
+
+def finds_something(frame: Frame) -> bool:
+    return frame.tokens[-2] != NOTHING
+
+
+def test_of_a_search_long_frames_and_those_that_find_something_are_shown_more_often() -> None:
+    rng = np.random.default_rng(0)
+    all_frames: list[Frame] = []
+    shown: list[Frame] = []
+    for _ in range(30):
+        solution = demonstrate(draw(Level("game_of_24", 1), rng, "all"), rng)
+        frames = choose_frames(solution, rng)
+        assert len(frames) == min(36, len(solution)) == len({id(frame) for frame in frames})
+        all_frames += solution
+        shown += frames
+
+    def searches(frames: list[Frame]) -> list[Frame]:
+        return [frame for frame in frames if spell(frame.tokens).startswith("<subtask> make")]
+
+    assert np.mean(list(map(finds_something, searches(shown)))) > 0.4
+    assert np.mean(list(map(finds_something, searches(all_frames)))) < 0.25
+    assert np.mean([len(frame.tokens) for frame in shown]) > 1.2 * np.mean([len(frame.tokens) for frame in all_frames])
 
 
 def prompt_of(frame: TrainingFrame) -> list[int]:
