@@ -10,7 +10,7 @@ import torch as th
 
 from o1nano.envs.core.grammar import Channel
 from o1nano.envs.language.vocab import VOCAB_SIZE
-from o1nano.policies.decoding.layout import BLOCK, LANES, Floats, Numbers
+from o1nano.policies.decoding.layout import LANES, Floats, Numbers
 from o1nano.policies.network.transformer import TransformerConfig
 
 
@@ -30,8 +30,6 @@ class Buffers(NamedTuple):
     logits: Numbers  # [M, C * V]
     critic: Numbers  # [M, D]
     queries: Floats  # [M, H, P] rotated and scaled
-    scores: Floats  # [H, blocks of a frame, BLOCK]
-    head_sums: Floats  # [H, P] weighted sum of values of one token
 
 
 class Views(NamedTuple):
@@ -51,12 +49,11 @@ def padded_width(config: TransformerConfig) -> int:
     return -(-(config.embedding // config.heads) // LANES) * LANES
 
 
-def allocate_buffers(config: TransformerConfig, frame_length: int, tokens: int, dtype: npt.DTypeLike) -> Buffers:
+def allocate_buffers(config: TransformerConfig, tokens: int, dtype: npt.DTypeLike) -> Buffers:
     """Returns buffers for a number of tokens.
 
     Args:
         config: Shape of the network.
-        frame_length: Most tokens of a frame.
         tokens: M.
         dtype: What matrix products read and write: float32, or uint16 for bfloat16.
     """
@@ -73,8 +70,6 @@ def allocate_buffers(config: TransformerConfig, frame_length: int, tokens: int, 
         logits=aligned_zeros((tokens, len(Channel) * VOCAB_SIZE), dtype),
         critic=aligned_zeros((tokens, width), dtype),
         queries=aligned_zeros((tokens, heads, padded), np.float32),
-        scores=np.zeros((heads, -(-frame_length // BLOCK), BLOCK), dtype=np.float32),
-        head_sums=np.zeros((heads, padded), dtype=np.float32),
     )
 
 

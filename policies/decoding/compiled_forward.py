@@ -8,7 +8,7 @@ PyTorch's products, in bfloat16 if asked for, and long prompts its fused attenti
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch as th
@@ -17,19 +17,20 @@ from o1nano.policies.decoding import kernels, paged_attention
 from o1nano.policies.decoding.buffers import Views, allocate_buffers, padded_width, view_rows
 from o1nano.policies.decoding.layout import BLOCK, FRAME, TIME, Floats, Ints, Numbers
 from o1nano.policies.decoding.packed import pack, products_of, tables_of
+from o1nano.policies.decoding.paged_attention import attend_in_loops, attend_in_parts, join_parts
 from o1nano.policies.decoding.prefill import attend_prompt
 from o1nano.policies.decoding.small_batch import forward_small_batch
 from o1nano.policies.network.attention_kernels import round_up_rows
 from o1nano.policies.network.compiled import compiled
 from o1nano.policies.network.model import ReasoningNetwork
-from o1nano.policies.network.threads import equal_shares, in_threads
+from o1nano.policies.network.threads import in_threads, weighted_shares
 
 SMALL_BATCH = 32
 """Up to this many tokens, compiled products are faster than calls of PyTorch's."""
 LONG_PROMPT = 64
 """From this many new tokens of one frame on, attention runs through PyTorch's fused kernel."""
 MANY_KEYS = 2**14
-"""From this many keys on, counted over all queries, heads are divided among threads."""
+"""From this many keys on, counted over all queries, attention is divided among threads."""
 
 Norm = tuple[Floats, Floats, Floats]
 """Bias of the branch that is added before a norm, and weight and bias of the norm."""
@@ -43,7 +44,6 @@ _select_rows = compiled(kernels.select_rows)
 _log_softmax = compiled(kernels.log_softmax)
 _value_head = compiled(kernels.value_head)
 _rotate_and_store = compiled(paged_attention.rotate_and_store)
-_attend = compiled(paged_attention.attend)
 
 
 class Layer(NamedTuple):
@@ -81,8 +81,8 @@ class CompiledForward:
         self.tables = tables_of(network, frame_length + 2)
 
         dtype = np.uint16 if bf16 else np.float32
-        self._small = allocate_buffers(config, frame_length, SMALL_BATCH, np.float32)
-        self._large = allocate_buffers(config, frame_length, tokens, dtype)
+        self._small = allocate_buffers(config, SMALL_BATCH, np.float32)
+        self._large = allocate_buffers(config, tokens, dtype)
         self._views: dict[int, Views] = {}
         self._all_tokens = np.arange(tokens, dtype=np.int32)
 
@@ -248,18 +248,31 @@ class CompiledForward:
         self._attend_in_loops(fields, selected[start:], layer, table, buffers.attended[start:])
 
     def _attend_in_loops(self, fields: Ints, selected: Ints, layer: Layer, table: Ints, out: Numbers) -> None:
-        """Attends with some tokens, in one thread or with shares of the heads in several."""
-        buffers = self._large
-        heads = self.network.config.heads
-        cache = (table, layer.keys, layer.values)
-        memory = (buffers.scores, buffers.head_sums)
-        arguments = (fields, selected, buffers.queries, layer.window, *cache, *memory, out)
+        """Attends with some tokens, in one thread or in several."""
+        threads = th.get_num_threads()
+        arguments = (fields, selected, self._large.queries, layer.window, table, layer.keys, layer.values)
+        keys = fields[TIME, selected] + 1
+        if layer.window:
+            keys = np.minimum(keys, layer.window)
 
-        shares = [0, heads] if fields[TIME].sum() < MANY_KEYS else equal_shares(heads)
-        if len(shares) == 2:
-            _attend(*arguments, 0, heads)
+        if threads == 1 or keys.sum() < MANY_KEYS:
+            attend_in_loops(*arguments, out, 0, len(selected))
+        elif keys.max() * threads * 2 <= keys.sum():
+            # Many tokens of similar length: each thread takes some of them.
+            in_threads(attend_in_loops, weighted_shares(keys), *arguments, out)
         else:
-            in_threads(_attend, shares, *arguments)
+            # A few long frames: each thread takes a part of every one.
+            self._attend_in_parts(threads, arguments, out)
+
+    def _attend_in_parts(self, parts: int, arguments: tuple[Any, ...], out: Numbers) -> None:
+        """Attends with all threads to each frame: parts of its blocks, which are joined at the end."""
+        _, heads, padded = self._large.queries.shape
+        count = len(arguments[1])
+        attended = np.empty((parts, count, heads, padded), dtype=np.float32)
+        largest = np.empty((parts, count, heads), dtype=np.float32)
+        totals = np.empty_like(largest)
+        in_threads(attend_in_parts, range(parts + 1), *arguments, attended, largest, totals)
+        join_parts(attended, largest, totals, out)
 
 
 def _long_prompts(fields: Ints) -> list[tuple[int, int]]:

@@ -6,13 +6,15 @@ lanes, so that the scores of a block are one or two vector registers; values wit
 
 The softmax is that of plain attention: the scores of all visible blocks of one query are held at a time.
 
-Arrays are float32, or the bits of bfloat16 as uint16. Nothing is allocated.
+Arrays are float32, or the bits of bfloat16 as uint16.
 
 Shapes: M new tokens, Q those of them that attend, D embedding, H heads, K dimensions of a head, P the same padded to a
 multiple of ``LANES``, B blocks.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,6 +24,15 @@ from o1nano.policies.network.scalar_math import exp, stored_as, to_float32
 
 _ONE = np.float32(1.0)
 _HIDDEN = np.float32(-1e30)  # score of a token that is not visible
+
+
+class Memory(NamedTuple):
+    """What attention of one token writes."""
+
+    scores: Floats  # [H, blocks, BLOCK]
+    attended: Floats  # [H, P] sums of values, each times exp(score - largest score)
+    largest: Floats  # [H] the largest score
+    totals: Floats  # [H] sums of exp(score - largest score)
 
 
 @inlined
@@ -97,8 +108,7 @@ def attend(
     table: Ints,
     keys: Numbers,
     values: Numbers,
-    scores: Floats,
-    attended: Floats,
+    memory: Memory,
     out: Numbers,
     begin: int,
     end: int,
@@ -113,55 +123,208 @@ def attend(
         table: ``[frames, blocks]`` block table.
         keys: ``[B, H * P, BLOCK]``.
         values: ``[B, H * BLOCK, P]``.
-        scores: ``[H, blocks, BLOCK]``, overwritten.
-        attended: ``[H, P]``, overwritten.
+        memory: Room for the blocks that one token sees, overwritten.
         out: ``[Q, D]``, written.
-        begin: First head that attends.
-        end: The head after the last one.
+        begin: First of the selected tokens that attends.
+        end: The one after the last.
     """
-    heads = len(scores)
+    heads = queries.shape[1]
     width = out.shape[1] // heads
-    shares = np.empty(heads, dtype=np.float32)
-    for q in range(len(selected)):
+    for q in range(begin, end):
         i = selected[q]
         time = fields[TIME, i]
-        frame = fields[FRAME, i]
+        oldest = _oldest(time, window)
+        _attend_range(queries, i, table, fields[FRAME, i], oldest, time + 1, keys, values, memory)
 
-        # Blocks with visible tokens: at time 40 with a window of 10, tokens 31 to 40 lie in blocks 1 and 2.
-        oldest = max(time - window + 1, 0) if window else 0
-        first = oldest // BLOCK
-        blocks = time // BLOCK - oldest // BLOCK + 1
-
-        for number in range(blocks):
-            _score_block(queries, i, keys, table[frame, first + number], scores, number, begin, end)
-
-        for h in range(begin, end):
-            # In the example above, tokens 16 to 30 and 41 to 47 of these blocks are hidden.
-            visible = oldest - first * BLOCK
-            stop = time - first * BLOCK + 1
-            shares[h] = _softmax(scores[h].reshape(-1), visible, stop, blocks * BLOCK)
-            attended[h, :] = 0
-
-        # All heads of a block before the next block, because their values lie next to each other in memory.
-        for number in range(blocks):
-            for h in range(begin, end):
-                _add_values(scores, number, h, values, table[frame, first + number], attended)
-        for h in range(begin, end):
+        for h in range(heads):
+            share = _ONE / memory.totals[h]
             for k in range(width):
-                out[q, h * width + k] = stored_as(out, attended[h, k] * shares[h])
+                out[q, h * width + k] = stored_as(out, memory.attended[h, k] * share)
+
+
+@compiled
+def attend_in_loops(
+    fields: Ints,
+    selected: Ints,
+    queries: Floats,
+    window: int,
+    table: Ints,
+    keys: Numbers,
+    values: Numbers,
+    out: Numbers,
+    begin: int,
+    end: int,
+) -> None:
+    """Does what ``attend`` does, with memory of its own, so that several threads may call it."""
+    memory = make_memory(queries, most_blocks(fields, selected, window, begin, end))
+    attend(fields, selected, queries, window, table, keys, values, memory, out, begin, end)
+
+
+@compiled
+def attend_in_parts(
+    fields: Ints,
+    selected: Ints,
+    queries: Floats,
+    window: int,
+    table: Ints,
+    keys: Numbers,
+    values: Numbers,
+    attended: Floats,
+    largest: Floats,
+    totals: Floats,
+    begin: int,
+    end: int,
+) -> None:
+    """Does what ``attend`` does for some of S parts of each token's visible blocks; ``join_parts`` does the rest.
+
+    Threads take parts of the blocks and not of the heads: half of each block, with gaps of the same size between the
+    halves, takes longer to read than the whole (at 128,000 tokens 1.5 times as long).
+
+    Args:
+        fields: The argument of ``attend``, like those up to ``values``.
+        selected: ``[Q]``.
+        queries: ``[M, H, P]``.
+        window: Tokens that each token sees; 0 means all.
+        table: ``[frames, blocks]``.
+        keys: ``[B, H * P, BLOCK]``.
+        values: ``[B, H * BLOCK, P]``.
+        attended: ``[S, Q, H, P]`` sums of values, each times exp(score - largest score), written.
+        largest: ``[S, Q, H]`` the largest score, written.
+        totals: ``[S, Q, H]`` sums of exp(score - largest score), written.
+        begin: First part.
+        end: The part after the last one.
+    """
+    parts = len(attended)
+    most = most_blocks(fields, selected, window, 0, len(selected))
+    memory = make_memory(queries, most // parts + 1)
+    for part in range(begin, end):
+        for q in range(len(selected)):
+            i = selected[q]
+            time = fields[TIME, i]
+            oldest = _oldest(time, window)
+
+            # Five blocks from block 7 on, in two parts: blocks 7 and 8, and blocks 9 to 11.
+            first = oldest // BLOCK
+            blocks = time // BLOCK + 1 - first
+            start = max((first + blocks * part // parts) * BLOCK, oldest)
+            stop = min((first + blocks * (part + 1) // parts) * BLOCK, time + 1)
+            _attend_range(queries, i, table, fields[FRAME, i], start, stop, keys, values, memory)
+
+            for h in range(queries.shape[1]):
+                largest[part, q, h] = memory.largest[h]
+                totals[part, q, h] = memory.totals[h]
+                for k in range(queries.shape[2]):
+                    attended[part, q, h, k] = memory.attended[h, k]
+
+
+@compiled
+def join_parts(attended: Floats, largest: Floats, totals: Floats, out: Numbers) -> None:
+    """Joins what ``attend_in_parts`` wrote.
+
+    Args:
+        attended: ``[S, Q, H, P]``.
+        largest: ``[S, Q, H]``.
+        totals: ``[S, Q, H]``.
+        out: ``[Q, D]``, written.
+    """
+    parts, count, heads = largest.shape
+    width = out.shape[1] // heads
+    for q in range(count):
+        for h in range(heads):
+            highest = _HIDDEN
+            for part in range(parts):
+                highest = max(highest, largest[part, q, h])
+
+            # Each part has subtracted its own largest score; now all subtract the same.
+            total = np.float32(0.0)
+            for part in range(parts):
+                factor = exp(largest[part, q, h] - highest)
+                total += totals[part, q, h] * factor
+                for k in range(width):
+                    attended[part, q, h, k] *= factor
+
+            for k in range(width):
+                sum_of_values = np.float32(0.0)
+                for part in range(parts):
+                    sum_of_values += attended[part, q, h, k]
+                out[q, h * width + k] = stored_as(out, sum_of_values / total)
 
 
 @inlined
-def _score_block(
-    queries: Floats, i: int, keys: Numbers, block: int, scores: Floats, number: int, begin: int, end: int
+def make_memory(queries: Floats, blocks: int) -> Memory:
+    """Returns memory for attention to at most so many blocks."""
+    heads = queries.shape[1]
+    return Memory(
+        np.empty((heads, blocks, BLOCK), np.float32),
+        np.empty((heads, queries.shape[2]), np.float32),
+        np.empty(heads, np.float32),
+        np.empty(heads, np.float32),
+    )
+
+
+@inlined
+def _oldest(time: int, window: int) -> int:
+    """Returns the time of the oldest token that one at ``time`` sees."""
+    return max(time - window + 1, 0) if window else 0
+
+
+@inlined
+def most_blocks(fields: Ints, selected: Ints, window: int, begin: int, end: int) -> int:
+    """Returns the largest number of blocks that one of the selected tokens from ``begin`` up to ``end`` sees."""
+    most = 0
+    for q in range(begin, end):
+        time = fields[TIME, selected[q]]
+        most = max(most, time // BLOCK + 1 - _oldest(time, window) // BLOCK)
+    return most
+
+
+@inlined
+def _attend_range(
+    queries: Floats,
+    i: int,
+    table: Ints,
+    frame: int,
+    start: int,
+    stop: int,
+    keys: Numbers,
+    values: Numbers,
+    memory: Memory,
 ) -> None:
-    """Writes the scores of a block's keys, for some heads, to ``scores[:, number]``.
+    """Attends with token ``i`` to the tokens of its frame from ``start`` up to ``stop``; there may be none.
+
+    Everything in ``memory`` is written. What was attended to is not yet divided by the total.
+    """
+    scores = memory.scores
+    heads = queries.shape[1]
+    # Tokens 31 to 40 lie in blocks 1 and 2.
+    first = start // BLOCK
+    count = (stop + BLOCK - 1) // BLOCK - first
+    for number in range(count):
+        _score_block(queries, i, keys, table[frame, first + number], scores, number)
+
+    for h in range(heads):
+        # In the example above, tokens 16 to 30 and 41 to 47 of these blocks are hidden.
+        flat = scores[h].reshape(-1)
+        bounds = (start - first * BLOCK, stop - first * BLOCK, count * BLOCK)
+        memory.largest[h] = _hide_and_find_largest(flat, *bounds)
+        memory.totals[h] = _exponentiate(flat, memory.largest[h], count * BLOCK)
+        memory.attended[h, :] = 0
+
+    # All heads of a block before the next block, because their values lie next to each other in memory.
+    for number in range(count):
+        for h in range(heads):
+            _add_values(scores, number, h, values, table[frame, first + number], memory.attended)
+
+
+@inlined
+def _score_block(queries: Floats, i: int, keys: Numbers, block: int, scores: Floats, number: int) -> None:
+    """Writes the scores of a block's keys to ``scores[:, number]``.
 
     Eight dimensions are taken at a time, with the query's eight numbers in registers. Each pass over the tokens then
     reads and writes the scores once for eight products.
     """
     padded = queries.shape[2]
-    for h in range(begin, end):
+    for h in range(queries.shape[1]):
         for k in range(0, padded, 8):
             row = h * padded + k
             q0 = queries[i, h, k]
@@ -184,27 +347,30 @@ def _score_block(
 
 
 @inlined
-def _softmax(scores: Floats, first: int, stop: int, end: int) -> np.float32:
-    """Replaces scores by exponentials, up to ``end``. Only those from ``first`` up to ``stop`` are visible.
-
-    Returns:
-        One over the sum of the exponentials.
-    """
+def _hide_and_find_largest(scores: Floats, first: int, stop: int, end: int) -> np.float32:
+    """Hides scores up to ``end`` that are not among those from ``first`` up to ``stop``, and returns the largest."""
     for t in range(first):
         scores[t] = _HIDDEN
     for t in range(stop, end):
         scores[t] = _HIDDEN
 
-    # The largest score is subtracted, so that no exponential overflows.
     largest = _HIDDEN
     for t in range(end):
         largest = max(largest, scores[t])
+    return largest
 
+
+@inlined
+def _exponentiate(scores: Floats, largest: np.float32, end: int) -> np.float32:
+    """Replaces scores up to ``end`` by exponentials, and returns their sum.
+
+    The largest score is subtracted, so that no exponential overflows.
+    """
     total = np.float32(0.0)
     for t in range(end):
         scores[t] = exp(scores[t] - largest)
         total += scores[t]
-    return _ONE / total
+    return total
 
 
 @inlined

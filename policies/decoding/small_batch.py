@@ -49,6 +49,8 @@ def forward_small_batch(
     selected = np.empty(count, dtype=np.int32)
     for i in range(count):
         selected[i] = i
+    # Enough for every layer, whatever its window.
+    memory = paged_attention.make_memory(buffers.queries, paged_attention.most_blocks(fields, selected, 0, 0, count))
 
     kernels.embed(fields, weights.tokens, weights.roles, weights.frequencies, x[:count])
     branch[:count] = 0
@@ -87,11 +89,10 @@ def forward_small_batch(
             table,
             keys[layer],
             values[layer],
-            buffers.scores,
-            buffers.head_sums,
+            memory,
             buffers.attended,
             0,
-            len(buffers.scores),
+            count,
         )
         kernels.multiply(buffers.attended, weights.attention_out[layer], branch, count)
 

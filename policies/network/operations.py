@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from o1nano.policies.network import attention_loops, fused_loops
 from o1nano.policies.network.attention_kernels import banded_attention, causal_mask, masked_attention
-from o1nano.policies.network.threads import equal_shares, in_threads
+from o1nano.policies.network.threads import equal_shares, in_threads, weighted_shares
 
 
 class AttentionPattern(NamedTuple):
@@ -163,7 +163,7 @@ class _Attend(th.autograd.Function):
         starts = pattern.starts.numpy()
         rotations = [_array(each.contiguous()) for each in (pattern.cos, pattern.sin, pattern.scale)]
         arguments = (starts, *rotations, pattern.window, *_draw_dropout(dropout))
-        bounds = _share_frames(starts)
+        bounds = weighted_shares(np.diff(starts))
         in_threads(attention_loops.attend, bounds, _array(qkv), *arguments, _array(attended), log_sums)
 
         ctx.save_for_backward(qkv)
@@ -185,16 +185,6 @@ class _Attend(th.autograd.Function):
         loop = attention_loops.attend_backward
         in_threads(loop, ctx.bounds, _array(qkv), *ctx.arguments, ctx.log_sums, gradient, _array(d_qkv))
         return d_qkv, None, None
-
-
-def _share_frames(starts: npt.NDArray[np.int64]) -> list[int]:
-    """Returns bounds between frames, one part for each thread, with about the same number of tokens in each part.
-
-    Frames of 10, 10, 10 and 30 tokens on two threads give ``[0, 2, 4]``.
-    """
-    parts = len(equal_shares(len(starts) - 1)) - 1
-    ideal = starts[-1] * np.arange(parts + 1) / parts
-    return [0, *np.searchsorted(starts[1:-1], ideal[1:-1]).tolist(), len(starts) - 1]
 
 
 class _AddNorm(th.autograd.Function):

@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch as th
 
 # One pool for each number of threads. A forked process inherits the pools of its parent, but not their threads.
@@ -44,3 +46,16 @@ def equal_shares(count: int) -> list[int]:
     """
     threads = max(1, min(th.get_num_threads(), count))
     return [count * index // threads for index in range(threads + 1)]
+
+
+def weighted_shares(weights: npt.NDArray[np.integer]) -> list[int]:
+    """Returns bounds between items, one part for each thread, with about the same sum of weights in each part.
+
+    An item belongs to the part in which the middle of its weight lies. Weights of 10, 10, 10 and 30 on two threads give
+    ``[0, 3, 4]``. A part is empty if an item beside it is heavier than a part.
+    """
+    count = len(weights)
+    parts = len(equal_shares(count)) - 1
+    ideal = weights.sum() * np.arange(1, parts) / parts
+    middles = weights.cumsum() - weights / 2
+    return [0, *np.searchsorted(middles, ideal).tolist(), count]

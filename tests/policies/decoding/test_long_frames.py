@@ -11,7 +11,7 @@ import torch as th
 
 from o1nano.envs.errors import ConfigurationError
 from o1nano.envs.language.vocab import ID, VOCAB_SIZE
-from o1nano.policies.decoding import prefill
+from o1nano.policies.decoding import compiled_forward, prefill
 from o1nano.policies.decoding.decoder import Decoder
 from o1nano.policies.network.attention_kernels import (
     banded_attention,
@@ -82,6 +82,22 @@ def test_prefill_and_decoding_are_the_plain_forward(changes: dict[str, Any], tok
         shown = rows.copy()
         shown[:, length:] = 0
         assert_same(decoder.step(shown), full_pass(network, shown), 2e-5)
+
+
+@pytest.mark.parametrize("changes", [{}, {"windows": (40, 0), "positions": "local"}])
+@pytest.mark.parametrize("lengths", [[290], [290, 5, 18], [40, 41, 50, 60, 33, 40, 41, 50, 60, 33, 7]])
+def test_threads_share_many_keys(
+    changes: dict[str, Any], lengths: list[int], threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One frame, a long frame beside short ones, and many frames of similar length are divided differently."""
+    monkeypatch.setattr(compiled_forward, "MANY_KEYS", 100)
+    network = tiny_network(**changes)
+    rows = np.zeros((len(lengths), 300), dtype=np.uint8)
+    decoder = Decoder(network, len(lengths), 300)
+    for more in range(3):
+        for row, length in zip(rows, lengths, strict=True):
+            row[: length + more] = frames_of(300, 3)[0, : length + more]
+        assert_same(decoder.step(rows), full_pass(network, rows), 2e-5)
 
 
 def test_a_long_prompt_attends_to_pieces_of_what_came_before(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,14 +15,6 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not th.cuda.is_a
 LENGTHS = [1, 5, 16, 17, 33, 40]
 BF16 = 2**-7
 """Relative to the largest number: bfloat16 has 8 bits, and both sides round."""
-
-
-@pytest.fixture(params=[1, 3])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = th.get_num_threads()
-    th.set_num_threads(request.param)
-    yield request.param
-    th.set_num_threads(before)
 
 
 def pattern_of(
