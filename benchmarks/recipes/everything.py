@@ -4,8 +4,8 @@ python -m benchmarks.recipes.everything --name everything    # trains; two proce
 python train_rl.py --resume runs/everything                  # continues a run that was stopped
 python -m benchmarks.recipes.everything --costs              # what each family takes, without training
 
-Further flags are those of train_rl.py, and replace the ones here. The shipped model went on with PPO after the first run:
-``--name more --seed 1 --init-from runs/everything/o1_model.pth --warm-start.steps 0 --iterations 700``.
+Further flags are those of train_rl.py, and replace the ones here. The shipped model went on with PPO after the first
+run: ``--name more --seed 1 --init-from runs/everything/o1_model.pth --warm-start.steps 0 --iterations 700``.
 """
 
 from __future__ import annotations
