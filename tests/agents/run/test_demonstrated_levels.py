@@ -65,7 +65,7 @@ def test_other_levels_stay_out_of_the_average() -> None:
 
 @pytest.mark.integration
 def test_a_run_with_other_levels_measures_them_and_resumes(tmp_path: Path) -> None:
-    run = small_run(tmp_path / "run", extra_levels=("expression/1x3", "game_of_24/1"), frame_length=192, iterations=1)
+    run = small_run(tmp_path / "run", extra_levels=("expression/1x3", "game_of_24/1"), frame_length=640, iterations=1)
     assert run.network.grammar.functions
     train(run)
     names = [row["name"] for row in run.results["after"]]
