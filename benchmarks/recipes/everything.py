@@ -24,9 +24,9 @@ from o1nano.envs.seeding import stream
 from train_rl import main as train
 
 # FAMILY/DEMONSTRATED-LARGEST*SHARE:PRACTICE, see agents/run/plans.py. Shares even out the tokens of the families: those
-# whose problems are short are drawn more often, and those with many sizes less. Countdown and the Game of 24 take 40%
-# of the tokens of imitation, because they are the hardest to imitate. Half of the tokens of PPO go to the four
-# operations, which have the most sizes to open, and few to searches, of which one takes thousands.
+# whose problems are short are drawn more often, and those with many sizes less. Countdown and the Game of 24 take a
+# third of the tokens of imitation, because they are the hardest to imitate. In PPO the four operations are drawn most
+# often, because they have the most sizes to open, and searches rarely, because one takes thousands of tokens.
 PLANS = (
     *("addition/7-20*1.5:4", "subtraction/7-20*1.5:4", "multiplication/5-20*1.5:3", "division/5-8*1.5:2"),
     *("expression/3-5*1.5:1", "chain/3-5*0.8:0.4", "gcd/3-6*0.4", "modular/3-6*0.8:0.6", "list_sum/4-8*0.8"),
