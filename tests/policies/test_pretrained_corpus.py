@@ -15,14 +15,11 @@ CORPUS = Path(__file__).parents[1] / "envs" / "language" / "everyday.txt"
 
 # As the model card says. A better model makes this list shorter.
 KNOWN_WRONG = {
-    "(-5)+3",
-    "-(4-7)*3+2",
-    "4+3x=19",
+    "3 x (-4)",
     "make 24 from 4, 7, 8, 8",
     "Make 24 using 4, 7, 8, 8",
     "make 24 using 4, 7, 8 and 8",
     "use 4, 7, 8 and 8 to make 24",
-    "make 11 out of 3 and 8",
 }
 
 
