@@ -56,7 +56,6 @@ def test_a_flag_that_does_not_exist_is_named(
         ("inference_scaling", ("nowhere", "--votes", "bla")),
         ("inference_scaling", ("nowhere", "--out", ".")),
         ("recall", ("--steps", "0")),
-        ("average", ("nowhere",)),
         ("registered_ids", ("--ids", "Chess-v0")),
         ("registered_ids", ("--n", "0")),
     ],
