@@ -285,8 +285,8 @@ class FramePPO(PPO):
         """Updates the policy on the frames that have ended in the rollout, then the critic.
 
         The loss is that of Schulman et al. (2017), "Proximal policy optimization algorithms", plus a penalty on the
-        divergence from a reference and the loss of demonstrations. Every mean is taken over the actions of a minibatch
-        in all processes.
+        divergence from a reference and the loss of demonstrations. Every mean but that of the demonstrations is taken
+        over the actions of a minibatch in all processes.
 
         Frames with advantage 0 have no gradient and are left out, except if there is a KL penalty or an entropy bonus,
         which act on all frames.
@@ -316,8 +316,8 @@ class FramePPO(PPO):
                 policy_loss = -batch.mean(th.min(unclipped, clipped))
                 reference_kl = self._reference_kl(batch, log_probs)
                 bonus = batch.mean(entropy(log_probs))
-                loss = policy_loss + self.kl_coef * reference_kl - self.ent_coef * bonus
                 imitation_loss = self._imitation_loss()
+                loss = policy_loss + self.kl_coef * reference_kl - self.ent_coef * bonus
                 loss = loss + self.imitation_coef * imitation_loss
 
                 # Divergence from the policy that acted, estimated as k3 in http://joschu.net/blog/kl-approx.html, over
@@ -335,13 +335,7 @@ class FramePPO(PPO):
                 if is_too_far:
                     break
 
-                # One step on the average gradient of all processes.
-                self.policy.optimizer.zero_grad()
-                th.autograd.backward(loss)
-                self.process_group.average_gradients(self.policy.parameters(), batch.weight)
-                if self.max_grad_norm is not None:
-                    th.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
-                self.policy.optimizer.step()
+                self._step(loss, batch.weight)
 
             self._n_updates += 1
             if is_too_far:
@@ -350,6 +344,20 @@ class FramePPO(PPO):
         if self.advantage == "critic":
             self._fit_critic()
         self._record(log, clip_range)
+
+    def _step(self, loss: th.Tensor, weight: float) -> None:
+        """Takes one optimizer step on the average gradient of all processes.
+
+        Args:
+            loss: The loss of this process.
+            weight: Its weight in the average.
+        """
+        self.policy.optimizer.zero_grad()
+        th.autograd.backward(loss)
+        self.process_group.average_gradients(self.policy.parameters(), weight)
+        if self.max_grad_norm is not None:
+            th.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+        self.policy.optimizer.step()
 
     def _reference_kl(self, batch: FrameMinibatch, log_probs: th.Tensor) -> th.Tensor:
         """Returns the mean divergence from the reference, exact over the vocabulary, or 0 if ``kl_coef`` is 0.
@@ -365,7 +373,10 @@ class FramePPO(PPO):
         return batch.mean(kl_divergence(log_probs, reference))
 
     def _imitation_loss(self) -> th.Tensor:
-        """Returns the mean cross-entropy of the next batch of demonstrations, or 0 if ``imitation_coef`` is 0."""
+        """Returns the mean cross-entropy of the next batch of demonstrations, or 0 if ``imitation_coef`` is 0.
+
+        The mean is this process's own. In the average of all it has the weight of the minibatch.
+        """
         if not self.imitation_coef:
             return th.zeros((), device=self.device)
         assert self.demonstrations is not None

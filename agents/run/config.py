@@ -62,7 +62,7 @@ class PPOConfig:
     has found, and so from sizes far beyond the demonstrations."""
     imitation_coef: Annotated[float, Range(0, 1000)] = 0.0
     """Weight of the loss of demonstrations, a batch of which joins every minibatch. It keeps the demonstrated sizes
-    while PPO learns others. A batch has as many tokens as one of the warm start."""
+    while PPO learns others. A batch has the tokens of a batch of the warm start."""
     critic_epochs: Annotated[int, Range(1, 1000)] = 4
     """Passes of the critic over a rollout, after the policy's."""
     critic_learning_rate: Annotated[float, Range(0, 10)] = 3e-3

@@ -76,7 +76,7 @@ def reinforce(run: Run) -> dict[str, Any]:
     run.logger.scale = run.process_group.size
     run.display.begin("PPO", iterations, model.num_timesteps // tokens_per_iteration)
 
-    # They go on where the warm start has stopped.
+    # The stream continues where the warm start stopped.
     if run.config.ppo.imitation_coef:
         model.set_demonstrations(run.demonstrations)
 

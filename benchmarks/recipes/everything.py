@@ -4,7 +4,7 @@ python -m benchmarks.recipes.everything --name everything    # trains; two proce
 python train_rl.py --resume runs/everything                  # continues a run that was stopped
 python -m benchmarks.recipes.everything --costs              # what each family takes, without training
 
-Further flags are those of train_rl.py, and replace the ones here. The shipped model went on with PPO after the first
+Further flags are those of train_rl.py, and replace the ones here. The shipped model continued with PPO after the first
 run: ``--name more --seed 1 --init-from runs/everything/o1_model.pth --warm-start.steps 0 --iterations 700``.
 """
 
@@ -53,7 +53,7 @@ FLAGS = (
     # Imitation: about 20 million tokens.
     *("--warm-start.steps", "5000", "--warm-start.batch-tokens", "4096"),
     *("--warm-start.stop-at", "None", "--warm-start.check-every", "None"),
-    # PPO goes far beyond the demonstrated sizes. Imitation goes on beside it, so that no family is forgotten.
+    # PPO goes far beyond the demonstrated sizes. Imitation continues beside it, so that no family is forgotten.
     *("--iterations", "600", "--ppo.imitation-coef", "1"),
     *("--curriculum.promote", "0.75", "--curriculum.demote", "0.05"),
     *("--curriculum.floor", "0.02", "--curriculum.window", "32"),

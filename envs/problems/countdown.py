@@ -16,13 +16,11 @@ from o1nano.envs.language.expression import Binary, Function, Task, evaluate, ha
 from o1nano.envs.language.parser import parse
 from o1nano.envs.language.vocab import ID, MINUS, NOTHING, OK, REVISE, WRONG
 from o1nano.envs.problems.countdown_search import Reduction, first_reduction, formula, operations, reductions
-from o1nano.envs.problems.countdown_solver import Number, exact_value, leaves, left_overs, solvable
+from o1nano.envs.problems.countdown_solver import MAX_NUMBER, Number, exact_value, leaves, left_overs, solvable
 from o1nano.envs.problems.draws import below
 from o1nano.envs.problems.family import FunctionFamily
 from o1nano.envs.problems.script import Script
 
-MAX_NUMBER = 10**6 - 1
-"""Largest number and target. It bounds the cost of a verification."""
 MAX_NUMBERS = 6
 """Most numbers that a formula is made of."""
 
@@ -185,7 +183,7 @@ class Countdown(FunctionFamily):
     def steps(self, numbers: tuple[int, ...], script: Script) -> list[int]:
         """Guesses the last operation of the formula and one operand, and calls the smaller problem that this leaves.
 
-        After ``_`` it goes on to the next guess, in one order, so that what follows is never a matter of luck. Of five
+        After ``_`` it continues with the next guess, in a fixed order, so a frame follows from its prompt. Of five
         and six numbers only the right guess is shown: the subtasks of a wrong one would take thousands of tokens. If
         only fractions lead to the target, the formula is written at once.
 
@@ -204,32 +202,32 @@ class Countdown(FunctionFamily):
     @staticmethod
     def _try_operations(target: int, pair: tuple[int, ...], script: Script) -> None:
         """Calls the operations on two numbers that may make the target, until one does."""
-        is_first = True
+        index = 0
         for operation, value in operations(target, pair):
-            if isinstance(value, int) or script.draw_mistake():
-                _write_guess(operation, value, script, is_first)
-                script.write(OK if value == target else WRONG)
-                is_first = False
+            if not _is_shown(value, script):
+                continue
+            if index > 0:
+                script.write(REVISE)
+            _call_guess(operation, value, script)
+            script.write(OK if value == target else WRONG)
+            index += 1
             if value == target:
                 return
 
     def _try_reductions(self, target: int, given: tuple[int, ...], script: Script) -> None:
         """Calls what a reduction asks, then the smaller problem, until one can be solved."""
-        is_first = True
-        for reduction in self._tried(target, given):
-            # A division with a remainder leads nowhere. It is a mistake to try it.
-            missing = reduction.missing
-            if not (isinstance(missing, int) or script.draw_mistake()):
-                continue
+        shown = [each for each in self._tried(target, given) if _is_shown(each.missing, script)]
+        for index, reduction in enumerate(shown):
+            if index > 0:
+                script.write(REVISE)
+            calls = [each for each in (reduction.operand, reduction.question) if isinstance(each, Binary)]
+            _call_guess(calls[0], reduction.missing, script)
+            for operation in calls[1:]:
+                script.call(operation)
 
-            if isinstance(reduction.operand, Binary):
-                _write_guess(reduction.operand, missing, script, is_first)
-                script.call(reduction.question)
-            else:
-                _write_guess(reduction.question, missing, script, is_first)
-            is_first = False
-            if isinstance(missing, int):
-                script.call(self.of(missing, *reduction.rest))
+            # A division with a remainder leaves no smaller problem.
+            if isinstance(reduction.missing, int):
+                script.call(self.of(reduction.missing, *reduction.rest))
             script.write(OK if reduction.is_solvable else WRONG)
 
     @staticmethod
@@ -288,17 +286,19 @@ class GameOf24(Countdown):
                 return self.of(_TARGET, *cards)
 
 
-def _write_guess(operation: Binary, value: Number, script: Script, is_first: bool) -> None:
-    """Calls the first operation of a guess, which is a mistake if what is asked has a remainder.
+def _is_shown(value: Number, script: Script) -> bool:
+    """Returns whether the expert tries a guess. A division with a remainder, which gives a fraction, is a mistake."""
+    return isinstance(value, int) or script.draw_mistake()
+
+
+def _call_guess(operation: Binary, value: Number, script: Script) -> None:
+    """Calls the first operation of a guess. It is not to be imitated if the guess is a division with a remainder.
 
     Args:
         operation: The operation.
-        value: What is asked in the end.
+        value: What the guess asks for, a fraction after a division with a remainder.
         script: Receives the call.
-        is_first: Whether there was no guess before.
     """
-    if not is_first:
-        script.write(REVISE)
     # The operation stands after "<call>".
     start = len(script.tokens) + 1
     script.call(operation)

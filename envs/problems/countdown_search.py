@@ -13,10 +13,19 @@ from typing import NamedTuple, cast
 
 from o1nano.envs.language.expression import Binary, Expr
 from o1nano.envs.language.vocab import DIVIDE, MINUS, PLUS, TIMES
-from o1nano.envs.problems.countdown_solver import Number, needed_operands, quotient, results, search, solvable
+from o1nano.envs.problems.countdown_solver import (
+    MAX_NUMBER,
+    Number,
+    needed_operands,
+    quotient,
+    results,
+    search,
+    solvable,
+)
 
 # Guesses with a number as an operand are tried in this order of their questions.
 _ORDER = (DIVIDE, MINUS, PLUS, TIMES)
+_PRODUCTS = (TIMES, DIVIDE)
 # Of fewer numbers, a formula has an operand that is a number. Of more, nearly every target has a formula with one.
 _NUMBERS_OF_TWO_OPERATIONS = 4
 
@@ -100,21 +109,18 @@ def _reductions_by(target: int, operand: Expr, value: int, rest: tuple[int, ...]
         value: Its value.
         rest: The other numbers.
     """
-    largest = prod(max(number, 2) for number in rest)
+    # The rest makes no more than this, and no larger target can be asked for.
+    largest = min(prod(max(number, 2) for number in rest), MAX_NUMBER)
     for needed in needed_operands(target, value):
-        is_possible = needed.value <= largest
-        # (1+2)+... is 1+(2+...), which has an operand that is a number. Only (1+2)*... and 1*2+... have none.
-        if isinstance(operand, Binary):
-            is_possible = is_possible and _binds(operand.op) != _binds(needed.op)
+        if needed.value > largest:
+            continue
         # Of 3 and 7, only 7/3 can be asked, whichever is the target.
-        is_division = needed.question.op == DIVIDE
-        if is_possible and not (is_division and needed.value < 1 and target):
-            yield Reduction(operand, needed.op, not needed.swapped, needed.question, needed.value, rest)
-
-
-def _binds(op: int) -> bool:
-    """Returns True for products and quotients."""
-    return op in (TIMES, DIVIDE)
+        if needed.question.op == DIVIDE and 0 < needed.value < 1:
+            continue
+        # (1+2)+... is 1+(2+...), which has an operand that is a number. Only (1+2)*... and 1*2+... have none.
+        if isinstance(operand, Binary) and (operand.op in _PRODUCTS) == (needed.op in _PRODUCTS):
+            continue
+        yield Reduction(operand, needed.op, not needed.swapped, needed.question, needed.value, rest)
 
 
 def _rank(reduction: Reduction) -> int:

@@ -16,6 +16,8 @@ from o1nano.envs.language.expression import Binary, Expr
 from o1nano.envs.language.vocab import DIVIDE, MINUS, PLUS, TIMES
 
 Number = int | Fraction
+MAX_NUMBER = 10**6 - 1
+"""Largest number and target of a problem. It bounds the cost of a verification."""
 _OPERATIONS = {PLUS: Fraction.__add__, MINUS: Fraction.__sub__, TIMES: Fraction.__mul__, DIVIDE: Fraction.__truediv__}
 
 

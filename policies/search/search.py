@@ -83,7 +83,7 @@ class _Trial:
 
         They are not once an answer has passed all checks. While no answer has passed any, those that pass are waited
         for until they must be rarer than ``WORTH_FINDING``. Otherwise the vote decides among the answers that passed
-        most, or among all if there is no check for the problem; it ends when the second answer must stay behind.
+        most, or among all if there is no check for the problem; it ends when the second answer is unlikely to win.
         """
         best = max(self.passed.values(), default=0)
         if best == NUM_CHECKS:
