@@ -21,8 +21,8 @@ IDS: dict[str, dict[str, Any]] = {
     "o1nano/Maximum-v0": {"operations": ("maximum",)},
     "o1nano/LinearEquation-v0": {"operations": ("linear_equation",)},
     # A search tries up to 30 guesses in a frame, and thousands of tokens in all.
-    "o1nano/Countdown-v0": {"operations": ("countdown",), "frame_length": 640, "max_tokens": 16_384},
-    "o1nano/GameOf24-v0": {"operations": ("game_of_24",), "frame_length": 640, "max_tokens": 16_384},
+    "o1nano/Countdown-v0": {"operations": ("countdown",), "frame_length": 768, "max_tokens": 32_768},
+    "o1nano/GameOf24-v0": {"operations": ("game_of_24",), "frame_length": 768, "max_tokens": 32_768},
     # Problems that fill the frame. frame_length, up to 128,000, is also the length of the context.
     "o1nano/Recall-v0": {"operations": ("recall",), "digits": 2, "frame_length": 256, "max_tokens": 1_000_000},
     "o1nano/Ledger-v0": {"operations": ("ledger",), "digits": 2, "frame_length": 256, "max_tokens": 1_000_000},

@@ -45,9 +45,9 @@ PLANS = (
 # Two numbers that make the target: in searches, most frames of two numbers are dead ends.
 PAIRS = (*8 * ("countdown/1",), *4 * ("countdown/1x2",))
 FLAGS = (
-    *("--processes", "2", "--threads", "1", "--frame-length", "640", "--phrasing", "everyday"),
-    # Twice what a product of 20x20 digits takes. Some searches of the expert take more.
-    *("--max-tokens", "12288"),
+    *("--processes", "2", "--threads", "1", "--frame-length", "768", "--phrasing", "everyday"),
+    # Some searches of the expert take more.
+    *("--max-tokens", "32768"),
     *("--plans", *PLANS),
     *("--extra-levels", *PAIRS),
     # Imitation: about 20 million tokens.

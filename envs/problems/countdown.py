@@ -7,6 +7,7 @@ value, computed with fractions, is exactly the target. ``_`` says that there is 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import cast
 
 import numpy as np
@@ -14,10 +15,10 @@ import numpy as np
 from o1nano.envs.errors import ConfigurationError, ProblemError
 from o1nano.envs.language.expression import Binary, Function, Task, evaluate, has_negation, render
 from o1nano.envs.language.parser import parse
-from o1nano.envs.language.vocab import ID, MINUS, NOTHING, OK, REVISE, WRONG
-from o1nano.envs.problems.countdown_search import Reduction, first_reduction, formula, operations, reductions
+from o1nano.envs.language.vocab import ID, MINUS, NOTHING, OK, REVISE, WRONG, ZERO
+from o1nano.envs.problems.countdown_search import Reduction, first_reduction, formula, reductions, trials
 from o1nano.envs.problems.countdown_solver import MAX_NUMBER, Number, exact_value, leaves, left_overs, solvable
-from o1nano.envs.problems.draws import below
+from o1nano.envs.problems.draws import below, digits_least_first
 from o1nano.envs.problems.family import FunctionFamily
 from o1nano.envs.problems.script import Script
 
@@ -31,8 +32,6 @@ _LARGE_NUMBERS = (25, 50, 75, 100)
 _LARGEST_TARGET = 999
 # Of numbers and targets that are drawn uniformly.
 _MAX_DIGITS = 2
-# The most numbers of a problem in which the expert tries wrong guesses. Of five, most guesses are right.
-_MOST_SEARCHED = 4
 # Problems without a solution that people may ask: their share, their largest size and target.
 _HOPELESS = 0.1
 _LARGEST_HOPELESS = 2
@@ -183,9 +182,8 @@ class Countdown(FunctionFamily):
     def steps(self, numbers: tuple[int, ...], script: Script) -> list[int]:
         """Guesses the last operation of the formula and one operand, and calls the smaller problem that this leaves.
 
-        After ``_`` it continues with the next guess, in a fixed order, so a frame follows from its prompt. Of five
-        and six numbers only the right guess is shown: the subtasks of a wrong one would take thousands of tokens. If
-        only fractions lead to the target, the formula is written at once.
+        After ``_`` it continues with the next guess, in a fixed order, so a frame follows from its prompt. If only
+        fractions lead to the target, the formula is written at once.
 
         Args:
             numbers: Target and numbers.
@@ -195,38 +193,37 @@ class Countdown(FunctionFamily):
         given = numbers[1:]
         if len(given) == 2:
             self._try_operations(target, given, script)
-        else:
+        elif len(given) > 2:
             self._try_reductions(target, given, script)
         return self.answer(numbers, least_first=True)
 
     @staticmethod
     def _try_operations(target: int, pair: tuple[int, ...], script: Script) -> None:
         """Calls the operations on two numbers that may make the target, until one does."""
-        index = 0
-        for operation, value in operations(target, pair):
-            if not _is_shown(value, script):
-                continue
+        for index, trial in enumerate(trials(target, pair)):
             if index > 0:
                 script.write(REVISE)
-            _call_guess(operation, value, script)
-            script.write(OK if value == target else WRONG)
-            index += 1
-            if value == target:
+            script.call(trial.question)
+            script.step()
+            _compare(trial.value, trial.wanted, script)
+            script.write(OK if trial.value == trial.wanted else WRONG)
+            if trial.value == trial.wanted:
                 return
 
     def _try_reductions(self, target: int, given: tuple[int, ...], script: Script) -> None:
         """Calls what a reduction asks, then the smaller problem, until one can be solved."""
-        shown = [each for each in self._tried(target, given) if _is_shown(each.missing, script)]
+        # A division that is known to have a remainder is a mistake.
+        shown = [each for each in self._tried(target, given) if each.is_asked or script.draw_mistake()]
         for index, reduction in enumerate(shown):
             if index > 0:
                 script.write(REVISE)
             calls = [each for each in (reduction.operand, reduction.question) if isinstance(each, Binary)]
-            _call_guess(calls[0], reduction.missing, script)
+            _call_guess(calls[0], not reduction.is_asked, script)
             for operation in calls[1:]:
                 script.call(operation)
 
             # A division with a remainder leaves no smaller problem.
-            if isinstance(reduction.missing, int):
+            if isinstance(reduction.missing, int) and not reduction.is_too_large:
                 script.call(self.of(reduction.missing, *reduction.rest))
             script.write(OK if reduction.is_solvable else WRONG)
 
@@ -236,8 +233,6 @@ class Countdown(FunctionFamily):
         right = first_reduction(target, given)
         if right is None:
             return [] if solvable(target, given) else reductions(target, given)
-        if len(given) > _MOST_SEARCHED:
-            return [right]
         every = reductions(target, given)
         return every[: every.index(right) + 1]
 
@@ -286,24 +281,30 @@ class GameOf24(Countdown):
                 return self.of(_TARGET, *cards)
 
 
-def _is_shown(value: Number, script: Script) -> bool:
-    """Returns whether the expert tries a guess. A division with a remainder, which gives a fraction, is a mistake."""
-    return isinstance(value, int) or script.draw_mistake()
-
-
-def _call_guess(operation: Binary, value: Number, script: Script) -> None:
-    """Calls the first operation of a guess. It is not to be imitated if the guess is a division with a remainder.
+def _call_guess(operation: Binary, is_mistake: bool, script: Script) -> None:
+    """Calls the first operation of a guess.
 
     Args:
         operation: The operation.
-        value: What the guess asks for, a fraction after a division with a remainder.
+        is_mistake: Whether it is not to be imitated.
         script: Receives the call.
     """
     # The operation stands after "<call>".
     start = len(script.tokens) + 1
     script.call(operation)
-    if not isinstance(value, int):
+    if is_mistake:
         script.mistakes += range(start, start + len(render(operation, least_first=True)))
+
+
+def _compare(value: int, wanted: int, script: Script) -> None:
+    """Writes the differences of the digits of two numbers, units first, up to the first one that is not 0.
+
+    A model cannot see at a glance whether two numbers are equal.
+    """
+    for one, other in zip_longest(digits_least_first(value), digits_least_first(wanted), fillvalue=0):
+        script.write(ZERO + (one - other) % 10)
+        if one != other:
+            return
 
 
 def _draw_show_numbers(rng: np.random.Generator, count: int) -> list[int]:

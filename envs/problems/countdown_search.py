@@ -17,7 +17,6 @@ from o1nano.envs.problems.countdown_solver import (
     MAX_NUMBER,
     Number,
     needed_operands,
-    quotient,
     results,
     search,
     solvable,
@@ -26,6 +25,14 @@ from o1nano.envs.problems.countdown_solver import (
 # Guesses with a number as an operand are tried in this order of their questions.
 _ORDER = (DIVIDE, MINUS, PLUS, TIMES)
 _PRODUCTS = (TIMES, DIVIDE)
+_SUMS = (PLUS, MINUS)
+# What is missing is too large if it is more than this times the product of the other numbers. Numbers in between make a
+# dead end. So a model that misjudges the product a little loses nothing.
+_SLACK = 2
+# Whether a division has a remainder shows in the last digits, or is known of small numbers. Not so if a number from 100
+# is divided by one of these.
+_LEAST_UNSEEN = 100
+_UNSEEN = frozenset((3, 4, 6, 7, 8, 9))
 # Of fewer numbers, a formula has an operand that is a number. Of more, nearly every target has a formula with one.
 _NUMBERS_OF_TWO_OPERATIONS = 4
 
@@ -42,6 +49,7 @@ class Reduction(NamedTuple):
         question: The operation whose value is missing: of the target and the value of the operand.
         missing: The value of the other operand, a fraction if the question is a division with a remainder.
         rest: The other numbers.
+        is_too_large: Whether the other numbers never make as much as is missing.
     """
 
     operand: Expr
@@ -50,6 +58,16 @@ class Reduction(NamedTuple):
     question: Binary
     missing: Number
     rest: tuple[int, ...]
+    is_too_large: bool
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the question is worth asking: a division is not if its remainder can be foreseen."""
+        dividend = self.question.left
+        if isinstance(self.missing, int):
+            return True
+        assert isinstance(dividend, int)
+        return dividend >= _LEAST_UNSEEN and self.question.right in _UNSEEN
 
     @property
     def is_solvable(self) -> bool:
@@ -71,9 +89,8 @@ def reductions(target: int, numbers: tuple[int, ...]) -> list[Reduction]:
     """Returns the reductions to smaller problems, in the order in which they are tried.
 
     First all divisions by a number, then all differences, sums and products. Of four numbers, operations on two of them
-    follow, because ``3*5+2*7`` has no operand that is a number. What is missing is never larger than what the other
-    numbers can make. In whole numbers from 0, a search by reductions finds a formula of up to four numbers if there is
-    one, except if it begins with ``0 *``.
+    follow, because ``3*5+2*7`` has no operand that is a number. In whole numbers from 0, a search by reductions finds a
+    formula of up to four numbers if there is one, except if it begins with ``0 *``.
 
     Args:
         target: The value of the formula.
@@ -109,18 +126,21 @@ def _reductions_by(target: int, operand: Expr, value: int, rest: tuple[int, ...]
         value: Its value.
         rest: The other numbers.
     """
-    # The rest makes no more than this, and no larger target can be asked for.
-    largest = min(prod(max(number, 2) for number in rest), MAX_NUMBER)
+    # The rest makes no more than this.
+    largest = prod(max(number, 2) for number in rest)
     for needed in needed_operands(target, value):
-        if needed.value > largest:
-            continue
         # Of 3 and 7, only 7/3 can be asked, whichever is the target.
         if needed.question.op == DIVIDE and 0 < needed.value < 1:
             continue
         # (1+2)+... is 1+(2+...), which has an operand that is a number. Only (1+2)*... and 1*2+... have none.
         if isinstance(operand, Binary) and (operand.op in _PRODUCTS) == (needed.op in _PRODUCTS):
             continue
-        yield Reduction(operand, needed.op, not needed.swapped, needed.question, needed.value, rest)
+
+        # Every sum and difference with a number is asked: a model loses track of a list that has exceptions.
+        if needed.value > largest and (isinstance(operand, Binary) or needed.question.op not in _SUMS):
+            continue
+        is_too_large = needed.value > min(_SLACK * largest, MAX_NUMBER)
+        yield Reduction(operand, needed.op, not needed.swapped, needed.question, needed.value, rest, is_too_large)
 
 
 def _rank(reduction: Reduction) -> int:
@@ -143,11 +163,27 @@ def first_reduction(target: int, numbers: tuple[int, ...]) -> Reduction | None:
     return next((each for each in reductions(target, numbers) if each.is_solvable), None)
 
 
-def operations(target: int, pair: tuple[int, ...]) -> list[tuple[Binary, Number]]:
-    """Returns the operations on two numbers that may make a target, with their values, in the order they are tried.
+class Trial(NamedTuple):
+    """An operation on two numbers that may make a target.
+
+    Attributes:
+        operation: The operation.
+        question: What is computed: the operation, or for 8/4 the product of the target and 4.
+        value: Its value.
+        wanted: The value with which the operation makes the target.
+    """
+
+    operation: Binary
+    question: Binary
+    value: int
+    wanted: int
+
+
+def trials(target: int, pair: tuple[int, ...]) -> list[Trial]:
+    """Returns the operations on two numbers that may make a target, in the order they are tried.
 
     Sums and products are not smaller than the larger number, differences and quotients not larger. Only 0 times a
-    number is smaller. A quotient may have a remainder, so its value may be a fraction.
+    number is smaller.
 
     Args:
         target: The target.
@@ -155,16 +191,20 @@ def operations(target: int, pair: tuple[int, ...]) -> list[tuple[Binary, Number]
     """
     high = max(pair)
     low = min(pair)
-    found: list[tuple[Binary, Number]] = []
+    found: list[Trial] = []
     if target >= high:
-        found.append((Binary(PLUS, high, low), high + low))
+        total = Binary(PLUS, high, low)
+        found.append(Trial(total, total, high + low, target))
     if target <= high:
-        found.append((Binary(MINUS, high, low), high - low))
+        difference = Binary(MINUS, high, low)
+        found.append(Trial(difference, difference, high - low, target))
     if target >= high or low == 0:
-        found.append((Binary(TIMES, high, low), high * low))
-    # Nothing is divided by 0.
+        product = Binary(TIMES, high, low)
+        found.append(Trial(product, product, high * low, target))
+    # A product is cheaper than a division, and has no remainder. Nothing is divided by 0.
     if target <= high and low > 0:
-        found.append((Binary(DIVIDE, high, low), quotient(high, low)))
+        question = Binary(TIMES, max(target, low), min(target, low))
+        found.append(Trial(Binary(DIVIDE, high, low), question, target * low, high))
     return found
 
 
@@ -180,9 +220,9 @@ def formula(target: int, numbers: tuple[int, ...]) -> Expr | None:
         numbers: The numbers, each of which it uses exactly once.
     """
     if len(numbers) == 2:
-        for operation, value in operations(target, numbers):
-            if value == target:
-                return operation
+        for trial in trials(target, numbers):
+            if trial.value == trial.wanted:
+                return trial.operation
     if len(numbers) > 2:
         reduction = first_reduction(target, numbers)
         if reduction is not None:

@@ -43,7 +43,9 @@ class Multiplication(TwoOperands):
     )
 
     def think(self, task: Binary, script: Script) -> list[int]:
-        """Writes digit and carry of each column if the second factor has one digit; otherwise makes three calls.
+        """Writes digit and carry of each column if the second factor has one digit; otherwise makes calls.
+
+        A second factor with more digits is exchanged for the first one, which leaves fewer parts.
 
         Args:
             task: The problem.
@@ -55,6 +57,8 @@ class Multiplication(TwoOperands):
 
         if right < 10:
             self._write_columns(left, right, script)
+        elif len(str(right)) > len(str(left)):
+            script.call(Binary(TIMES, right, left))
         else:
             self._call_parts(left, right, script)
         return expected_answer(task, least_first=True)

@@ -74,13 +74,14 @@ REFERENCE = [
     "<problem> 3 * x - 4 equals 1 1 = <think> <call> solve 3 , - 4 , 1 1 </call> «5» </think> 5 <eos>",
     "<subtask> solve 3 , - 4 , 1 1 = <think> <call> 1 1 - - 4 </call> «5 1» ; <call> 5 1 / 3 </call> «5 R 0» </think> "
     "5 <eos>",
-    "<subtask> make 4 2 , 3 , 8 = <think> <call> 8 + 3 </call> «1 1» <wrong> "
-    "<revise> <call> 8 * 3 </call> «4 2» <ok> </think> 8 * 3 <eos>",
+    "<subtask> 3 * 6 5 4 = <think> <call> 6 5 4 * 3 </call> «8 6 3 1» </think> 8 6 3 1 <eos>",
+    "<subtask> make 4 2 , 3 , 8 = <think> <call> 8 + 3 </call> «1 1» ; 7 <wrong> "
+    "<revise> <call> 8 * 3 </call> «4 2» ; 0 0 <ok> </think> 8 * 3 <eos>",
     "<subtask> make 4 2 , 1 , 4 , 5 = <think> <call> 4 2 / 4 </call> «6 R 0» <call> make 6 , 1 , 5 </call> «5 + 1» "
     "<ok> </think> 4 * ( 5 + 1 ) <eos>",
     "<subtask> make 4 2 , 2 1 = <think> </think> _ <eos>",
-    "<subtask> make 0 1 , 2 , 3 = <think> <call> 3 + 2 </call> «5» <wrong> "
-    "<revise> <call> 3 * 2 </call> «6» <wrong> </think> _ <eos>",
+    "<subtask> make 0 1 , 2 , 3 = <think> <call> 3 + 2 </call> «5» ; 5 <wrong> "
+    "<revise> <call> 3 * 2 </call> «6» ; 6 <wrong> </think> _ <eos>",
     "<subtask> make 4 2 , 3 , 3 , 8 , 8 = <think> </think> 8 / ( 3 - ( 8 / 3 ) ) <eos>",
 ]
 REVISED = (
