@@ -4,8 +4,7 @@ python -m benchmarks.recipes.everything --name everything    # trains; two proce
 python train_rl.py --resume runs/everything                  # continues a run that was stopped
 python -m benchmarks.recipes.everything --costs              # what each family takes, without training
 
-Further flags are those of train_rl.py, and replace the ones here. The shipped model continued with PPO after the first
-run: ``--name more --seed 1 --init-from runs/everything/o1_model.pth --warm-start.steps 0 --iterations 700``.
+Further flags are those of train_rl.py, and replace the ones here.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from train_rl import main as train
 # third of the tokens of imitation, because they are the hardest to imitate. In PPO the four operations are drawn most
 # often, because they have the most sizes to open, and searches rarely, because one takes thousands of tokens.
 PLANS = (
-    *("addition/7-20*1.5:4", "subtraction/7-20*1.5:4", "multiplication/5-20*1.5:3", "division/5-8*1.5:2"),
+    *("addition/7-20*1.5:4", "subtraction/7-20*1.5:4", "multiplication/5-20*1.5:3", "division/5-10*1.5:2"),
     *("expression/3-5*1.5:1", "chain/3-5*0.8:0.4", "gcd/3-6*0.4", "modular/3-6*0.8:0.6", "list_sum/4-8*0.8"),
     *(
         "comparison/6-12*1.2",
@@ -50,14 +49,13 @@ FLAGS = (
     *("--max-tokens", "32768"),
     *("--plans", *PLANS),
     *("--extra-levels", *PAIRS),
-    # Imitation: about 20 million tokens.
-    *("--warm-start.steps", "5000", "--warm-start.batch-tokens", "4096"),
+    # Imitation: about 24 million tokens.
+    *("--warm-start.steps", "6000", "--warm-start.batch-tokens", "4096"),
     *("--warm-start.stop-at", "None", "--warm-start.check-every", "None"),
     # PPO goes far beyond the demonstrated sizes. Imitation continues beside it, so that no family is forgotten.
-    *("--iterations", "600", "--ppo.imitation-coef", "1"),
+    *("--iterations", "1000", "--ppo.imitation-coef", "1", "--ppo.learning-rate", "4e-4"),
     *("--curriculum.promote", "0.75", "--curriculum.demote", "0.05"),
     *("--curriculum.floor", "0.02", "--curriculum.window", "32"),
-    *("--transformer.positions", "coupled"),
     *("--evaluation.problems-per-level", "20", "--evaluation.sum-digits", "6", "--evaluation.product-digits", "5"),
 )
 # Problems of each level. The costs of a search differ by a factor of ten and more.

@@ -25,7 +25,7 @@ from o1nano.envs.core.grammar import State
 from o1nano.envs.language.vocab import PAD, PROBLEM
 from o1nano.policies.decoding.block_loops import allocate_blocks, close_frames, common_prefix, share_prefix
 from o1nano.policies.decoding.block_table import CacheState, double_blocks, double_frames, empty_state
-from o1nano.policies.decoding.layout import FRAME, NO_POSITION, TIME, TOKEN, Bytes, Ints
+from o1nano.policies.decoding.layout import FRAME, NO_POSITION, NUM_SCANNED, TIME, TOKEN, Bytes, Ints
 from o1nano.policies.network.compiled import compiled, inlined
 from o1nano.policies.network.frame_scan import PROMPTED, STATE, scan_frame
 
@@ -63,7 +63,7 @@ class BlockCache:
         self._shape = (rows, frame_length, windows)
         self._frames = 2 * rows + 2
         self._progress = np.zeros(8, dtype=np.int32)
-        self._scanned = np.zeros((4, frame_length), dtype=np.int32)
+        self._scanned = np.zeros((NUM_SCANNED, frame_length), dtype=np.int32)
         self.clear()
 
     def clear(self) -> None:
@@ -92,7 +92,7 @@ class BlockCache:
         Args:
             shown: ``[N, L]`` the top frame of each row, padded with 0. An empty row is skipped.
             successor: ``[NUM_STATES, VOCAB_SIZE]`` next state of the grammar.
-            fields: ``[8, M]`` the new tokens, written; the rows are named in ``layout``.
+            fields: ``[9, M]`` the new tokens, written; the rows are named in ``layout``.
             ends: ``[N]`` which of the new tokens end a frame, written.
             rows: ``[N]`` the rows of these frames, written.
 
@@ -153,7 +153,7 @@ def _collect(
             break
 
         for position in range(first, stop):
-            for field in range(4):
+            for field in range(NUM_SCANNED):
                 fields[field, count] = scanned[field, position - progress[_FIRST]]
             fields[TIME, count] = position
             fields[TOKEN, count] = state.tokens[frame, position]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from o1nano.envs.language.vocab import EQUALS, NINE, PROBLEM, ZERO
+from o1nano.envs.language.vocab import EQUALS, NINE, PROBLEM, SUBTASK, ZERO
 from o1nano.policies.decoding.block_table import CacheState
 from o1nano.policies.decoding.layout import BLOCK, Bytes, Ints
 from o1nano.policies.network.compiled import inlined
@@ -126,13 +126,16 @@ def _stable_prefix(shown: Bytes, common: int) -> int:
     """Returns for how many tokens of a common prefix the scan says the same, whatever follows.
 
     In a root's prompt, the places of a number count down from its end, and the token before it belongs to it. With
-    ``<problem> 7 + 1 2`` in common, only ``<problem> 7`` is stable: more digits may follow.
+    ``<problem> 7 + 1 2`` in common, only ``<problem> 7`` is stable: more digits may follow. In a child's, the columns
+    of the first number depend on the second one, so of ``<subtask> 7 1 / 1 2`` only ``<subtask>`` is stable.
     """
-    if common == 0 or shown[0] != PROBLEM:
-        return common
     for position in range(common):
         if shown[position] == EQUALS:
             return common
+    if common > 1 and shown[0] == SUBTASK and ZERO <= shown[1] <= NINE:
+        return 1
+    if common == 0 or shown[0] != PROBLEM:
+        return common
 
     while common and ZERO <= shown[common - 1] <= NINE:
         common -= 1

@@ -125,7 +125,7 @@ class CompiledForward:
         """Runs the new tokens of some frames, and stores their keys and values.
 
         Args:
-            fields: ``[8, M]`` the new tokens; the rows are named in ``layout``.
+            fields: ``[9, M]`` the new tokens; the rows are named in ``layout``.
             ends: ``[Q]`` which of them end a frame.
             rows: ``[Q]`` the rows of these frames.
             tables: ``[groups, frames, blocks]`` block tables.

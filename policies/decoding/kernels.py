@@ -27,7 +27,7 @@ def embed(fields: Ints, tokens: Floats, roles: Floats, frequencies: Floats, out:
     """Embeds the new tokens.
 
     Args:
-        fields: ``[8, M]`` the new tokens.
+        fields: ``[9, M]`` the new tokens.
         tokens: ``[V, D]`` token embeddings.
         roles: ``[NUM_ROLES, D]`` role embeddings.
         frequencies: ``[D / 2]`` of sinusoids of the time; empty without sinusoids.
@@ -174,7 +174,7 @@ def log_softmax(
     """Computes log-probabilities of the next token of some frames; illegal tokens get -inf.
 
     Args:
-        fields: ``[8, M]`` the new tokens.
+        fields: ``[9, M]`` the new tokens.
         ends: ``[Q]`` which of them end a frame.
         rows: ``[Q]`` where in ``out`` each result goes.
         logits: ``[Q, channels * V]`` of all three output heads.

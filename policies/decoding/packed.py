@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch as th
 
 from o1nano.envs.core.grammar import Channel
-from o1nano.policies.decoding.layout import NO_POSITION, NUM_FIELDS, OFFSET, PLACE, TIME, Floats, Ints
+from o1nano.policies.decoding.layout import COLUMN, NO_POSITION, NUM_FIELDS, OFFSET, PLACE, TIME, Floats, Ints
 from o1nano.policies.network.frame_scan import NUM_ROLES
 from o1nano.policies.network.heads import Heads
 from o1nano.policies.network.model import ReasoningNetwork
@@ -197,6 +197,7 @@ def _rotations(config: TransformerConfig, kinds: npt.NDArray[np.int64], position
     cpu = th.device("cpu")
     frequencies = {
         PLACE: place_frequencies(width, cpu),
+        COLUMN: place_frequencies(width, cpu),
         OFFSET: place_frequencies(width, cpu, OFFSET_POWER),
         TIME: time_frequencies(width, cpu, config.rotary_base),
         NO_POSITION: th.zeros(width // 2),
@@ -218,6 +219,8 @@ def _position_kinds(config: TransformerConfig, window: int) -> tuple[int, int]:
         return TIME, TIME
     if config.positions == "coupled":
         return PLACE, OFFSET
+    if config.positions == "aligned":
+        return COLUMN, OFFSET
     if config.positions in ("places", "local_places"):
         return PLACE, PLACE
     return NO_POSITION, NO_POSITION

@@ -51,7 +51,7 @@ def rotate_and_store(
     """Applies RoPE to queries and keys (Su et al. 2021, equation 34), and writes keys and values to the cache.
 
     Args:
-        fields: ``[8, M]`` the new tokens.
+        fields: ``[9, M]`` the new tokens.
         qkv: ``[M, 3 * D]`` queries, keys and values of all heads.
         rotations: ``[8, positions, K]``: for each kind of position, the cosines and then the sines of its angles.
         even_heads: Kind of position, a row of ``fields``, by which even heads are rotated.
@@ -116,7 +116,7 @@ def attend(
     """Attends with some tokens to all visible tokens of their frames.
 
     Args:
-        fields: ``[8, M]`` the new tokens.
+        fields: ``[9, M]`` the new tokens.
         selected: ``[Q]`` the tokens that attend.
         queries: ``[M, H, P]`` rotated and scaled.
         window: Tokens that each token sees, its own included; 0 means all.

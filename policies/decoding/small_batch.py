@@ -31,7 +31,7 @@ def forward_small_batch(
         weights: Weights of the network.
         tables: Tables of the network.
         buffers: float32 buffers for at least M tokens.
-        fields: ``[8, M]`` the new tokens.
+        fields: ``[9, M]`` the new tokens.
         ends: ``[Q]`` which of them end a frame.
         rows: ``[Q]`` the rows of these frames.
         block_tables: ``[groups, frames, blocks]``.

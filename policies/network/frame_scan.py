@@ -1,10 +1,11 @@
-"""The forward scan: the place, role, offset and grammar state of each token of a frame, from left to right.
+"""The forward scan: place, role, offset, grammar state and column of each token of a frame, from left to right.
 
 The transformer has no positions of its own. Beyond the causal mask it knows of each token
 
 - its *place*: the significance of a digit within its number, or the column that a thought is about,
 - its *role*: which number of an expression or returned answer it belongs to, or whether it is a digit or a carry,
-- and, if configured, its *offset*: the distance from the marker that began its expression, thought or answer.
+- and, if configured, its *offset*: the distance from the marker that began its expression, thought or answer,
+- and its *column*: the place, moved where the units of a number are dropped, so that a copy has its source's columns.
 
 These are input features, like the column in which a pupil writes a digit. They say where to write, never what. Places
 follow Abacus embeddings (McLeish et al. 2024) and position coupling (Cho et al. 2024). For 89 + 54, units first::
@@ -13,8 +14,16 @@ follow Abacus embeddings (McLeish et al. 2024) and position coupling (Cho et al.
     place        0    1 2 3 1 2 3    1    1 2 2 3     0    1 2 3
     role         0    1 1 1 2 2 2    2   14 15 14 15  0    1 1 1
 
+Products and quotients are solved by parts without the units of a number: 8914/64 asks for 891/64, and puts one digit
+before the units of the quotient. There the units have column 0, and what is copied keeps its columns::
+
+    token   <subtask> 4 1 9 8 / 4 6 = <think> <call> 1 9 8 / 4 6 </call> 3 1 ... </think> 9 3 1
+    place        0    1 2 3 4 5 1 2 3    1      0    1 2 3 0 1 2    0    1 2         0    1 2 3
+    column       0    0 1 2 3 4 1 2 3    1      0    1 2 3 0 1 2    0    1 2         0    0 1 2
+
 The state of the scan is a small memory for each frame, so that decoding continues it token by token. There is one look
-ahead, within a prompt: the numbers of a root, whose units come last, count their places down to the last digit.
+ahead, within a prompt: the numbers of a root, whose units come last, count their places down to the last digit, and the
+columns of a product or quotient depend on the lengths of both numbers.
 
 Shapes: B frames, T tokens of a frame, M tokens of all frames.
 """
@@ -65,11 +74,14 @@ _QUOTIENT_LENGTH = 10  # digits before the R of the answer that was returned las
 _REMAINDER_LENGTH = 11  # digits after its R
 _AFTER_R = 12  # whether its R has been read
 _OWN_R = 13  # whether the R of the frame's own answer has been read
-MEMORY = 14
+_FIRST_LENGTH = 14  # digits of the number that a child's prompt begins with
+_OPERATOR = 15  # the token after it
+_DROPS_UNITS = 16  # the operator of a child's problem that is solved by parts without the units of a number, or 0
+MEMORY = 17
 
 
 class Scan(NamedTuple):
-    """What the scan computes: four int32 arrays of the same shape.
+    """What the scan computes: five int32 arrays of the same shape.
 
     Attributes:
         place: Significance or column, from 0.
@@ -77,12 +89,14 @@ class Scan(NamedTuple):
         offset: Tokens since the marker that began the section, from 0. An expression that is copied into a call has the
             offsets of its source.
         state: Grammar state after the token.
+        column: The place; one less in a number that a product or quotient uses without its units.
     """
 
     place: npt.NDArray[np.int32]
     role: npt.NDArray[np.int32]
     offset: npt.NDArray[np.int32]
     state: npt.NDArray[np.int32]
+    column: npt.NDArray[np.int32]
 
 
 def scan_batch(tokens: npt.NDArray[np.uint8], successor: npt.NDArray[np.uint8] = _NO_GRAMMAR) -> Scan:
@@ -93,17 +107,17 @@ def scan_batch(tokens: npt.NDArray[np.uint8], successor: npt.NDArray[np.uint8] =
         successor: ``[NUM_STATES, VOCAB_SIZE]`` next state of the grammar; by default all states are 0.
 
     Returns:
-        Four arrays ``[B, T]``.
+        Five arrays ``[B, T]``.
     """
     batch, length = tokens.shape
     start = np.arange(batch, dtype=np.int64) * length
     memory = np.zeros((batch, MEMORY), dtype=np.int32)
-    out = np.empty((4, batch * length), dtype=np.int32)
+    out = np.empty((5, batch * length), dtype=np.int32)
 
     flat = np.ascontiguousarray(tokens).reshape(-1)
     zero = np.zeros(batch, dtype=np.int64)
     scan_frames(flat, start, zero, zero + length, zero, start, memory, successor, out)
-    return Scan(*out.reshape(4, batch, length))
+    return Scan(*out.reshape(5, batch, length))
 
 
 @compiled
@@ -130,7 +144,7 @@ def scan_frames(
         target: ``[B]`` where in ``out`` the result of that token goes.
         memory: ``[B, MEMORY]`` state of each scan, read unless ``first`` is 0, and written.
         successor: ``[NUM_STATES, VOCAB_SIZE]`` next state of the grammar.
-        out: ``[4, ...]`` places, roles, offsets and states, written.
+        out: ``[5, ...]`` the fields of ``Scan``, written.
     """
     for frame in range(len(start)):
         scan_frame(
@@ -166,7 +180,7 @@ def scan_frame(
         target: Where in ``out`` the result of that token goes.
         memory: ``[MEMORY]`` state of the scan, read unless ``first`` is 0, and written.
         successor: ``[NUM_STATES, VOCAB_SIZE]`` next state of the grammar.
-        out: ``[4, ...]`` places, roles, offsets and states, written.
+        out: ``[5, ...]`` the fields of ``Scan``, written.
     """
     if first == 0:
         memory[:] = 0
@@ -234,6 +248,10 @@ def _scan_token(
         out[1, position + shift] = role
         out[2, position + shift] = position - memory[_SECTION_START]
         out[3, position + shift] = memory[STATE]
+        out[4, position + shift] = place - _lacks_units(memory)
+
+    if in_prompt and not digits and digits_before and not is_root:
+        _end_number(token, position, digits_before, wanted, shift, memory, out)
 
 
 @inlined
@@ -275,6 +293,67 @@ def _update_memory(token: int, position: int, memory: npt.NDArray[np.int32], suc
 
 
 @inlined
+def _lacks_units(memory: npt.NDArray[np.int32]) -> bool:
+    """Returns whether the number that is being read is one without whose units, or before whose units, work goes on."""
+    operator = memory[_DROPS_UNITS]
+    if not operator or not memory[_DIGITS]:
+        return False
+    # The answer is what the parts have made, behind its own units. A remainder is copied whole.
+    section = memory[_CURRENT_SECTION]
+    if section == _ANSWER:
+        return not memory[_OWN_R]
+    # a * b: the first part is a product by the units of b, whose own units are dropped before it is added.
+    if operator == vocab.TIMES:
+        return section == _RETURNED and memory[_CALLS] == 1
+    # a / b: the last digit is that of the first remainder with the units of a before it.
+    is_first_number = memory[_NUMBERS] - memory[_NUMBERS_BEFORE] == 1
+    return section == _PROMPT and memory[_CALLS] == 1 and is_first_number
+
+
+@inlined
+def _end_number(
+    token: int,
+    position: int,
+    length: int,
+    wanted: int,
+    shift: int,
+    memory: npt.NDArray[np.int32],
+    out: npt.NDArray[np.int32],
+) -> None:
+    """Notes that a number of a child's prompt has ended. After ``a * b =`` and ``a / b =`` it moves columns.
+
+    Args:
+        token: The token after the number.
+        position: Its position.
+        length: Digits of the number.
+        wanted: Position of the first token whose result is written.
+        shift: From positions to indices in ``out``.
+        memory: The frame's memory.
+        out: ``[5, ...]`` the fields of ``Scan``.
+    """
+    # After <subtask> and the digits.
+    if position == length + 1:
+        memory[_FIRST_LENGTH] = length
+        memory[_OPERATOR] = token
+    first = memory[_FIRST_LENGTH]
+    if token != vocab.EQUALS or position != first + length + 2:
+        return
+
+    # A longer dividend loses its units, and so does a second factor of several digits that is not the longer one.
+    start = 0
+    if memory[_OPERATOR] == vocab.DIVIDE and first > length:
+        start = 1
+        length = first
+    elif memory[_OPERATOR] == vocab.TIMES and 1 < length <= first:
+        start = first + 2
+    if start:
+        memory[_DROPS_UNITS] = memory[_OPERATOR]
+        # The token after the number is its end.
+        for index in range(max(start, wanted), start + length + 1):
+            out[4, index + shift] -= 1
+
+
+@inlined
 def _answer_place(memory: npt.NDArray[np.int32]) -> int:
     """Returns the place of a token of a root's answer, which is written as people do: the units last.
 
@@ -289,8 +368,9 @@ def _answer_place(memory: npt.NDArray[np.int32]) -> int:
 def _count_down(stop: int, digits: int, wanted: int, shift: int, out: npt.NDArray[np.int32]) -> None:
     """Writes the places of a root's number of some digits that ends before ``stop``, and of the token before it.
 
-    For the number in ``+ 9 8 =``, it writes 3 at ``+``, 2 at ``9`` and 1 at ``8``.
+    For the number in ``+ 9 8 =``, it writes 3 at ``+``, 2 at ``9`` and 1 at ``8``. In a root, columns are places.
     """
     if digits:
         for position in range(max(stop - digits - 1, wanted, 0), stop):
             out[0, position + shift] = stop - position
+            out[4, position + shift] = stop - position

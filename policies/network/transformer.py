@@ -32,7 +32,7 @@ from o1nano.policies.network.rope import (
     time_frequencies,
 )
 
-Positions = Literal["places", "coupled", "none", "rotary", "sinusoidal", "local", "local_places"]
+Positions = Literal["places", "coupled", "aligned", "none", "rotary", "sinusoidal", "local", "local_places"]
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,10 @@ class TransformerConfig:
         max_context: Longest frame in tokens.
         positions: What tokens know of each other's order beyond the causal mask. ``"places"`` rotates queries and keys
             by place. ``"coupled"`` rotates those of every other head by offset instead, along which long expressions
-            are copied. ``"local"``, for long contexts, rotates by time in layers with a window, and not at all in the
-            other layers; ``"local_places"`` by time in layers with a window, and by place in the others. The rest are
-            for ablation: ``"none"``, ``"rotary"`` and ``"sinusoidal"`` (both by time).
+            are copied. ``"aligned"`` is the same with columns instead of places, so that numbers are copied straight
+            also where their units are dropped. ``"local"``, for long contexts, rotates by time in layers with a window,
+            and not at all in the other layers; ``"local_places"`` by time in layers with a window, and by place in the
+            others. The rest are for ablation: ``"none"``, ``"rotary"`` and ``"sinusoidal"`` (both by time).
         roles: Whether the embedding of its role is added to each token.
         windows: For each layer, how many tokens a token sees, its own included; 0 means all. Empty means all in every
             layer.
@@ -64,7 +65,7 @@ class TransformerConfig:
     feed_forward: Annotated[int, Range(1, 2**16)] = 512
     dropout: float = 0.1
     max_context: int = 128_000
-    positions: Positions = "coupled"
+    positions: Positions = "aligned"
     roles: bool = True
     windows: tuple[int, ...] = ()
     rotary_base: float = 10_000.0
@@ -230,11 +231,12 @@ class Transformer(nn.Module):
         by_time = config.positions == "rotary" or (config.positions in ("local", "local_places") and window > 0)
         if by_time:
             return [rotation(batch.time, time_frequencies(width, device, config.rotary_base))]
-        if config.positions not in ("places", "coupled", "local_places"):
+        if config.positions not in ("places", "coupled", "aligned", "local_places"):
             return [rotation(th.zeros_like(batch.time), place_frequencies(width, device))]  # by angle 0
 
-        by_place = rotation(batch.places, place_frequencies(width, device))
-        if config.positions != "coupled":
+        places = batch.columns if config.positions == "aligned" else batch.places
+        by_place = rotation(places, place_frequencies(width, device))
+        if config.positions not in ("coupled", "aligned"):
             return [by_place]
         # Even heads by place, odd heads by offset.
         by_offset = rotation(batch.offsets, place_frequencies(width, device, OFFSET_POWER))

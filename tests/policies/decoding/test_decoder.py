@@ -36,6 +36,7 @@ from tests.helpers.tiny import (
 NETWORKS: dict[str, dict[str, Any]] = {
     "places": {"positions": "places"},
     "coupled": {"positions": "coupled"},
+    "aligned": {"positions": "aligned"},
     "none": {"positions": "none", "roles": False},
     "rotary": {"positions": "rotary", "rotary_base": 500.0},
     "sinusoidal": {"positions": "sinusoidal"},

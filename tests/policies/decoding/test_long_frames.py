@@ -28,6 +28,7 @@ LAYERS: list[dict[str, Any]] = [
     {"windows": (5, 0), "positions": "local"},
     {"windows": (0, 7), "positions": "local_places", "log_length": 16},
     {"positions": "coupled"},
+    {"positions": "aligned"},
     {"windows": (3, 40), "positions": "rotary", "rotary_base": 500.0},
     {"positions": "sinusoidal", "roles": False},
 ]

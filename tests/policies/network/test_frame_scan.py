@@ -1,4 +1,4 @@
-"""Places, roles and offsets: hand-computed on the reference frames, and never looking ahead."""
+"""Places, roles, offsets and columns: hand-computed on reference frames, and never looking ahead."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ SUCCESSOR = Grammar().successor
 
 
 def scan(frame: list[int]) -> list[list[int]]:
-    """Places, roles, offsets and states of one frame."""
+    """Places, roles, offsets, states and columns of one frame."""
     found = scan_batch(np.array([frame], dtype=np.uint8), SUCCESSOR)
     return [each[0].tolist() for each in found]
 
@@ -67,9 +67,58 @@ def numbers(text: str) -> list[int]:
 @pytest.mark.parametrize("name", FRAMES)
 def test_places_and_roles_are_those_computed_by_hand(name: str) -> None:
     tokens, places, roles = FRAMES[name]
-    place, role, _, _ = scan(ids(tokens))
+    place, role, _, _, _ = scan(ids(tokens))
     assert place == numbers(places)
     assert role == numbers(roles)
+
+
+# Where units are dropped or put in front, columns begin with 0. All other columns are places.
+COLUMNS = {
+    "quotient": (
+        "<subtask> 4 1 9 8 / 4 6 = <think> <call> 1 9 8 / 4 6 </call> 3 1 R 9 5 ; <call> 4 9 5 \\ 4 6 </call> 9 R 8 1",
+        "     0    0 1 2 3 4 1 2 3    1      0    1 2 3 0 1 2    0    1 2 0 1 2 0    0   0 1 2 0  1 2    0    1 0 1 2",
+    ),
+    "answer of a quotient": (
+        "<subtask> 1 9 8 / 4 6 = <think> <call> 9 8 / 4 6 </call> 1 R 5 2 </think> 3 1 R 9 5 <eos>",
+        "     0    0 1 2 3 1 2 3    1      0    1 2 0 1 2    0    1 0 1 2    0     0 1 0 1 2   0",
+    ),
+    "as many digits as the divisor": (
+        "<subtask> 9 8 / 4 6 = <think> <call> 9 8 \\ 4 6 </call> 1 R 5 2 </think> 1 R 5 2 <eos>",
+        "     0    1 2 3 1 2 3    1      0    1 2 0  1 2    0    1 0 1 2    0     1 0 1 2   0",
+    ),
+    "product": (
+        "<subtask> 7 4 * 6 8 = <think> <call> 7 4 * 6 </call> 2 8 2 ; <call> 7 4 * 8 </call> 6 7 3 </think> 2 4 0 4",
+        "     0    1 2 3 0 1 2    1      0    1 2 0 1    0    0 1 2 0    0   1 2 0 1    0    1 2 3     0    0 1 2 3",
+    ),
+    "factors that are exchanged": (
+        "<subtask> 7 4 * 6 8 1 = <think> <call> 6 8 1 * 7 4 </call> 2 4 7 8 </think> 2 4 7 8 <eos>",
+        "     0    1 2 3 1 2 3 4    1      0    1 2 3 0 1 2    0    1 2 3 4    0     1 2 3 4   0",
+    ),
+    "one digit": (
+        "<subtask> 7 4 * 6 = <think> 2 4 8 2 </think> 2 8 2 <eos>",
+        "     0    1 2 3 1 2    1    1 2 2 3    0     1 2 3   0",
+    ),
+    "more than one operation": (
+        "<subtask> 7 4 * 6 8 + 1 = <think> <call> 7 4 * 6 8 </call> 2 6 1 3",
+        "     0    1 2 3 1 2 3 1 2    1      0    1 2 0 1 2    0    1 2 3 4",
+    ),
+    "root": (
+        "<problem> 8 9 1 / 6 4 = <think> <call> 1 9 8 / 4 6 </call> 3 1",
+        "     4    3 2 1 3 2 1 0    1      0    1 2 3 0 1 2    0    1 2",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_columns_are_those_computed_by_hand(name: str) -> None:
+    tokens, columns = COLUMNS[name]
+    assert scan(ids(tokens))[4] == numbers(columns)
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_columns_are_places_where_no_units_are_dropped(name: str) -> None:
+    place, _, _, _, column = scan(ids(FRAMES[name][0]))
+    assert column == place or name == "two calls"
 
 
 def test_an_expression_that_is_handed_on_runs_parallel_to_its_source() -> None:
@@ -79,7 +128,7 @@ def test_an_expression_that_is_handed_on_runs_parallel_to_its_source() -> None:
 
 
 def test_a_prompt_that_is_not_complete_counts_down_to_its_end() -> None:
-    place, role, _, _ = scan(ids("<problem> 7 + 1 2 3"))
+    place, role, _, _, _ = scan(ids("<problem> 7 + 1 2 3"))
     assert place == [2, 1, 4, 3, 2, 1]
     assert role == [1, 1, 2, 2, 2, 2]
 
@@ -106,7 +155,8 @@ def test_frames_in_one_batch_do_not_influence_each_other() -> None:
 def random_frame(root: bool, rng: np.random.Generator, length: int) -> list[int]:
     """A prompt and a random walk through the grammar, injected answers included."""
     grammar = Grammar()
-    frame = ids("<problem> 1 2 3 + 4 5 =" if root else "<subtask> 3 2 1 - 5 4 =")
+    operator = rng.choice(["+", "-", "*", "/"])
+    frame = ids(f"<problem> 1 2 3 {operator} 4 5 =" if root else f"<subtask> 3 2 1 {operator} 5 4 =")
     state = grammar.run(frame)
     while len(frame) < length and grammar.legal[state].any():
         token = int(rng.choice(np.flatnonzero(grammar.legal[state])))
@@ -130,7 +180,7 @@ def test_nothing_after_the_prompt_looks_ahead(root: bool, seed: int, length: int
 def test_a_scan_continues_where_it_stopped(root: bool, seed: int, cuts: list[int]) -> None:
     frame = random_frame(root, np.random.default_rng(seed), 60)
     tokens, zero = np.array(frame, dtype=np.uint8), np.zeros(1, dtype=np.int64)
-    memory, out = np.zeros((1, MEMORY), dtype=np.int32), np.full((4, len(frame)), -1, dtype=np.int32)
+    memory, out = np.zeros((1, MEMORY), dtype=np.int32), np.full((5, len(frame)), -1, dtype=np.int32)
     stops = sorted({*(cut for cut in cuts if cut < len(frame)), len(frame)})
     for first, stop in zip([0, *stops[:-1]], stops, strict=True):
         at = zero + first
@@ -144,7 +194,7 @@ def test_only_what_is_wanted_is_written(root: bool, seed: int, wanted: int) -> N
     frame = random_frame(root, np.random.default_rng(seed), 41)
     wanted = min(wanted, len(frame))
     tokens, zero = np.array(frame, dtype=np.uint8), np.zeros(1, dtype=np.int64)
-    memory, out = np.zeros((1, MEMORY), dtype=np.int32), np.full((4, 3 + len(frame) - wanted), -1, dtype=np.int32)
+    memory, out = np.zeros((1, MEMORY), dtype=np.int32), np.full((5, 3 + len(frame) - wanted), -1, dtype=np.int32)
     scan_frames(tokens, zero, zero, zero + len(frame), zero + wanted, zero + 3, memory, SUCCESSOR, out)
     assert out[:, 3:].tolist() == [each[wanted:] for each in scan(frame)]
     assert (out[:, :3] == -1).all()

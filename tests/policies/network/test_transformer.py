@@ -103,7 +103,7 @@ def test_the_default_model_has_less_than_a_million_parameters() -> None:
 def test_the_defaults_are_the_published_ones() -> None:
     config = TransformerConfig()
     assert (config.embedding, config.heads, config.layers, config.dropout) == (128, 8, 4, 0.1)
-    assert (config.max_context, config.positions) == (128_000, "coupled")
+    assert (config.max_context, config.positions) == (128_000, "aligned")
 
 
 @th.no_grad()
