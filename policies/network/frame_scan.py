@@ -301,13 +301,13 @@ def _lacks_units(memory: npt.NDArray[np.int32]) -> bool:
     # The answer is what the parts have made, behind its own units. A remainder is copied whole.
     section = memory[_CURRENT_SECTION]
     if section == _ANSWER:
-        return not memory[_OWN_R]
+        return bool(memory[_OWN_R] == 0)
     # a * b: the first part is a product by the units of b, whose own units are dropped before it is added.
     if operator == vocab.TIMES:
-        return section == _RETURNED and memory[_CALLS] == 1
+        return bool(section == _RETURNED and memory[_CALLS] == 1)
     # a / b: the last digit is that of the first remainder with the units of a before it.
     is_first_number = memory[_NUMBERS] - memory[_NUMBERS_BEFORE] == 1
-    return section == _PROMPT and memory[_CALLS] == 1 and is_first_number
+    return bool(section == _PROMPT and memory[_CALLS] == 1 and is_first_number)
 
 
 @inlined
