@@ -20,7 +20,7 @@ from o1nano.policies.network.model import ReasoningNetwork
 class WarmStartConfig:
     """Imitation of the expert."""
 
-    steps: Annotated[int, Range(0, 10**9)] = 1200
+    steps: Annotated[int, Range(0, 10**9)] = 1600
     """Largest number of steps; the learning rates have decayed to 0 there."""
     batch_tokens: Annotated[int, Range(1, 10**8)] = 2048
     """Tokens of a batch, over all processes."""

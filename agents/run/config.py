@@ -49,7 +49,7 @@ class PPOConfig:
     """Actions in a minibatch, approximately: frames are not cut."""
     n_epochs: Annotated[int, Range(1, 1000)] = 1
     """Passes over the frames of a rollout."""
-    learning_rate: Annotated[float, Range(0, 10)] = 2e-4
+    learning_rate: Annotated[float, Range(0, 10)] = 4e-4
     """Peak of the learning rate (AdamW), after a short linear warm-up and before a linear decay."""
     gae_lambda: Annotated[float, Range(0, 1)] = 1.0
     """Trace decay of the advantages."""
@@ -60,7 +60,7 @@ class PPOConfig:
     kl_coef: Annotated[float, Range(0, 1000)] = 0.0
     """Weight of the Kullback-Leibler divergence from the policy after the warm start. It keeps PPO near what imitation
     has found, and so from sizes far beyond the demonstrations."""
-    imitation_coef: Annotated[float, Range(0, 1000)] = 0.0
+    imitation_coef: Annotated[float, Range(0, 1000)] = 1.0
     """Weight of the loss of demonstrations, a batch of which joins every minibatch. It keeps the demonstrated sizes
     while PPO learns others. A batch has the tokens of a batch of the warm start."""
     critic_epochs: Annotated[int, Range(1, 1000)] = 4
@@ -123,7 +123,7 @@ class TrainConfig:
     init_from: str = ""
     """A model to begin with, such as pretrained/o1_model.pth, instead of random weights. Its architecture stays. With
     --warm-start.steps 0 PPO begins at once."""
-    iterations: Annotated[int, Range(0, 10**9)] = 500
+    iterations: Annotated[int, Range(0, 10**9)] = 400
     """Iterations of PPO. Each is a rollout and its update."""
     device: str = "auto"
     """cpu, cuda or auto."""
@@ -154,7 +154,7 @@ class TrainConfig:
     phrasing: Phrasing = "mixed"
     """How problems are written, in demonstrations, for PPO and in the evaluations: symbolic, words, mixed, or everyday,
     which is every way that is read."""
-    frame_length: Annotated[int, Range(32, 2**16)] = 192
+    frame_length: Annotated[int, Range(32, 2**16)] = 256
     """Length of the longest frame in tokens, in training and for the saved model."""
     max_tokens: Annotated[int | None, Range(1, 2**40)] = None
     """Most tokens of a solution, in training and for the saved model. By default twice those of the expert's largest

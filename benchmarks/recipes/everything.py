@@ -53,7 +53,7 @@ FLAGS = (
     *("--warm-start.steps", "6000", "--warm-start.batch-tokens", "4096"),
     *("--warm-start.stop-at", "None", "--warm-start.check-every", "None"),
     # PPO goes far beyond the demonstrated sizes. Imitation continues beside it, so that no family is forgotten.
-    *("--iterations", "1000", "--ppo.imitation-coef", "1", "--ppo.learning-rate", "4e-4"),
+    *("--iterations", "1000"),
     *("--curriculum.promote", "0.75", "--curriculum.demote", "0.05"),
     *("--curriculum.floor", "0.02", "--curriculum.window", "32"),
     *("--evaluation.problems-per-level", "20", "--evaluation.sum-digits", "6", "--evaluation.product-digits", "5"),

@@ -95,7 +95,7 @@ def test_further_families_are_practised_up_to_the_size_that_is_named(strategy: s
 def test_demonstrations_must_fit_in_a_frame() -> None:
     with pytest.raises(ConfigurationError, match="level division/3 with frame_length=64"):
         TrainConfig(frame_length=64).validate()
-    with pytest.raises(ConfigurationError, match="level division/3 with frame_length=192"):
+    with pytest.raises(ConfigurationError, match="level division/3 with frame_length=256"):
         TrainConfig(call_stack=False).validate()
 
 
@@ -124,10 +124,10 @@ def test_expressions_leave_the_grammar_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_curriculum_must_be_solvable_in_a_frame() -> None:
-    with pytest.raises(ConfigurationError, match="level multiplication/12 with frame_length=192"):
-        TrainConfig(curriculum=CurriculumConfig(product_digits=12)).validate()
-    TrainConfig(curriculum=CurriculumConfig(product_digits=12), iterations=0).validate()
-    TrainConfig(curriculum=CurriculumConfig(product_digits=12), frame_length=256).validate()
+    with pytest.raises(ConfigurationError, match="level multiplication/20 with frame_length=256"):
+        TrainConfig(curriculum=CurriculumConfig(product_digits=20)).validate()
+    TrainConfig(curriculum=CurriculumConfig(product_digits=20), iterations=0).validate()
+    TrainConfig(curriculum=CurriculumConfig(product_digits=20), frame_length=384).validate()
 
 
 def test_thresholds_are_checked_before_anything_starts() -> None:

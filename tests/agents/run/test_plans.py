@@ -77,7 +77,7 @@ def test_a_plan_takes_the_place_of_the_flags_of_its_family() -> None:
 
 
 def test_plans_must_fit_in_a_frame() -> None:
-    with pytest.raises(ConfigurationError, match="level multiplication/20 with frame_length=192"):
+    with pytest.raises(ConfigurationError, match="level multiplication/20 with frame_length=256"):
         TrainConfig(plans=("multiplication/2-20",)).validate()
     TrainConfig(plans=("multiplication/2-20",), iterations=0).validate()
 
