@@ -15,7 +15,7 @@ import numpy as np
 from o1nano.envs.errors import ConfigurationError, ProblemError
 from o1nano.envs.language.expression import Binary, Function, Task, evaluate, has_negation, render
 from o1nano.envs.language.parser import parse
-from o1nano.envs.language.vocab import ID, MINUS, NOTHING, OK, REVISE, WRONG, ZERO
+from o1nano.envs.language.vocab import DIVIDE, ID, MINUS, NOTHING, OK, REVISE, WRONG, ZERO
 from o1nano.envs.problems.countdown_search import Reduction, first_reduction, formula, reductions, trials
 from o1nano.envs.problems.countdown_solver import MAX_NUMBER, Number, exact_value, leaves, left_overs, solvable
 from o1nano.envs.problems.draws import below, digits_least_first
@@ -214,11 +214,19 @@ class Countdown(FunctionFamily):
         """Calls what a reduction asks, then the smaller problem, until one can be solved."""
         # A division that is known to have a remainder is a mistake.
         shown = [each for each in self._tried(target, given) if each.is_asked or script.draw_mistake()]
+
+        # The first guess is often a division. Where no number divides the target, a model divides it by itself.
+        if shown and target not in given and target > 0 and _draw_slip(script):
+            _slip(Binary(DIVIDE, target, target), script)
         for index, reduction in enumerate(shown):
             if index > 0:
                 script.write(REVISE)
             calls = [each for each in (reduction.operand, reduction.question) if isinstance(each, Binary)]
-            _call_guess(calls[0], not reduction.is_asked, script)
+            # Which of two numbers is the larger one is easily mistaken.
+            first = calls[0]
+            if first.op == MINUS and first.left != first.right and _draw_slip(script):
+                _slip(Binary(MINUS, first.right, first.left), script)
+            _call(first, not reduction.is_asked, script)
             for operation in calls[1:]:
                 script.call(operation)
 
@@ -281,8 +289,24 @@ class GameOf24(Countdown):
                 return self.of(_TARGET, *cards)
 
 
-def _call_guess(operation: Binary, is_mistake: bool, script: Script) -> None:
-    """Calls the first operation of a guess.
+def _draw_slip(script: Script) -> bool:
+    """Draws whether the expert calls a wrong operation by a slip, which is rarer than other mistakes."""
+    return script.draw_mistake() and script.draw_mistake()
+
+
+def _slip(operation: Binary, script: Script) -> None:
+    """Calls a wrong operation, and revises it.
+
+    Args:
+        operation: The operation.
+        script: Receives the call.
+    """
+    _call(operation, True, script)
+    script.write(WRONG, REVISE)
+
+
+def _call(operation: Binary, is_mistake: bool, script: Script) -> None:
+    """Calls an operation.
 
     Args:
         operation: The operation.
