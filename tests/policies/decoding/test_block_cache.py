@@ -123,7 +123,7 @@ def test_attempts_at_one_problem_share_the_blocks_of_its_prompt(rows: int) -> No
 @pytest.mark.parametrize("compiled", [True, False])
 def test_questions_on_one_context_compute_it_once(compiled: bool) -> None:
     network = tiny_network()
-    context = [ids("<subtask>")[0], *np.random.default_rng(0).integers(1, 11, 200).tolist()]
+    context = [*ids("<subtask> total"), *np.random.default_rng(0).integers(1, 11, 200).tolist()]
     decoder = Decoder(network, 1, 256, compiled=compiled)
     for question in ("+ 1 =", "- 2 2 =", "* 3 ="):
         shown = padded([[*context, *ids(question)]], 256)
@@ -137,6 +137,15 @@ def test_a_root_shares_no_number_whose_end_has_moved() -> None:
     decoder = Decoder(network, 1, 256)
     for digits in (40, 60, 59, 61):
         shown = padded([[*ids("<problem> 1 +"), *ids("7") * digits, *ids("=")]], 256)
+        assert_same(decoder.step(shown), full_pass(network, shown))
+    assert decoder.shared == 0
+
+
+def test_a_quotient_shares_no_number_whose_columns_have_moved() -> None:
+    network = tiny_network(positions="aligned")
+    decoder = Decoder(network, 1, 256)
+    for rest in ("+ 2 =", "/ 2 =", "/ 2 2 =", "- 3 ="):
+        shown = padded([[*ids("<subtask>"), *ids("7") * 40, *ids(rest)]], 256)
         assert_same(decoder.step(shown), full_pass(network, shown))
     assert decoder.shared == 0
 
