@@ -36,7 +36,8 @@ def training_record(
     """
     # What the model has learned before stays part of what it was trained on.
     levels = dict(earlier.levels) if earlier else {}
-    shown = demonstration_weights(config) if config.warm_start.steps else {}
+    imitates = config.warm_start.steps or (config.iterations and config.ppo.imitation_coef)
+    shown = demonstration_weights(config) if imitates else {}
     for level in shown:
         levels[str(level)] = LevelRecord(demonstrated=True)
 

@@ -45,7 +45,7 @@ PLANS = (
 PAIRS = (*8 * ("countdown/1",), *4 * ("countdown/1x2",))
 FLAGS = (
     *("--processes", "2", "--threads", "1", "--frame-length", "768", "--phrasing", "everyday"),
-    # Some searches of the expert take more.
+    # Searches of six numbers can take more.
     *("--max-tokens", "32768"),
     *("--plans", *PLANS),
     *("--extra-levels", *PAIRS),

@@ -40,6 +40,8 @@ VARIANTS = {
     "no_curriculum": "--curriculum.strategy uniform",
     "kl": "--ppo.kl-coef 0.1",
     "flat": "--no-call-stack --frame-length 1024",
+    "no_imitation": "--ppo.imitation-coef 0",
+    "coupled": "--transformer.positions coupled",
     "places": "--transformer.positions places",
     "no_places": "--transformer.positions none",
     "rotary": "--transformer.positions rotary",
@@ -79,8 +81,9 @@ def flags_of(variant: str, options: Options) -> list[str]:
     """Returns the flags of a variant, but for seed and name.
 
     The supervised one is the control: it imitates the same short problems for longer, until it has had the number of
-    tokens that PPO emits in its iterations. (A step of the warm start is counted in whole frames, prompts and injected
-    answers included. The control has all steps of the warm start, however early the others end it.)
+    tokens that PPO emits in its iterations, and those of the demonstrations beside PPO. (A step of the warm start is
+    counted in whole frames, prompts and injected answers included. The control has all steps of the warm start, however
+    early the others end it.)
     """
     if variant not in VARIANTS:
         raise ConfigurationError(f"variant {variant!r}; expected {', '.join(VARIANTS)}")
@@ -90,6 +93,10 @@ def flags_of(variant: str, options: Options) -> list[str]:
     config = config_of([*common, "--iterations", str(options.iterations)])
     tokens = options.iterations * config.ppo.n_envs * config.ppo.n_steps
     steps = config.warm_start.steps + ceil(tokens / (emitted_share(config) * config.warm_start.batch_tokens))
+    if config.ppo.imitation_coef:
+        # A batch of demonstrations joins every minibatch.
+        minibatches = max(1, round(config.ppo.n_envs * config.ppo.n_steps / config.ppo.batch_size))
+        steps += options.iterations * config.ppo.n_epochs * minibatches
     return [*common, "--iterations", "0", "--warm-start.stop-at", "None", "--warm-start.steps", str(steps)]
 
 

@@ -215,7 +215,7 @@ class Countdown(FunctionFamily):
         # A division that is known to have a remainder is a mistake.
         shown = [each for each in self._tried(target, given) if each.is_asked or script.draw_mistake()]
 
-        # The first guess is often a division. Where no number divides the target, a model divides it by itself.
+        # The first guess is often a division, so a model may divide the target by itself.
         if shown and target not in given and target > 0 and _draw_slip(script):
             _slip(Binary(DIVIDE, target, target), script)
         for index, reduction in enumerate(shown):

@@ -29,8 +29,8 @@ _SUMS = (PLUS, MINUS)
 # What is missing is too large if it is more than this times the product of the other numbers. Numbers in between make a
 # dead end. So a model that misjudges the product a little loses nothing.
 _SLACK = 2
-# Whether a division has a remainder shows in the last digits, or is known of small numbers. Not so if a number from 100
-# is divided by one of these.
+# Whether there is a remainder is known of small numbers, or shows in the last digits. Not so if a number from 100 is
+# divided by one of these. Two-digit divisors are left to the model: divisions by them take many tokens.
 _LEAST_UNSEEN = 100
 _UNSEEN = frozenset((3, 4, 6, 7, 8, 9))
 # Of fewer numbers, a formula has an operand that is a number. Of more, nearly every target has a formula with one.
@@ -49,7 +49,7 @@ class Reduction(NamedTuple):
         question: The operation whose value is missing: of the target and the value of the operand.
         missing: The value of the other operand, a fraction if the question is a division with a remainder.
         rest: The other numbers.
-        is_too_large: Whether the other numbers never make as much as is missing.
+        is_too_large: Whether so much is missing that no subtask is asked.
     """
 
     operand: Expr
@@ -72,7 +72,7 @@ class Reduction(NamedTuple):
     @property
     def is_solvable(self) -> bool:
         """Whether the other operand is whole and can be made."""
-        return isinstance(self.missing, int) and solvable(self.missing, self.rest)
+        return isinstance(self.missing, int) and not self.is_too_large and solvable(self.missing, self.rest)
 
     def complete(self, other: Expr) -> Binary:
         """Returns the formula.

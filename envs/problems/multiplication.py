@@ -15,7 +15,7 @@ class Multiplication(TwoOperands):
 
     name = "multiplication"
     op = TIMES
-    # Two products with parts of the second factor, and the sum of both.
+    # Two products with parts of the second factor, and the sum of both; or the product with its factors exchanged.
     asks = ("multiplication", "addition")
     phrasings = (
         "calculate the product of {a} and {b}",

@@ -215,7 +215,7 @@ def _resume_frame(state: CacheState, row: int, shown: Bytes, length: int) -> int
     """Makes the open frame that the shown one continues, if there is one, the top frame of its row.
 
     This is the top frame, with no or more new tokens, or a parent, with more. A frame whose prompt is not complete
-    begins again, because its places are not final.
+    begins again, because its places and columns are not final.
 
     Returns:
         How many tokens it has, or -1.

@@ -62,7 +62,7 @@ class Tables(NamedTuple):
     """What does not change with the weights.
 
     Attributes:
-        rotations: ``[8, positions, K]``: for each kind of position, a row of ``fields``, the cosines and then the sines
+        rotations: ``[9, positions, K]``: for each kind of position, a row of ``fields``, the cosines and then the sines
             of its angles at each position.
         kinds: ``[layers, 2]`` kinds of position by which even and odd heads are rotated.
         windows: ``[layers]`` tokens that each token sees; 0 means all.
@@ -168,7 +168,7 @@ def tables_of(network: ReasoningNetwork, positions: int) -> Tables:
 
     Args:
         network: The network.
-        positions: How many places, offsets and times there are at most.
+        positions: How many places, columns, offsets and times there are at most.
     """
     config = network.config
     windows = [config.window(layer) for layer in range(config.layers)]

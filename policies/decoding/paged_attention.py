@@ -53,7 +53,7 @@ def rotate_and_store(
     Args:
         fields: ``[9, M]`` the new tokens.
         qkv: ``[M, 3 * D]`` queries, keys and values of all heads.
-        rotations: ``[8, positions, K]``: for each kind of position, the cosines and then the sines of its angles.
+        rotations: ``[9, positions, K]``: for each kind of position, the cosines and then the sines of its angles.
         even_heads: Kind of position, a row of ``fields``, by which even heads are rotated.
         odd_heads: Kind of position by which odd heads are rotated.
         log_scale: Queries are multiplied by this times the logarithm of their context's length, if that is above 1.

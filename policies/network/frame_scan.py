@@ -4,7 +4,7 @@ The transformer has no positions of its own. Beyond the causal mask it knows of 
 
 - its *place*: the significance of a digit within its number, or the column that a thought is about,
 - its *role*: which number of an expression or returned answer it belongs to, or whether it is a digit or a carry,
-- and, if configured, its *offset*: the distance from the marker that began its expression, thought or answer,
+- if configured, its *offset*: the distance from the marker that began its expression, thought or answer,
 - and its *column*: the place, moved where the units of a number are dropped, so that a copy has its source's columns.
 
 These are input features, like the column in which a pupil writes a digit. They say where to write, never what. Places
@@ -89,7 +89,7 @@ class Scan(NamedTuple):
         offset: Tokens since the marker that began the section, from 0. An expression that is copied into a call has the
             offsets of its source.
         state: Grammar state after the token.
-        column: The place; one less in a number that a product or quotient uses without its units.
+        column: The place, or one less where the units of a number have column 0.
     """
 
     place: npt.NDArray[np.int32]
@@ -248,7 +248,7 @@ def _scan_token(
         out[1, position + shift] = role
         out[2, position + shift] = position - memory[_SECTION_START]
         out[3, position + shift] = memory[STATE]
-        out[4, position + shift] = place - _lacks_units(memory)
+        out[4, position + shift] = place - _counts_from_zero(memory)
 
     if in_prompt and not digits and digits_before and not is_root:
         _end_number(token, position, digits_before, wanted, shift, memory, out)
@@ -293,8 +293,8 @@ def _update_memory(token: int, position: int, memory: npt.NDArray[np.int32], suc
 
 
 @inlined
-def _lacks_units(memory: npt.NDArray[np.int32]) -> bool:
-    """Returns whether the number that is being read is one without whose units, or before whose units, work goes on."""
+def _counts_from_zero(memory: npt.NDArray[np.int32]) -> bool:
+    """Returns whether the units of the number that is being read have column 0."""
     operator = memory[_DROPS_UNITS]
     if not operator or not memory[_DIGITS]:
         return False

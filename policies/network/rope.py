@@ -1,7 +1,7 @@
 """Position encodings: rotary embeddings (RoPE) of queries and keys by time or by place, and sinusoids.
 
 RoPE rotates pairs of dimensions by an angle, position times frequency, so that a score depends on the difference of two
-positions. A position is a time, a place or an offset: see ``frame_scan``.
+positions. A position is a time, a place, a column or an offset: see ``frame_scan``.
 
 Shapes: B frames, T tokens, H heads, K dimensions of a head.
 """
@@ -25,7 +25,7 @@ def time_frequencies(width: int, device: th.device, base: float = 10_000.0) -> t
 
 
 def place_frequencies(width: int, device: th.device, power: float = 1.3) -> th.Tensor:
-    """Returns ``[width / 2]`` frequencies for places and, with ``OFFSET_POWER``, for offsets.
+    """Returns ``[width / 2]`` frequencies for places and columns and, with ``OFFSET_POWER``, for offsets.
 
     Attention must tell whether two places are equal or adjacent; how far apart they are otherwise does not matter. The
     mean cosine over 8 frequencies is 1 at distance 0, at most 0.15 at distances up to 8, and below 0.55 up to 128. With

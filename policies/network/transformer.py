@@ -1,7 +1,7 @@
 """A causal pre-norm transformer over packed frames.
 
 It has no absolute positions. What tokens know of each other's order beyond the causal mask is chosen by
-``TransformerConfig.positions``; the places, offsets and roles of tokens come from ``frame_scan``.
+``TransformerConfig.positions``; the places, columns, offsets and roles of tokens come from ``frame_scan``.
 
 Shapes: M tokens of all frames, D embedding, H heads, K = D / H, R kinds of rotation.
 """

@@ -158,7 +158,11 @@ class Vote:
 
 
 def commuted(prompt: bytes) -> bytes:
-    """Returns a subtask's prompt with its operands exchanged if it is one sum or one product, otherwise as it is."""
+    """Returns a subtask's prompt with its operands exchanged if it is one sum or one product, otherwise as it is.
+
+    A product of numbers of different lengths stays too: a model exchanges the factors if the second one is longer, so
+    two voters would ask each other for ever.
+    """
     # Without <subtask> and the equals sign.
     expression = prompt[1:-1]
 
@@ -172,4 +176,6 @@ def commuted(prompt: bytes) -> bytes:
     left = expression[:middle]
     right = expression[middle + 1 :]
     operator = expression[middle : middle + 1]
+    if expression[middle] == TIMES and len(left) != len(right):
+        return prompt
     return bytes([SUBTASK]) + right + operator + left + bytes([EQUALS])

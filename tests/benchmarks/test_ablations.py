@@ -38,6 +38,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "no_curriculum": {"curriculum.strategy": "uniform"},
     "kl": {"ppo.kl_coef": 0.1},
     "flat": {"call_stack": False, "frame_length": 1024},
+    "no_imitation": {"ppo.imitation_coef": 0.0},
+    "coupled": {"transformer.positions": "coupled"},
     "no_places": {"transformer.positions": "none"},
     "rotary": {"transformer.positions": "rotary"},
     "places": {"transformer.positions": "places"},
@@ -60,12 +62,14 @@ def test_no_variant_is_forgotten_and_its_flags_win_over_common_ones() -> None:
     assert (config_of(given).ppo.kl_coef, config_of(given).sum_digits) == (0.1, 5)
 
 
-def test_the_control_imitates_as_many_tokens_as_ppo_emits() -> None:
+def test_the_control_imitates_as_many_tokens_as_ppo_emits_and_imitates() -> None:
     found = changes("supervised")
     assert found.keys() == {"iterations", "warm_start.stop_at", "warm_start.steps"}
     assert (found["iterations"], found["warm_start.stop_at"]) == (0, None)
     full = config_of(flags_of("full", Options(iterations=9)))
-    further = (found["warm_start.steps"] - full.warm_start.steps) * full.warm_start.batch_tokens
+    minibatches = full.ppo.n_epochs * round(full.ppo.n_envs * full.ppo.n_steps / full.ppo.batch_size)
+    beside_ppo = 9 * minibatches
+    further = (found["warm_start.steps"] - full.warm_start.steps - beside_ppo) * full.warm_start.batch_tokens
     share = ablations.emitted_share(full)
     assert 0.3 < share < 0.9
     ppo = 9 * full.ppo.n_envs * full.ppo.n_steps
@@ -74,7 +78,7 @@ def test_the_control_imitates_as_many_tokens_as_ppo_emits() -> None:
 
 def test_variants_that_differ_in_ppo_alone_share_a_warm_start() -> None:
     own = {variant for variant in VARIANTS if not ablations.shares_start(variant, Options())}
-    assert own == {"supervised", "flat", "no_places", "rotary", "places"}
+    assert own == {"supervised", "flat", "no_places", "rotary", "places", "coupled"}
 
 
 def test_a_variant_that_is_none_is_named() -> None:

@@ -294,7 +294,10 @@ def test_reductions_are_asked_in_one_order(target: int, numbers: tuple[int, ...]
     assert ", ".join(map(asked, reductions(target, numbers))) == expected
 
 
-@pytest.mark.parametrize("text", ["make 999999 from 999, 998, 997, 996", "make 900000 from 999999, 3, 999999"])
+@pytest.mark.parametrize(
+    "text",
+    ["make 999999 from 999, 998, 997, 996", "make 900000 from 999999, 3, 999999", "make 999999 from 1, 1000, 1000"],
+)
 def test_the_expert_asks_for_no_number_that_a_problem_may_not_have(text: str) -> None:
     """999999 + 999 is what is missing in one guess, but a target has at most six digits."""
     for frame in demonstrate(read(text)):
@@ -326,9 +329,19 @@ def test_a_search_by_reductions_is_right_and_complete(target: int, numbers: tupl
         assert first_reduction(target, numbers) is not None
 
 
+def is_mistake(call: str, answer: str, numbers: list[int]) -> bool:
+    """Whether a call is a negative difference, a target by itself, or a division whose remainder can be foreseen."""
+    if "/" not in call:
+        return answer.startswith("-")
+    left, right = (int(number.replace(" ", "")[::-1]) for number in call.split("/"))
+    if left == right:
+        return left not in numbers
+    return left % right > 0 and (left < 100 or right not in (3, 4, 6, 7, 8, 9))
+
+
 def test_the_expert_of_countdown_tries_every_guess_before_it_gives_up() -> None:
     dead_ends = Counter[int]()
-    kinds = Counter[str]()
+    mistakes = Counter[str]()
     for seed in range(30):
         rng = np.random.default_rng(seed)
         # Four numbers up to 4 make no more than 64, so the first problem is a dead end.
@@ -339,33 +352,37 @@ def test_the_expert_of_countdown_tries_every_guess_before_it_gives_up() -> None:
             assert frame_accepts(prompt, answered(frame.tokens)) is True, text
             if TOKENS[frame.tokens[1]] != "make":
                 continue
-            # A mistake is a division with a remainder, a number divided by itself, or a negative difference.
-            for answer in re.findall(r"</call> ([^<]*) <wrong>", text):
-                kinds["R 0" if "R 0" in answer else "R" if "R" in answer else "-" if "-" in answer else "other"] += 1
-            assert not frame.mistakes or "R" in text or "</call> -" in text
-
             task = read_task(list(prompt[1:-1]), least_first=True)
             assert isinstance(task, Function)
             target, *numbers = map(evaluate, task.args)
+            if len(numbers) == 3:
+                calls = re.findall(r"<call> ([^<]*) </call> ([^<]*)", text)
+                wrong = [call for call, answer in calls if is_mistake(call, answer, numbers)]
+                assert spell([frame.tokens[index] for index in frame.mistakes]) == " ".join(wrong)
+                mistakes.update("-" if "-" in call else "/" for call in wrong)
+
             if text.endswith("_ <eos>") and len(numbers) > 2:
                 tried = [each for each in reductions(target, tuple(numbers)) if isinstance(each.missing, int)]
                 assert text.count("_ <wrong>") == sum(not each.is_too_large for each in tried)
                 assert text.count("<wrong>") >= len(tried)
                 dead_ends[len(numbers)] += 1
     assert dead_ends[3] > 30 and dead_ends[4] > 3
-    assert min(kinds["R"], kinds["R 0"], kinds["-"]) > 5
+    assert min(mistakes["/"], mistakes["-"]) > 5
 
 
-def test_a_division_whose_remainder_cannot_be_foreseen_is_asked() -> None:
-    for target, is_asked in ((127, True), (27, False)):
-        division = reductions(target, (7, 8, 20))[0]
-        assert asked(division).startswith(f"{target}/7=") and division.is_asked is is_asked
-    # The last digit shows that 20 does not divide it: this is the third division.
-    assert not reductions(127, (7, 8, 20))[2].is_asked
+@pytest.mark.parametrize(
+    ("target", "place", "asks"),
+    [(127, 0, "127/7"), (27, 0, None), (127, 2, None)],
+    ids=["from 100", "a small number", "the last digit shows it"],
+)
+def test_a_division_is_asked_if_its_remainder_cannot_be_foreseen(target: int, place: int, asks: str | None) -> None:
+    division = reductions(target, (7, 8, 20))[place]
+    assert division.question.op == ID["/"] and division.is_asked is (asks is not None)
+    assert asks is None or asked(division).startswith(f"{asks}=")
 
 
 def test_what_is_missing_is_too_large_beyond_twice_what_the_others_make() -> None:
-    """From 3, 5 and 9, 96 needs 99 - 3, and 5*9 is 45; 84 = 87 - 3 is less than twice that."""
+    """90 is 3 + 87 or 93 - 3. 5 and 9 make at most 45, and only 93 is more than twice that."""
     found = {(each.question.op, each.missing): each.is_too_large for each in reductions(90, (3, 5, 9))}
     assert found[ID["-"], 87] is False and found[ID["+"], 93] is True
 

@@ -94,6 +94,14 @@ COLUMNS = {
         "<subtask> 7 4 * 6 8 1 = <think> <call> 6 8 1 * 7 4 </call> 2 4 7 8 </think> 2 4 7 8 <eos>",
         "     0    1 2 3 1 2 3 4    1      0    1 2 3 0 1 2    0    1 2 3 4    0     1 2 3 4   0",
     ),
+    "shorter second factor": (
+        "<subtask> 5 4 3 * 2 1 = <think> <call> 5 4 3 * 2 </call> 0 9 6 ; <call> 5 4 3 * 1 </call> 5 4 3",
+        "     0    1 2 3 4 0 1 2    1      0    1 2 3 0 1    0    0 1 2 0    0   1 2 3 0 1    0    1 2 3",
+    ),
+    "negative factor": (
+        "<subtask> - 7 4 * 6 8 = <think> <call> 7 4 * 6 8 </call> 2 3 2 3",
+        "     0    0 1 2 3 1 2 3    1      0    1 2 0 1 2    0    1 2 3 4",
+    ),
     "one digit": (
         "<subtask> 7 4 * 6 = <think> 2 4 8 2 </think> 2 8 2 <eos>",
         "     0    1 2 3 1 2    1    1 2 2 3    0     1 2 3   0",
@@ -115,10 +123,10 @@ def test_columns_are_those_computed_by_hand(name: str) -> None:
     assert scan(ids(tokens))[4] == numbers(columns)
 
 
-@pytest.mark.parametrize("name", FRAMES)
+@pytest.mark.parametrize("name", sorted({*FRAMES} - {"two calls"}))
 def test_columns_are_places_where_no_units_are_dropped(name: str) -> None:
     place, _, _, _, column = scan(ids(FRAMES[name][0]))
-    assert column == place or name == "two calls"
+    assert column == place
 
 
 def test_an_expression_that_is_handed_on_runs_parallel_to_its_source() -> None:
@@ -206,6 +214,7 @@ def test_any_tokens_have_coordinates_within_the_tables(tokens: list[int]) -> Non
     found = Scan(*map(np.array, scan(tokens)))
     assert 0 <= found.offset.min() and found.offset.max() < len(tokens)
     assert 0 <= found.place.min() and found.place.max() <= len(tokens) + 1
+    assert 0 <= found.column.min() and (found.column <= found.place).all()
     assert 0 <= found.role.min() and found.role.max() < NUM_ROLES
 
 
