@@ -14,13 +14,7 @@ CORPUS = Path(__file__).parents[1] / "envs" / "language" / "everyday.txt"
 
 
 # As the model card says. A better model makes this list shorter.
-KNOWN_WRONG = {
-    "3 x (-4)",
-    "make 24 from 4, 7, 8, 8",
-    "Make 24 using 4, 7, 8, 8",
-    "make 24 using 4, 7, 8 and 8",
-    "use 4, 7, 8 and 8 to make 24",
-}
+KNOWN_WRONG = {"2 * 7^2", "add -3, 14 and -15"}
 
 
 @pytest.mark.slow
