@@ -30,7 +30,11 @@ class Outer:
     "values", [{}, {"n": 1}, {"n": 10}, {"several": (0, 3)}, {"maybe": 1.5}, {"inner": Inner(0)}, {"free": 10**9}]
 )
 def test_values_in_their_ranges(values: dict[str, Any]) -> None:
-    check_ranges(replace(Outer(), **values))
+    outer = replace(Outer(), **values)
+    check_ranges(outer)
+    # The same values with one beside them that is wrong.
+    with pytest.raises(ConfigurationError, match="n=0; expected"):
+        check_ranges(replace(outer, n=0))
 
 
 @pytest.mark.parametrize(

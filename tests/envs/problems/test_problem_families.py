@@ -296,13 +296,19 @@ def test_reductions_are_asked_in_one_order(target: int, numbers: tuple[int, ...]
 
 @pytest.mark.parametrize(
     "text",
-    ["make 999999 from 999, 998, 997, 996", "make 900000 from 999999, 3, 999999", "make 999999 from 1, 1000, 1000"],
+    ["make 999999 from 999, 998, 997, 996", "make 900000 from 999999, 3, 999999"],
 )
 def test_the_expert_asks_for_no_number_that_a_problem_may_not_have(text: str) -> None:
     """999999 + 999 is what is missing in one guess, but a target has at most six digits."""
     for frame in demonstrate(read(text)):
         prompt = bytes(frame.tokens[: frame.tokens.index(ID["="]) + 1])
         assert frame_accepts(prompt, answered(frame.tokens)) is not False
+
+
+def test_a_target_that_is_too_large_is_not_taken_for_solved() -> None:
+    """1000*1000 - 1 needs a target of seven digits, so nothing can be asked and the formula is written at once."""
+    _, frame = demonstrate(read("make 999999 from 1, 1000, 1000"))
+    assert spell(frame.tokens).endswith("<think> </think> ( 0 0 0 1 * 0 0 0 1 ) - 1 <eos>")
 
 
 def test_of_four_numbers_operations_on_two_of_them_are_asked_last() -> None:

@@ -102,7 +102,7 @@ def test_voters_wait_for_each_others_results(scripted: Faults) -> None:
     plain = explore_one("77*77")[0]
     apart, shared = (explore_one("77*77", votes=3, reuse_subtasks=share)[0] for share in (False, True))
     assert plain.text == apart.text == shared.text
-    assert apart.tokens > 3 * plain.tokens  # every vote votes again on what it calls
+    assert apart.tokens > 3 * plain.tokens  # three voters, each of which votes again on what it calls
     assert shared.tokens < 3 * plain.tokens
     assert shared.usage.reused_subtasks > 4
 
