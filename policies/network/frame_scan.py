@@ -302,12 +302,13 @@ def _counts_from_zero(memory: npt.NDArray[np.int32]) -> bool:
     section = memory[_CURRENT_SECTION]
     if section == _ANSWER:
         return bool(memory[_OWN_R] == 0)
+    number = memory[_NUMBERS] - memory[_NUMBERS_BEFORE]
+    calls = memory[_CALLS]
     # a * b: the first part is a product by the units of b, whose own units are dropped before it is added.
     if operator == vocab.TIMES:
-        return bool(section == _RETURNED and memory[_CALLS] == 1)
+        return bool((section == _PROMPT and calls == 0 and number == 2) or (section == _RETURNED and calls == 1))
     # a / b: the last digit is that of the first remainder with the units of a before it.
-    is_first_number = memory[_NUMBERS] - memory[_NUMBERS_BEFORE] == 1
-    return bool(section == _PROMPT and memory[_CALLS] == 1 and is_first_number)
+    return bool(section == _PROMPT and calls == 1 and number == 1)
 
 
 @inlined

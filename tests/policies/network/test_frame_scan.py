@@ -88,7 +88,7 @@ COLUMNS = {
     ),
     "product": (
         "<subtask> 7 4 * 6 8 = <think> <call> 7 4 * 6 </call> 2 8 2 ; <call> 7 4 * 8 </call> 6 7 3 </think> 2 4 0 4",
-        "     0    1 2 3 0 1 2    1      0    1 2 0 1    0    0 1 2 0    0   1 2 0 1    0    1 2 3     0    0 1 2 3",
+        "     0    1 2 3 0 1 2    1      0    1 2 0 0    0    0 1 2 0    0   1 2 0 1    0    1 2 3     0    0 1 2 3",
     ),
     "factors that are exchanged": (
         "<subtask> 7 4 * 6 8 1 = <think> <call> 6 8 1 * 7 4 </call> 2 4 7 8 </think> 2 4 7 8 <eos>",
@@ -96,7 +96,7 @@ COLUMNS = {
     ),
     "shorter second factor": (
         "<subtask> 5 4 3 * 2 1 = <think> <call> 5 4 3 * 2 </call> 0 9 6 ; <call> 5 4 3 * 1 </call> 5 4 3",
-        "     0    1 2 3 4 0 1 2    1      0    1 2 3 0 1    0    0 1 2 0    0   1 2 3 0 1    0    1 2 3",
+        "     0    1 2 3 4 0 1 2    1      0    1 2 3 0 0    0    0 1 2 0    0   1 2 3 0 1    0    1 2 3",
     ),
     "negative factor": (
         "<subtask> - 7 4 * 6 8 = <think> <call> 7 4 * 6 8 </call> 2 3 2 3",
