@@ -15,11 +15,12 @@ follow Abacus embeddings (McLeish et al. 2024) and position coupling (Cho et al.
     role         0    1 1 1 2 2 2    2   14 15 14 15  0    1 1 1
 
 Products and quotients are solved by parts without the units of a number: 8914/64 asks for 891/64, and puts one digit
-before the units of the quotient. There the units have column 0, and what is copied keeps its columns::
+before the units of the quotient. There the units have column 0, and what is copied keeps its columns. The token after
+a returned number has the column after its last digit::
 
-    token   <subtask> 4 1 9 8 / 4 6 = <think> <call> 1 9 8 / 4 6 </call> 3 1 ... </think> 9 3 1
-    place        0    1 2 3 4 5 1 2 3    1      0    1 2 3 0 1 2    0    1 2         0    1 2 3
-    column       0    0 1 2 3 4 1 2 3    1      0    1 2 3 0 1 2    0    1 2         0    0 1 2
+    token   <subtask> 4 1 9 8 / 4 6 = <think> <call> 1 9 8 / 4 6 </call> 3 1 R 9 5 ; <call> 4 9 5 ... </think> 9 3 1
+    place        0    1 2 3 4 5 1 2 3    1      0    1 2 3 0 1 2    0    1 2 0 1 2 0   0    1 2 3         0    1 2 3
+    column       0    0 1 2 3 4 1 2 3    1      0    1 2 3 0 1 2    0    1 2 3 1 2 3   0    0 1 2         0    0 1 2
 
 The state of the scan is a small memory for each frame, so that decoding continues it token by token. There is one look
 ahead, within a prompt: the numbers of a root, whose units come last, count their places down to the last digit, and the
@@ -89,7 +90,8 @@ class Scan(NamedTuple):
         offset: Tokens since the marker that began the section, from 0. An expression that is copied into a call has the
             offsets of its source.
         state: Grammar state after the token.
-        column: The place, or one less where the units of a number have column 0.
+        column: The place, or one less where the units of a number have column 0. After a number that was returned to a
+            product or quotient, the column after its last digit.
     """
 
     place: npt.NDArray[np.int32]
@@ -207,6 +209,7 @@ def _scan_token(
     """Reads one token; results of positions from ``wanted`` are written at ``position + shift``."""
     # The memory before this token, then after it.
     in_prompt = not memory[PROMPTED]
+    was_returned = memory[_CURRENT_SECTION] == _RETURNED
     digits_before = memory[_DIGITS]
     _update_memory(token, position, memory, successor)
     section = memory[_CURRENT_SECTION]
@@ -248,7 +251,7 @@ def _scan_token(
         out[1, position + shift] = role
         out[2, position + shift] = position - memory[_SECTION_START]
         out[3, position + shift] = memory[STATE]
-        out[4, position + shift] = place - _counts_from_zero(memory)
+        out[4, position + shift] = _column(token, place, digits_before if was_returned else 0, memory)
 
     if in_prompt and not digits and digits_before and not is_root:
         _end_number(token, position, digits_before, wanted, shift, memory, out)
@@ -293,12 +296,29 @@ def _update_memory(token: int, position: int, memory: npt.NDArray[np.int32], suc
 
 
 @inlined
+def _column(token: int, place: int, returned: int, memory: npt.NDArray[np.int32]) -> int:
+    """Returns the column of a token.
+
+    Args:
+        token: The token.
+        place: Its place.
+        returned: Digits of the returned number that ends before it, otherwise 0.
+        memory: The frame's memory after the token.
+    """
+    # What the parts of a product or quotient return is copied like a number of the prompt, so the token after it marks
+    # its end likewise. Only R and ; do: other tokens open a section, and what follows them begins in the first column.
+    if returned and memory[_DROPS_UNITS] and (token == vocab.STEP or token == vocab.REMAINDER):
+        return int(returned + 1 - _returned_from_zero(memory))
+    return int(place - _counts_from_zero(memory))
+
+
+@inlined
 def _counts_from_zero(memory: npt.NDArray[np.int32]) -> bool:
     """Returns whether the units of the number that is being read have column 0."""
     operator = memory[_DROPS_UNITS]
     if not operator or not memory[_DIGITS]:
         return False
-    # The answer is what the parts have made, behind its own units. A remainder is copied whole.
+    # The answer is what the parts have made, after its own units. A remainder is copied whole.
     section = memory[_CURRENT_SECTION]
     if section == _ANSWER:
         return bool(memory[_OWN_R] == 0)
@@ -306,9 +326,16 @@ def _counts_from_zero(memory: npt.NDArray[np.int32]) -> bool:
     calls = memory[_CALLS]
     # a * b: the first part is a product by the units of b, whose own units are dropped before it is added.
     if operator == vocab.TIMES:
-        return bool((section == _PROMPT and calls == 0 and number == 2) or (section == _RETURNED and calls == 1))
+        is_units_of_b = section == _PROMPT and calls == 0 and number == 2
+        return bool(is_units_of_b or (section == _RETURNED and _returned_from_zero(memory)))
     # a / b: the last digit is that of the first remainder with the units of a before it.
     return bool(section == _PROMPT and calls == 1 and number == 1)
+
+
+@inlined
+def _returned_from_zero(memory: npt.NDArray[np.int32]) -> bool:
+    """Returns whether the last returned answer counts its columns from 0: the first part of a product does."""
+    return bool(memory[_DROPS_UNITS] == vocab.TIMES and memory[_CALLS] == 1)
 
 
 @inlined

@@ -72,15 +72,16 @@ def test_places_and_roles_are_those_computed_by_hand(name: str) -> None:
     assert role == numbers(roles)
 
 
-# Where units are dropped or put in front, columns begin with 0. All other columns are places.
+# Where units are dropped or put in front, columns begin with 0, and after a returned number R and ; have the column
+# after its last digit. All other columns are places.
 COLUMNS = {
     "quotient": (
         "<subtask> 4 1 9 8 / 4 6 = <think> <call> 1 9 8 / 4 6 </call> 3 1 R 9 5 ; <call> 4 9 5 \\ 4 6 </call> 9 R 8 1",
-        "     0    0 1 2 3 4 1 2 3    1      0    1 2 3 0 1 2    0    1 2 0 1 2 0    0   0 1 2 0  1 2    0    1 0 1 2",
+        "     0    0 1 2 3 4 1 2 3    1      0    1 2 3 0 1 2    0    1 2 3 1 2 3    0   0 1 2 0  1 2    0    1 2 1 2",
     ),
     "answer of a quotient": (
         "<subtask> 1 9 8 / 4 6 = <think> <call> 9 8 / 4 6 </call> 1 R 5 2 </think> 3 1 R 9 5 <eos>",
-        "     0    0 1 2 3 1 2 3    1      0    1 2 0 1 2    0    1 0 1 2    0     0 1 0 1 2   0",
+        "     0    0 1 2 3 1 2 3    1      0    1 2 0 1 2    0    1 2 1 2    0     0 1 0 1 2   0",
     ),
     "as many digits as the divisor": (
         "<subtask> 9 8 / 4 6 = <think> <call> 9 8 \\ 4 6 </call> 1 R 5 2 </think> 1 R 5 2 <eos>",
@@ -88,7 +89,7 @@ COLUMNS = {
     ),
     "product": (
         "<subtask> 7 4 * 6 8 = <think> <call> 7 4 * 6 </call> 2 8 2 ; <call> 7 4 * 8 </call> 6 7 3 </think> 2 4 0 4",
-        "     0    1 2 3 0 1 2    1      0    1 2 0 0    0    0 1 2 0    0   1 2 0 1    0    1 2 3     0    0 1 2 3",
+        "     0    1 2 3 0 1 2    1      0    1 2 0 0    0    0 1 2 3    0   1 2 0 1    0    1 2 3     0    0 1 2 3",
     ),
     "factors that are exchanged": (
         "<subtask> 7 4 * 6 8 1 = <think> <call> 6 8 1 * 7 4 </call> 2 4 7 8 </think> 2 4 7 8 <eos>",
@@ -96,7 +97,7 @@ COLUMNS = {
     ),
     "shorter second factor": (
         "<subtask> 5 4 3 * 2 1 = <think> <call> 5 4 3 * 2 </call> 0 9 6 ; <call> 5 4 3 * 1 </call> 5 4 3",
-        "     0    1 2 3 4 0 1 2    1      0    1 2 3 0 0    0    0 1 2 0    0   1 2 3 0 1    0    1 2 3",
+        "     0    1 2 3 4 0 1 2    1      0    1 2 3 0 0    0    0 1 2 3    0   1 2 3 0 1    0    1 2 3",
     ),
     "negative factor": (
         "<subtask> - 7 4 * 6 8 = <think> <call> 7 4 * 6 8 </call> 2 3 2 3",
