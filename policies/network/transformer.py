@@ -48,10 +48,11 @@ class TransformerConfig:
         max_context: Longest frame in tokens.
         positions: What tokens know of each other's order beyond the causal mask. ``"places"`` rotates queries and keys
             by place. ``"coupled"`` rotates those of every other head by offset instead, along which long expressions
-            are copied. ``"aligned"`` is the same with columns instead of places, so that numbers are copied straight
-            also where their units are dropped. ``"local"``, for long contexts, rotates by time in layers with a window,
-            and not at all in the other layers; ``"local_places"`` by time in layers with a window, and by place in the
-            others. The rest are for ablation: ``"none"``, ``"rotary"`` and ``"sinusoidal"`` (both by time).
+            are copied. ``"aligned"`` is the same with columns instead of places, so that products and quotients copy
+            straight where units are dropped, and see where a returned number ends. ``"local"``, for long contexts,
+            rotates by time in layers with a window, and not at all in the other layers; ``"local_places"`` by time in
+            layers with a window, and by place in the others. The rest are for ablation: ``"none"``, ``"rotary"`` and
+            ``"sinusoidal"`` (both by time).
         roles: Whether the embedding of its role is added to each token.
         windows: For each layer, how many tokens a token sees, its own included; 0 means all. Empty means all in every
             layer.
