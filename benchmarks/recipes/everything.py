@@ -28,7 +28,7 @@ from train_rl import main as train
 # often, because they have the most sizes to open, and searches rarely, because one takes thousands of tokens.
 PLANS = (
     *("addition/7-20*1.5:4", "subtraction/7-20*1.5:4", "multiplication/5-20*1.5:4", "division/5-10*1.5:2"),
-    *("expression/3-5*2:1.5", "chain/3-5*0.8:0.4", "gcd/3-6*0.4", "modular/3-6*0.8:0.6", "list_sum/4-8*0.8"),
+    *("expression/3-5*2:1.5", "chain/3-5*0.8:1.5", "gcd/3-6*0.4", "modular/3-6*0.8:0.6", "list_sum/4-8*0.8"),
     *(
         "comparison/6-12*1.2",
         "maximum/4-8",
@@ -37,7 +37,7 @@ PLANS = (
         "game_of_24/1*4.5:0.4",
     ),
     *("signed_addition/4-20", "signed_subtraction/4-20", "signed_multiplication/3-8", "signed_division/3-6*0.7"),
-    *("signed_expression/3-4*2:1", "signed_chain/2-4*0.7:0.3", "signed_gcd/2-4*0.4:0.3", "signed_modular/2-4*0.5:0.4"),
+    *("signed_expression/3-4*2:1.5", "signed_chain/2-4*0.7:1", "signed_gcd/2-4*0.4:0.3", "signed_modular/2-4*0.5:0.4"),
     *("signed_list_sum/3-6*0.8", "signed_comparison/3-8", "signed_maximum/3-6*0.4", "signed_linear_equation/2-4*0.4"),
     *("long_expression/3-7*0.5", "long_chain/9-19*0.2", "long_list_sum/5-15*0.3", "long_maximum/5-15*0.3"),
 )
