@@ -16,7 +16,7 @@ follow Abacus embeddings (McLeish et al. 2024) and position coupling (Cho et al.
 
 Products and quotients are solved by parts without the units of a number: 8914/64 asks for 891/64, and puts one digit
 before the units of the quotient. There the units have column 0, and what is copied keeps its columns. The token after
-a returned number has the column after its last digit::
+a returned number has its role, and the column after its last digit::
 
     token   <subtask> 4 1 9 8 / 4 6 = <think> <call> 1 9 8 / 4 6 </call> 3 1 R 9 5 ; <call> 4 9 5 ... </think> 9 3 1
     place        0    1 2 3 4 5 1 2 3    1      0    1 2 3 0 1 2    0    1 2 0 1 2 0   0    1 2 3         0    1 2 3
@@ -216,13 +216,8 @@ def _scan_token(
     digits = memory[_DIGITS]
     is_root = memory[_IS_ROOT]
 
-    # Role: numbers are counted within an expression or answer. A returned answer has the role of its call, and digits
-    # of a thought alternate between result and carry.
-    role = min(memory[_NUMBERS] - memory[_NUMBERS_BEFORE], _LAST_NUMBER_ROLE)
-    if section == _RETURNED:
-        role = _RETURNED_ROLE + min(memory[_CALLS], _MOST_CALLS)
-    elif section == _WRITTEN and digits:
-        role = _DIGIT_ROLE + (digits - 1) % 2
+    returned = digits_before if was_returned and _marks_end(token, memory) else 0
+    role = _role(returned, memory)
 
     # Place: how many digits of the number have been read. Where the units come first, that is the significance.
     place = digits
@@ -251,7 +246,7 @@ def _scan_token(
         out[1, position + shift] = role
         out[2, position + shift] = position - memory[_SECTION_START]
         out[3, position + shift] = memory[STATE]
-        out[4, position + shift] = _column(token, place, digits_before if was_returned else 0, memory)
+        out[4, position + shift] = _column(place, returned, memory)
 
     if in_prompt and not digits and digits_before and not is_root:
         _end_number(token, position, digits_before, wanted, shift, memory, out)
@@ -296,18 +291,44 @@ def _update_memory(token: int, position: int, memory: npt.NDArray[np.int32], suc
 
 
 @inlined
-def _column(token: int, place: int, returned: int, memory: npt.NDArray[np.int32]) -> int:
+def _marks_end(token: int, memory: npt.NDArray[np.int32]) -> bool:
+    """Returns whether a token after a returned number marks its end, as a token in the prompt does.
+
+    What the parts of a product or quotient return is copied like a number of the prompt. Only ``R`` and ``;`` mark its
+    end: other tokens open a section, and what follows them begins in the first column.
+    """
+    return bool(memory[_DROPS_UNITS] and (token == vocab.STEP or token == vocab.REMAINDER))
+
+
+@inlined
+def _role(returned: int, memory: npt.NDArray[np.int32]) -> int:
+    """Returns the role of a token.
+
+    Args:
+        returned: Digits of the returned number whose end it marks, otherwise 0.
+        memory: The frame's memory after the token.
+    """
+    # A returned answer has the role of its call, and so has its end.
+    section = memory[_CURRENT_SECTION]
+    if section == _RETURNED or returned:
+        return int(_RETURNED_ROLE + min(memory[_CALLS], _MOST_CALLS))
+    # Digits of a thought alternate between result and carry.
+    if section == _WRITTEN and memory[_DIGITS]:
+        return int(_DIGIT_ROLE + (memory[_DIGITS] - 1) % 2)
+    # Numbers are counted within an expression or answer.
+    return int(min(memory[_NUMBERS] - memory[_NUMBERS_BEFORE], _LAST_NUMBER_ROLE))
+
+
+@inlined
+def _column(place: int, returned: int, memory: npt.NDArray[np.int32]) -> int:
     """Returns the column of a token.
 
     Args:
-        token: The token.
         place: Its place.
-        returned: Digits of the returned number that ends before it, otherwise 0.
+        returned: Digits of the returned number whose end it marks, otherwise 0.
         memory: The frame's memory after the token.
     """
-    # What the parts of a product or quotient return is copied like a number of the prompt, so the token after it marks
-    # its end likewise. Only R and ; do: other tokens open a section, and what follows them begins in the first column.
-    if returned and memory[_DROPS_UNITS] and (token == vocab.STEP or token == vocab.REMAINDER):
+    if returned:
         return int(returned + 1 - _returned_from_zero(memory))
     return int(place - _counts_from_zero(memory))
 
