@@ -92,7 +92,7 @@ class BlockCache:
         Args:
             shown: ``[N, L]`` the top frame of each row, padded with 0. An empty row is skipped.
             successor: ``[NUM_STATES, VOCAB_SIZE]`` next state of the grammar.
-            fields: ``[9, M]`` the new tokens, written; the rows are named in ``layout``.
+            fields: ``[10, M]`` the new tokens, written; the rows are named in ``layout``.
             ends: ``[N]`` which of the new tokens end a frame, written.
             rows: ``[N]`` the rows of these frames, written.
 

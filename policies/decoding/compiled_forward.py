@@ -125,7 +125,7 @@ class CompiledForward:
         """Runs the new tokens of some frames, and stores their keys and values.
 
         Args:
-            fields: ``[9, M]`` the new tokens; the rows are named in ``layout``.
+            fields: ``[10, M]`` the new tokens; the rows are named in ``layout``.
             ends: ``[Q]`` which of them end a frame.
             rows: ``[Q]`` the rows of these frames.
             tables: ``[groups, frames, blocks]`` block tables.
@@ -184,7 +184,7 @@ class CompiledForward:
         views = self._views_of(count)
         prompts = _long_prompts(fields)
 
-        _embed(fields, weights.tokens, weights.roles, weights.frequencies, buffers.x)
+        _embed(fields, self.tables.role_field, weights.tokens, weights.roles, weights.frequencies, buffers.x)
         buffers.branch[:count] = 0
         for layer in self._layers:
             table = tables[layer.group]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from o1nano.policies.decoding.layout import ROLE, STATE, TIME, TOKEN, Floats, Ints, Numbers
+from o1nano.policies.decoding.layout import STATE, TIME, TOKEN, Floats, Ints, Numbers
 from o1nano.policies.network.compiled import inlined
 from o1nano.policies.network.scalar_math import exp, normal_cdf, stored_as, to_float32
 
@@ -23,11 +23,12 @@ _TWO = np.float32(2.0)
 
 
 @inlined
-def embed(fields: Ints, tokens: Floats, roles: Floats, frequencies: Floats, out: Floats) -> None:
+def embed(fields: Ints, role_field: int, tokens: Floats, roles: Floats, frequencies: Floats, out: Floats) -> None:
     """Embeds the new tokens.
 
     Args:
-        fields: ``[9, M]`` the new tokens.
+        fields: ``[10, M]`` the new tokens.
+        role_field: Which row of ``fields`` is embedded as the role.
         tokens: ``[V, D]`` token embeddings.
         roles: ``[NUM_ROLES, D]`` role embeddings.
         frequencies: ``[D / 2]`` of sinusoids of the time; empty without sinusoids.
@@ -35,7 +36,7 @@ def embed(fields: Ints, tokens: Floats, roles: Floats, frequencies: Floats, out:
     """
     for i in range(fields.shape[1]):
         token = fields[TOKEN, i]
-        role = fields[ROLE, i]
+        role = fields[role_field, i]
         for d in range(out.shape[1]):
             out[i, d] = tokens[token, d] + roles[role, d]
         for d in range(len(frequencies)):
@@ -174,7 +175,7 @@ def log_softmax(
     """Computes log-probabilities of the next token of some frames; illegal tokens get -inf.
 
     Args:
-        fields: ``[9, M]`` the new tokens.
+        fields: ``[10, M]`` the new tokens.
         ends: ``[Q]`` which of them end a frame.
         rows: ``[Q]`` where in ``out`` each result goes.
         logits: ``[Q, channels * V]`` of all three output heads.

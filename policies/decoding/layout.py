@@ -12,11 +12,11 @@ BLOCK = 16
 LANES = 8
 """The dimensions of a head are padded with zeros to a multiple of this."""
 
-# Rows of ``fields [9, M]``, the integers that describe the new tokens of a step. The first five are written by
+# Rows of ``fields [10, M]``, the integers that describe the new tokens of a step. The first six are written by
 # ``frame_scan``. NO_POSITION is always 0: heads that are not rotated take it as their position.
-PLACE, ROLE, OFFSET, STATE, COLUMN, TIME, TOKEN, FRAME, NO_POSITION = range(9)
-NUM_FIELDS = 9
-NUM_SCANNED = 5
+PLACE, ROLE, OFFSET, STATE, COLUMN, COLUMN_ROLE, TIME, TOKEN, FRAME, NO_POSITION = range(10)
+NUM_FIELDS = 10
+NUM_SCANNED = 6
 
 Floats = npt.NDArray[np.float32]
 Numbers = npt.NDArray[Any]  # float32, or the bits of bfloat16 as uint16

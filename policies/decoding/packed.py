@@ -10,7 +10,18 @@ import numpy.typing as npt
 import torch as th
 
 from o1nano.envs.core.grammar import Channel
-from o1nano.policies.decoding.layout import COLUMN, NO_POSITION, NUM_FIELDS, OFFSET, PLACE, TIME, Floats, Ints
+from o1nano.policies.decoding.layout import (
+    COLUMN,
+    COLUMN_ROLE,
+    NO_POSITION,
+    NUM_FIELDS,
+    OFFSET,
+    PLACE,
+    ROLE,
+    TIME,
+    Floats,
+    Ints,
+)
 from o1nano.policies.network.frame_scan import NUM_ROLES
 from o1nano.policies.network.heads import Heads
 from o1nano.policies.network.model import ReasoningNetwork
@@ -62,11 +73,12 @@ class Tables(NamedTuple):
     """What does not change with the weights.
 
     Attributes:
-        rotations: ``[9, positions, K]``: for each kind of position, a row of ``fields``, the cosines and then the sines
-            of its angles at each position.
+        rotations: ``[10, positions, K]``: for each kind of position, a row of ``fields``, the cosines and then the
+            sines of its angles at each position.
         kinds: ``[layers, 2]`` kinds of position by which even and odd heads are rotated.
         windows: ``[layers]`` tokens that each token sees; 0 means all.
         groups: ``[layers]`` which block table belongs to each layer: layers with the same window share one.
+        role_field: Which row of ``fields`` is embedded as the role.
         log_scale: ``[layers]`` 1 / log(``log_length``) of ``TransformerConfig`` where that is set, otherwise 0.
         legal: ``[NUM_STATES, V]`` legal tokens in each grammar state.
         channel: ``[NUM_STATES]`` output head of each grammar state.
@@ -76,6 +88,7 @@ class Tables(NamedTuple):
     kinds: npt.NDArray[np.int64]
     windows: npt.NDArray[np.int64]
     groups: npt.NDArray[np.int64]
+    role_field: int
     log_scale: npt.NDArray[np.float64]
     legal: npt.NDArray[np.bool_]
     channel: Ints
@@ -185,6 +198,7 @@ def tables_of(network: ReasoningNetwork, positions: int) -> Tables:
         kinds=kinds,
         windows=np.array(windows),
         groups=np.array([groups.index(window) for window in windows]),
+        role_field=COLUMN_ROLE if config.positions == "aligned" else ROLE,
         log_scale=log_scale,
         legal=network.heads.legal.cpu().numpy(),
         channel=network.heads.channel.cpu().numpy().astype(np.int32),

@@ -51,9 +51,9 @@ def rotate_and_store(
     """Applies RoPE to queries and keys (Su et al. 2021, equation 34), and writes keys and values to the cache.
 
     Args:
-        fields: ``[9, M]`` the new tokens.
+        fields: ``[10, M]`` the new tokens.
         qkv: ``[M, 3 * D]`` queries, keys and values of all heads.
-        rotations: ``[9, positions, K]``: for each kind of position, the cosines and then the sines of its angles.
+        rotations: ``[10, positions, K]``: for each kind of position, the cosines and then the sines of its angles.
         even_heads: Kind of position, a row of ``fields``, by which even heads are rotated.
         odd_heads: Kind of position by which odd heads are rotated.
         log_scale: Queries are multiplied by this times the logarithm of their context's length, if that is above 1.
@@ -116,7 +116,7 @@ def attend(
     """Attends with some tokens to all visible tokens of their frames.
 
     Args:
-        fields: ``[9, M]`` the new tokens.
+        fields: ``[10, M]`` the new tokens.
         selected: ``[Q]`` the tokens that attend.
         queries: ``[M, H, P]`` rotated and scaled.
         window: Tokens that each token sees, its own included; 0 means all.

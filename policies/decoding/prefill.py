@@ -35,7 +35,7 @@ def attend_prompt(
 
     Args:
         config: Shape of the network.
-        fields: ``[9, T]`` the tokens.
+        fields: ``[10, T]`` the tokens.
         queries: ``[T, H, P]`` rotated and scaled.
         window: Tokens that each token sees, its own included; 0 means all.
         keys: The layer's keys; see ``paged_attention``.

@@ -31,7 +31,7 @@ def forward_small_batch(
         weights: Weights of the network.
         tables: Tables of the network.
         buffers: float32 buffers for at least M tokens.
-        fields: ``[9, M]`` the new tokens.
+        fields: ``[10, M]`` the new tokens.
         ends: ``[Q]`` which of them end a frame.
         rows: ``[Q]`` the rows of these frames.
         block_tables: ``[groups, frames, blocks]``.
@@ -52,7 +52,7 @@ def forward_small_batch(
     # Enough for every layer, whatever its window.
     memory = paged_attention.make_memory(buffers.queries, paged_attention.most_blocks(fields, selected, 0, 0, count))
 
-    kernels.embed(fields, weights.tokens, weights.roles, weights.frequencies, x[:count])
+    kernels.embed(fields, tables.role_field, weights.tokens, weights.roles, weights.frequencies, x[:count])
     branch[:count] = 0
     for layer in range(layers):
         norm = 2 * layer

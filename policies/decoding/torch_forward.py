@@ -11,7 +11,7 @@ import numpy as np
 import torch as th
 from torch.nn import functional as F
 
-from o1nano.policies.decoding.layout import BLOCK, FRAME, ROLE, STATE, TIME, TOKEN, Floats, Ints
+from o1nano.policies.decoding.layout import BLOCK, FRAME, STATE, TIME, TOKEN, Floats, Ints
 from o1nano.policies.decoding.packed import Weights, pack, products_of, tables_of
 from o1nano.policies.network.attention_kernels import masked_attention
 from o1nano.policies.network.model import ReasoningNetwork
@@ -100,7 +100,7 @@ class TorchForward:
 
     def _embed(self, tokens: th.Tensor) -> th.Tensor:
         weights = self._weights
-        x: th.Tensor = weights.tokens[tokens[TOKEN]] + weights.roles[tokens[ROLE]]
+        x: th.Tensor = weights.tokens[tokens[TOKEN]] + weights.roles[tokens[self.tables.role_field]]
         if len(weights.frequencies):
             angles = tokens[TIME, :, None] * weights.frequencies
             x = x + th.cat((angles.sin(), angles.cos()), 1)

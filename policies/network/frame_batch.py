@@ -26,6 +26,7 @@ class FrameBatch(NamedTuple):
         offsets: ``[M]`` int32, its offset.
         states: ``[M]`` int32, the grammar state after it.
         columns: ``[M]`` int32, its column.
+        column_roles: ``[M]`` int32, its role beside columns.
         actions: ``[A]`` long, indices of the tokens whose next token is an agent's action.
     """
 
@@ -37,6 +38,7 @@ class FrameBatch(NamedTuple):
     offsets: th.Tensor
     states: th.Tensor
     columns: th.Tensor
+    column_roles: th.Tensor
     actions: th.Tensor
 
     @property
@@ -67,7 +69,7 @@ def pack_frames(
     tokens = np.concatenate(frames)
 
     # Every frame is scanned from its first token to its last.
-    scan = np.empty((5, len(tokens)), dtype=np.int32)
+    scan = np.empty((6, len(tokens)), dtype=np.int32)
     zero = np.zeros(len(frames), dtype=np.int64)
     memory = np.zeros((len(frames), MEMORY), dtype=np.int32)
     scan_frames(tokens, starts[:-1], zero, lengths, zero, starts[:-1], memory, grammar.successor, scan)

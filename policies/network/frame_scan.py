@@ -82,7 +82,7 @@ MEMORY = 17
 
 
 class Scan(NamedTuple):
-    """What the scan computes: five int32 arrays of the same shape.
+    """What the scan computes: six int32 arrays of the same shape.
 
     Attributes:
         place: Significance or column, from 0.
@@ -92,6 +92,7 @@ class Scan(NamedTuple):
         state: Grammar state after the token.
         column: The place, or one less where the units of a number have column 0. After a number that was returned to a
             product or quotient, the column after its last digit.
+        column_role: The role; that token has the role of the number whose end it marks.
     """
 
     place: npt.NDArray[np.int32]
@@ -99,6 +100,7 @@ class Scan(NamedTuple):
     offset: npt.NDArray[np.int32]
     state: npt.NDArray[np.int32]
     column: npt.NDArray[np.int32]
+    column_role: npt.NDArray[np.int32]
 
 
 def scan_batch(tokens: npt.NDArray[np.uint8], successor: npt.NDArray[np.uint8] = _NO_GRAMMAR) -> Scan:
@@ -109,17 +111,17 @@ def scan_batch(tokens: npt.NDArray[np.uint8], successor: npt.NDArray[np.uint8] =
         successor: ``[NUM_STATES, VOCAB_SIZE]`` next state of the grammar; by default all states are 0.
 
     Returns:
-        Five arrays ``[B, T]``.
+        Six arrays ``[B, T]``.
     """
     batch, length = tokens.shape
     start = np.arange(batch, dtype=np.int64) * length
     memory = np.zeros((batch, MEMORY), dtype=np.int32)
-    out = np.empty((5, batch * length), dtype=np.int32)
+    out = np.empty((6, batch * length), dtype=np.int32)
 
     flat = np.ascontiguousarray(tokens).reshape(-1)
     zero = np.zeros(batch, dtype=np.int64)
     scan_frames(flat, start, zero, zero + length, zero, start, memory, successor, out)
-    return Scan(*out.reshape(5, batch, length))
+    return Scan(*out.reshape(6, batch, length))
 
 
 @compiled
@@ -146,7 +148,7 @@ def scan_frames(
         target: ``[B]`` where in ``out`` the result of that token goes.
         memory: ``[B, MEMORY]`` state of each scan, read unless ``first`` is 0, and written.
         successor: ``[NUM_STATES, VOCAB_SIZE]`` next state of the grammar.
-        out: ``[5, ...]`` the fields of ``Scan``, written.
+        out: ``[6, ...]`` the fields of ``Scan``, written.
     """
     for frame in range(len(start)):
         scan_frame(
@@ -182,7 +184,7 @@ def scan_frame(
         target: Where in ``out`` the result of that token goes.
         memory: ``[MEMORY]`` state of the scan, read unless ``first`` is 0, and written.
         successor: ``[NUM_STATES, VOCAB_SIZE]`` next state of the grammar.
-        out: ``[5, ...]`` the fields of ``Scan``, written.
+        out: ``[6, ...]`` the fields of ``Scan``, written.
     """
     if first == 0:
         memory[:] = 0
@@ -216,8 +218,7 @@ def _scan_token(
     digits = memory[_DIGITS]
     is_root = memory[_IS_ROOT]
 
-    returned = digits_before if was_returned and _marks_end(token, memory) else 0
-    role = _role(returned, memory)
+    role = _role(memory)
 
     # Place: how many digits of the number have been read. Where the units come first, that is the significance.
     place = digits
@@ -240,13 +241,17 @@ def _scan_token(
         _count_down(position, digits_before, wanted, shift, out)
     if in_prompt and digits == 1 and is_root and position > wanted:
         out[1, position - 1 + shift] = role
+        out[5, position - 1 + shift] = role
 
     if position >= wanted:
         out[0, position + shift] = place
         out[1, position + shift] = role
         out[2, position + shift] = position - memory[_SECTION_START]
         out[3, position + shift] = memory[STATE]
-        out[4, position + shift] = _column(place, returned, memory)
+        out[4, position + shift] = place - _counts_from_zero(memory)
+        out[5, position + shift] = role
+        if was_returned and digits_before:
+            _end_returned(token, digits_before, position + shift, memory, out)
 
     if in_prompt and not digits and digits_before and not is_root:
         _end_number(token, position, digits_before, wanted, shift, memory, out)
@@ -291,46 +296,17 @@ def _update_memory(token: int, position: int, memory: npt.NDArray[np.int32], suc
 
 
 @inlined
-def _marks_end(token: int, memory: npt.NDArray[np.int32]) -> bool:
-    """Returns whether a token after a returned number marks its end, as a token in the prompt does.
-
-    What the parts of a product or quotient return is copied like a number of the prompt. Only ``R`` and ``;`` mark its
-    end: other tokens open a section, and what follows them begins in the first column.
-    """
-    return bool(memory[_DROPS_UNITS] and (token == vocab.STEP or token == vocab.REMAINDER))
-
-
-@inlined
-def _role(returned: int, memory: npt.NDArray[np.int32]) -> int:
-    """Returns the role of a token.
-
-    Args:
-        returned: Digits of the returned number whose end it marks, otherwise 0.
-        memory: The frame's memory after the token.
-    """
-    # A returned answer has the role of its call, and so has its end.
+def _role(memory: npt.NDArray[np.int32]) -> int:
+    """Returns the role of the token that was read last."""
+    # A returned answer has the role of its call.
     section = memory[_CURRENT_SECTION]
-    if section == _RETURNED or returned:
+    if section == _RETURNED:
         return int(_RETURNED_ROLE + min(memory[_CALLS], _MOST_CALLS))
     # Digits of a thought alternate between result and carry.
     if section == _WRITTEN and memory[_DIGITS]:
         return int(_DIGIT_ROLE + (memory[_DIGITS] - 1) % 2)
     # Numbers are counted within an expression or answer.
     return int(min(memory[_NUMBERS] - memory[_NUMBERS_BEFORE], _LAST_NUMBER_ROLE))
-
-
-@inlined
-def _column(place: int, returned: int, memory: npt.NDArray[np.int32]) -> int:
-    """Returns the column of a token.
-
-    Args:
-        place: Its place.
-        returned: Digits of the returned number whose end it marks, otherwise 0.
-        memory: The frame's memory after the token.
-    """
-    if returned:
-        return int(returned + 1 - _returned_from_zero(memory))
-    return int(place - _counts_from_zero(memory))
 
 
 @inlined
@@ -360,6 +336,27 @@ def _returned_from_zero(memory: npt.NDArray[np.int32]) -> bool:
 
 
 @inlined
+def _end_returned(
+    token: int, length: int, index: int, memory: npt.NDArray[np.int32], out: npt.NDArray[np.int32]
+) -> None:
+    """Marks the end of a number that a part of a product or quotient has returned, as a prompt's numbers are marked.
+
+    Such a number is copied. A model that has copied its last digit finds its end by the next column, and by its role.
+
+    Args:
+        token: The token after the number. Only ``R`` and ``;`` mark its end: other tokens open a section, and what
+            follows them begins in the first column.
+        length: Digits of the number.
+        index: Of the token in ``out``.
+        memory: The frame's memory after the token.
+        out: ``[6, ...]`` the fields of ``Scan``.
+    """
+    if memory[_DROPS_UNITS] and (token == vocab.STEP or token == vocab.REMAINDER):
+        out[4, index] = length + 1 - _returned_from_zero(memory)
+        out[5, index] = _RETURNED_ROLE + min(memory[_CALLS], _MOST_CALLS)
+
+
+@inlined
 def _end_number(
     token: int,
     position: int,
@@ -378,7 +375,7 @@ def _end_number(
         wanted: Position of the first token whose result is written.
         shift: From positions to indices in ``out``.
         memory: The frame's memory.
-        out: ``[5, ...]`` the fields of ``Scan``.
+        out: ``[6, ...]`` the fields of ``Scan``.
     """
     # After <subtask> and the digits.
     if position == length + 1:

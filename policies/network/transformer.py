@@ -198,7 +198,8 @@ class Transformer(nn.Module):
         dtype = th.get_autocast_dtype(device) if th.is_autocast_enabled(device) else th.float32
 
         # The residual stream begins at 0, and the embedding is the first branch that is added to it.
-        embedded = pad_rows(self._embed(batch.tokens, batch.roles, batch.time))
+        roles = batch.column_roles if self.config.positions == "aligned" else batch.roles
+        embedded = pad_rows(self._embed(batch.tokens, roles, batch.time))
         blocks: list[Block] = list(self.blocks)  # type: ignore[arg-type]
         norms = [*(block.norm_attention for block in blocks), self.norm]
         dropout = config.dropout if self.training else 0.0

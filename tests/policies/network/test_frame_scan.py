@@ -36,7 +36,7 @@ FRAMES = {
     "two calls": (
         "<subtask> 7 4 * 6 8 = <think> <call> 7 4 * 6 </call> 2 8 2 ; <call> 7 4 * 8 </call> 6 7 3",
         "     0    1 2 3 1 2 3    1      0    1 2 0 1    0    1 2 3 0    0   1 2 0 1    0    1 2 3",
-        "     0    1 1 1 2 2 2    2      0    1 1 1 2   17 17 17 17 17   0   1 1 1 2   18 18 18 18",
+        "     0    1 1 1 2 2 2    2      0    1 1 1 2   17 17 17 17 3    0   1 1 1 2   18 18 18 18",
     ),
     "comparison": (
         "<subtask> compare 3 2 , 4 2 1 = <think> < == < </think> < <eos>",
@@ -67,7 +67,7 @@ def numbers(text: str) -> list[int]:
 @pytest.mark.parametrize("name", FRAMES)
 def test_places_and_roles_are_those_computed_by_hand(name: str) -> None:
     tokens, places, roles = FRAMES[name]
-    place, role, _, _, _ = scan(ids(tokens))
+    place, role, *_ = scan(ids(tokens))
     assert place == numbers(places)
     assert role == numbers(roles)
 
@@ -126,8 +126,31 @@ def test_columns_are_those_computed_by_hand(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted({*FRAMES} - {"two calls"}))
 def test_columns_are_places_where_no_units_are_dropped(name: str) -> None:
-    place, _, _, _, column = scan(ids(FRAMES[name][0]))
-    assert column == place
+    place, role, _, _, column, column_role = scan(ids(FRAMES[name][0]))
+    assert (column, column_role) == (place, role)
+
+
+# The end of a returned number has its role only here: networks without columns see the same roles as before.
+ENDS = {
+    "quotient": (
+        "<subtask> 1 9 8 / 4 6 = <think> <call> 9 8 / 4 6 </call> 1 R 5 2 ; <call> 1 5 2 \\ 4 6 </call> 5 R 2 2",
+        "     0    1 1 1 1 2 2 2    2      0    1 1 1 2 2   17  17 17 17 17 17  0   1 1 1 1 2 2   18  18 18 18 18",
+    ),
+    "product": (
+        "<subtask> 7 4 * 6 8 = <think> <call> 7 4 * 6 </call> 2 8 2 ; <call> 7 4 * 8 </call> 6 7 3 ; <call> 8 2",
+        "     0    1 1 1 2 2 2    2      0    1 1 1 2   17 17 17 17 17  0   1 1 1 2   18 18 18 18 18  0   1 1",
+    ),
+    "expression": (
+        "<subtask> 3 * 4 - 5 = <think> <call> 3 * 4 </call> 2 1 ; <goto>",
+        "     0    1 1 2 2 3 3    3      0    1 1 2   17  17 17 3   0   ",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_roles_of_ends_are_those_computed_by_hand(name: str) -> None:
+    tokens, roles = ENDS[name]
+    assert scan(ids(tokens))[5] == numbers(roles)
 
 
 def test_an_expression_that_is_handed_on_runs_parallel_to_its_source() -> None:
@@ -137,7 +160,7 @@ def test_an_expression_that_is_handed_on_runs_parallel_to_its_source() -> None:
 
 
 def test_a_prompt_that_is_not_complete_counts_down_to_its_end() -> None:
-    place, role, _, _, _ = scan(ids("<problem> 7 + 1 2 3"))
+    place, role, *_ = scan(ids("<problem> 7 + 1 2 3"))
     assert place == [2, 1, 4, 3, 2, 1]
     assert role == [1, 1, 2, 2, 2, 2]
 
@@ -189,7 +212,7 @@ def test_nothing_after_the_prompt_looks_ahead(root: bool, seed: int, length: int
 def test_a_scan_continues_where_it_stopped(root: bool, seed: int, cuts: list[int]) -> None:
     frame = random_frame(root, np.random.default_rng(seed), 60)
     tokens, zero = np.array(frame, dtype=np.uint8), np.zeros(1, dtype=np.int64)
-    memory, out = np.zeros((1, MEMORY), dtype=np.int32), np.full((5, len(frame)), -1, dtype=np.int32)
+    memory, out = np.zeros((1, MEMORY), dtype=np.int32), np.full((6, len(frame)), -1, dtype=np.int32)
     stops = sorted({*(cut for cut in cuts if cut < len(frame)), len(frame)})
     for first, stop in zip([0, *stops[:-1]], stops, strict=True):
         at = zero + first
@@ -203,7 +226,7 @@ def test_only_what_is_wanted_is_written(root: bool, seed: int, wanted: int) -> N
     frame = random_frame(root, np.random.default_rng(seed), 41)
     wanted = min(wanted, len(frame))
     tokens, zero = np.array(frame, dtype=np.uint8), np.zeros(1, dtype=np.int64)
-    memory, out = np.zeros((1, MEMORY), dtype=np.int32), np.full((5, 3 + len(frame) - wanted), -1, dtype=np.int32)
+    memory, out = np.zeros((1, MEMORY), dtype=np.int32), np.full((6, 3 + len(frame) - wanted), -1, dtype=np.int32)
     scan_frames(tokens, zero, zero, zero + len(frame), zero + wanted, zero + 3, memory, SUCCESSOR, out)
     assert out[:, 3:].tolist() == [each[wanted:] for each in scan(frame)]
     assert (out[:, :3] == -1).all()
