@@ -14,7 +14,7 @@ CORPUS = Path(__file__).parents[1] / "envs" / "language" / "everyday.txt"
 
 
 # As the model card says. A better model makes this list shorter.
-KNOWN_WRONG = {"2 * 7^2", "add -3, 14 and -15"}
+KNOWN_WRONG = {"3 x (-4)", "((1+2))*3"}
 
 
 @pytest.mark.slow
