@@ -82,7 +82,7 @@ def _linked(source: Path) -> Iterator[Path]:
 
 
 def _resolve(source: Path, target: str) -> Path | None:
-    """Returns the file of the checkout that a link leads to; None if there is none."""
+    """Returns the file of the checkout that a link leads to, or None for a link without one."""
     path = Path(os.path.normpath(source.parent / target))
     return path if path.is_file() and ROOT in path.parents else None
 

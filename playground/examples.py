@@ -54,7 +54,7 @@ def _merit(level: Level) -> int:
 
 
 def _example(solver: Solver, level: Level) -> str:
-    """Returns a short problem of a level that the model can read; nothing if there is none."""
+    """Returns a short problem of a level that the model can read, or nothing if it can read none."""
     rng = stream("playground", level)
     for _ in range(_TRIES):
         try:

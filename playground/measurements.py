@@ -48,7 +48,7 @@ def measurements(model: Path, record: TrainingRecord | None) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Returns the content of a JSON file; nothing if there is none, or it is no such file."""
+    """Returns the content of a JSON file, or nothing if it is missing or holds something else."""
     try:
         if path.stat().st_size > _LARGEST_FILE:
             return {}

@@ -69,7 +69,7 @@ def write(path: Path, content: bytes) -> None:
     A replaced file keeps its mode. If the path is a symbolic link, the file that it points to is replaced.
 
     Args:
-        path: The file. Its folder is created if there is none.
+        path: The file. Its folder is created if it is missing.
         content: All bytes of the file.
 
     Raises:

@@ -254,7 +254,7 @@ class GymnasiumVecEnv(VecEnv):
             yield layer
 
     def _owner(self, name: str) -> Any:
-        """Returns the outermost layer that has an attribute; None if there is none, or single environments have it.
+        """Returns the outermost layer that has an attribute, or None if only single environments do, or nothing does.
 
         Args:
             name: Name of the attribute.

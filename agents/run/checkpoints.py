@@ -30,7 +30,7 @@ class Checkpoints:
         keep: How many are kept. If the newest is damaged, the one before it is used.
 
     Attributes:
-        serial: Number of the newest checkpoint; 0 if there is none.
+        serial: Number of the newest checkpoint, 0 before the first.
     """
 
     def __init__(self, folder: Path, keep: int = 3) -> None:
@@ -71,7 +71,7 @@ class Checkpoints:
             The configuration and the state of the run.
 
         Raises:
-            CheckpointError: If there is none.
+            CheckpointError: If no checkpoint was saved.
         """
         # Damage is not reported at once: if no checkpoint is left, the newest one's is the error.
         problems = []

@@ -133,7 +133,7 @@ class Run:
             process_group: The processes that train together.
 
         Raises:
-            CheckpointError: If there is none, or it belongs to another number of processes.
+            CheckpointError: If the folder has no checkpoint, or it belongs to another number of processes.
         """
         process_group = process_group or ProcessGroup()
         checkpoints = Checkpoints(folder)

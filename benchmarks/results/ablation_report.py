@@ -41,7 +41,7 @@ def outcome(folder: Path, share: float, imitated: int) -> dict[str, Any]:
 def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """Returns for each family PPO's tokens and the solved size, whenever it changed while PPO ran, and at the end.
 
-    Sizes that a curriculum has passed count as solved: those that it has left behind it may draw too seldom to measure.
+    Sizes that a curriculum has passed count as solved: it may draw those too seldom to measure.
     """
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     events.Reload()

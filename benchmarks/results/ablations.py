@@ -101,7 +101,7 @@ def flags_of(variant: str, options: Options) -> list[str]:
 
 
 def shares_start(variant: str, options: Options) -> bool:
-    """Tells whether a variant does after the warm start what it does otherwise."""
+    """Returns whether a variant does after the warm start what it does otherwise."""
     own, full = (config_of(flags_of(name, options)) for name in (variant, "full"))
     return all(getattr(own, name) == getattr(full, name) for name in ("warm_start", "transformer", "call_stack"))
 

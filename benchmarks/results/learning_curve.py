@@ -35,7 +35,7 @@ class Options:
 
 
 def curve(events: EventAccumulator, tag: str, edges: np.ndarray) -> np.ndarray:
-    """Returns the mean of a scalar in each bin of steps, NaN where there is none."""
+    """Returns the mean of a scalar in each bin of steps, NaN for an empty bin."""
     if tag not in events.Tags()["scalars"]:
         return np.full(len(edges) - 1, np.nan)
     scalars = events.Scalars(tag)

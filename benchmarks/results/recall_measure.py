@@ -49,7 +49,7 @@ def questions(length: int, seed: object, depths: int, each: int) -> list[Problem
 
 
 def looked_up(answer: Answer) -> bool:
-    """Tells whether both keys were written down with the values that are theirs."""
+    """Returns whether both keys were written down with the values that are theirs."""
     assert isinstance(answer.problem.expr, Function)
     numbers = [number for number in answer.problem.expr.args if isinstance(number, int)]
     values = dict(zip(numbers[2::2], numbers[3::2], strict=True))

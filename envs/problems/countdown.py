@@ -154,7 +154,7 @@ class Countdown(FunctionFamily):
         return [NOTHING] if found is None else render(found, least_first)
 
     def accepts(self, numbers: tuple[int, ...], given: bytes, least_first: bool) -> bool:
-        """Verifies a formula, or that there is none.
+        """Verifies a formula, or the claim that none exists.
 
         Args:
             numbers: Target and numbers.

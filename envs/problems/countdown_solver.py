@@ -49,7 +49,7 @@ def solvable(target: int, numbers: tuple[Number, ...], fractions: bool = True) -
 
 
 def search(target: Number, numbers: tuple[Number, ...], fractions: bool) -> Expr | None:
-    """Returns some formula, or None if there is none.
+    """Returns a formula, or None if the problem has no solution.
 
     It goes backwards from the target until few numbers are left, whose values are tabulated.
 

@@ -25,7 +25,7 @@ def frame_task(prompt: bytes) -> Task | None:
 
 @bounded_cache()
 def frame_answer(prompt: bytes) -> bytes | None:
-    """Returns an exact answer to a frame's prompt, or None if there is none.
+    """Returns an exact answer to a frame's prompt, or None for a prompt without one.
 
     It is the only right answer unless the family of the problem accepts several: ``frame_accepts`` decides.
 

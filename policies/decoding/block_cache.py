@@ -25,9 +25,9 @@ from o1nano.envs.core.grammar import State
 from o1nano.envs.language.vocab import PAD, PROBLEM
 from o1nano.policies.decoding.block_loops import allocate_blocks, close_frames, common_prefix, share_prefix
 from o1nano.policies.decoding.block_table import CacheState, double_blocks, double_frames, empty_state
-from o1nano.policies.decoding.layout import FRAME, NO_POSITION, NUM_SCANNED, TIME, TOKEN, Bytes, Ints
+from o1nano.policies.decoding.layout import FRAME, NO_POSITION, TIME, TOKEN, Bytes, Ints
 from o1nano.policies.network.compiled import compiled, inlined
-from o1nano.policies.network.frame_scan import PROMPTED, STATE, scan_frame
+from o1nano.policies.network.frame_scan import NUM_SCANNED, PROMPTED, STATE, scan_frame
 
 # Fields of ``progress``, the position of a step between two calls of ``collect``.
 _ROW = 0  # the row whose tokens are listed

@@ -16,7 +16,6 @@ LANES = 8
 # ``frame_scan``. NO_POSITION is always 0: heads that are not rotated take it as their position.
 PLACE, ROLE, OFFSET, STATE, COLUMN, COLUMN_ROLE, TIME, TOKEN, FRAME, NO_POSITION = range(10)
 NUM_FIELDS = 10
-NUM_SCANNED = 6
 
 Floats = npt.NDArray[np.float32]
 Numbers = npt.NDArray[Any]  # float32, or the bits of bfloat16 as uint16

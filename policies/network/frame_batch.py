@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch as th
 
 from o1nano.envs.core.grammar import Grammar
-from o1nano.policies.network.frame_scan import MEMORY, scan_frames
+from o1nano.policies.network.frame_scan import MEMORY, NUM_SCANNED, scan_frames
 
 
 class FrameBatch(NamedTuple):
@@ -69,7 +69,7 @@ def pack_frames(
     tokens = np.concatenate(frames)
 
     # Every frame is scanned from its first token to its last.
-    scan = np.empty((6, len(tokens)), dtype=np.int32)
+    scan = np.empty((NUM_SCANNED, len(tokens)), dtype=np.int32)
     zero = np.zeros(len(frames), dtype=np.int64)
     memory = np.zeros((len(frames), MEMORY), dtype=np.int32)
     scan_frames(tokens, starts[:-1], zero, lengths, zero, starts[:-1], memory, grammar.successor, scan)

@@ -92,7 +92,7 @@ class Scan(NamedTuple):
         state: Grammar state after the token.
         column: The place, or one less where the units of a number have column 0. After a number that was returned to a
             product or quotient, the column after its last digit.
-        column_role: The role; that token has the role of the number whose end it marks.
+        column_role: The role, except that this token has the role of the number whose end it marks.
     """
 
     place: npt.NDArray[np.int32]
@@ -101,6 +101,10 @@ class Scan(NamedTuple):
     state: npt.NDArray[np.int32]
     column: npt.NDArray[np.int32]
     column_role: npt.NDArray[np.int32]
+
+
+NUM_SCANNED = len(Scan._fields)
+"""Rows that the scan writes."""
 
 
 def scan_batch(tokens: npt.NDArray[np.uint8], successor: npt.NDArray[np.uint8] = _NO_GRAMMAR) -> Scan:
@@ -116,12 +120,12 @@ def scan_batch(tokens: npt.NDArray[np.uint8], successor: npt.NDArray[np.uint8] =
     batch, length = tokens.shape
     start = np.arange(batch, dtype=np.int64) * length
     memory = np.zeros((batch, MEMORY), dtype=np.int32)
-    out = np.empty((6, batch * length), dtype=np.int32)
+    out = np.empty((NUM_SCANNED, batch * length), dtype=np.int32)
 
     flat = np.ascontiguousarray(tokens).reshape(-1)
     zero = np.zeros(batch, dtype=np.int64)
     scan_frames(flat, start, zero, zero + length, zero, start, memory, successor, out)
-    return Scan(*out.reshape(6, batch, length))
+    return Scan(*out.reshape(NUM_SCANNED, batch, length))
 
 
 @compiled
@@ -148,7 +152,7 @@ def scan_frames(
         target: ``[B]`` where in ``out`` the result of that token goes.
         memory: ``[B, MEMORY]`` state of each scan, read unless ``first`` is 0, and written.
         successor: ``[NUM_STATES, VOCAB_SIZE]`` next state of the grammar.
-        out: ``[6, ...]`` the fields of ``Scan``, written.
+        out: ``[NUM_SCANNED, ...]`` the fields of ``Scan``, written.
     """
     for frame in range(len(start)):
         scan_frame(
@@ -184,7 +188,7 @@ def scan_frame(
         target: Where in ``out`` the result of that token goes.
         memory: ``[MEMORY]`` state of the scan, read unless ``first`` is 0, and written.
         successor: ``[NUM_STATES, VOCAB_SIZE]`` next state of the grammar.
-        out: ``[6, ...]`` the fields of ``Scan``, written.
+        out: ``[NUM_SCANNED, ...]`` the fields of ``Scan``, written.
     """
     if first == 0:
         memory[:] = 0
@@ -341,7 +345,8 @@ def _end_returned(
 ) -> None:
     """Marks the end of a number that a part of a product or quotient has returned, as a prompt's numbers are marked.
 
-    Such a number is copied. A model that has copied its last digit finds its end by the next column, and by its role.
+    Such a number is copied. A model that has copied its last digit looks for the next column in the same role, and
+    finds the end there.
 
     Args:
         token: The token after the number. Only ``R`` and ``;`` mark its end: other tokens open a section, and what
@@ -349,7 +354,7 @@ def _end_returned(
         length: Digits of the number.
         index: Of the token in ``out``.
         memory: The frame's memory after the token.
-        out: ``[6, ...]`` the fields of ``Scan``.
+        out: ``[NUM_SCANNED, ...]`` the fields of ``Scan``.
     """
     if memory[_DROPS_UNITS] and (token == vocab.STEP or token == vocab.REMAINDER):
         out[4, index] = length + 1 - _returned_from_zero(memory)
@@ -375,7 +380,7 @@ def _end_number(
         wanted: Position of the first token whose result is written.
         shift: From positions to indices in ``out``.
         memory: The frame's memory.
-        out: ``[6, ...]`` the fields of ``Scan``.
+        out: ``[NUM_SCANNED, ...]`` the fields of ``Scan``.
     """
     # After <subtask> and the digits.
     if position == length + 1:

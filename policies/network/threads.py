@@ -1,4 +1,4 @@
-"""Compiled loops on as many threads as PyTorch uses.
+"""Compiled loops on the number of threads that PyTorch uses.
 
 The loops release the interpreter's lock, so a pool of Python threads runs them in parallel.
 """

@@ -31,7 +31,7 @@ class Answer:
 
     Attributes:
         problem: The problem.
-        text: The visible answer; empty if there is none.
+        text: The visible answer, empty without one.
         correct: Whether it is exactly right.
         outcome: How the episode ended, such as ``"answered"`` or ``"out_of_tokens"``.
         usage: What it cost.
@@ -115,7 +115,7 @@ def attempt_all(
         attempt = Attempt(request.seed, request.temperature)
         return Branch(bytes(request.problem.prompt), request.seed, attempt, on_end, request.temperature)
 
-    # Every attempt can keep as many rows busy as it has voters.
+    # Each voter of an attempt can keep one row busy.
     rows = min(batch, len(requests) * options.votes)
     engine = Engine(network, config, rows, options, keep_frames, observe)
     engine.run(map(root_branch, _longest_first(requests)))

@@ -46,7 +46,7 @@ class Branch:
         log_prob: Log-probability of these tokens at temperature 1.
         frames: Frames that have ended, children before parents, if the engine keeps frames.
         outcome: How it ended.
-        answer: The visible answer as tokens; empty if there is none.
+        answer: The visible answer as tokens, empty without one.
         waiting_for: The vote that it waits for.
         cancelled: Whether its answer is no longer needed.
     """

@@ -29,7 +29,7 @@ _THOUGHTS = (State.ROOT_THINK, State.CHILD_THINK)
 
 
 class Engine:
-    """Runs branches, as many at a time as it has rows. Every row is a call stack of the environment.
+    """Runs branches, one in each of its rows. Every row is a call stack of the environment.
 
     A subtask that is run once stays in the call stack of its caller. If subtasks are voted on or reused, the caller
     gives up its row, and later continues in some row with the answer that won.

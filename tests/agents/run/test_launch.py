@@ -177,7 +177,7 @@ def start(folder: Path, *given: str) -> subprocess.Popen[str]:
 
 
 def resume(folder: Path) -> tuple[int, str]:
-    """Goes on with the run to its end; returns the exit status and what was said."""
+    """Continues the run to its end; returns the exit status and what was said."""
     process = start(folder, "--resume", "runs/small")
     _, said = process.communicate(timeout=300)
     return process.returncode, said

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from o1nano.envs.core.grammar import Grammar
 from o1nano.envs.language.vocab import DIGITS, VOCAB_SIZE
-from o1nano.policies.network.frame_scan import MEMORY, NUM_ROLES, Scan, scan_batch, scan_frames
+from o1nano.policies.network.frame_scan import MEMORY, NUM_ROLES, NUM_SCANNED, Scan, scan_batch, scan_frames
 from tests.helpers.tiny import ids
 
 FRAMES = {
@@ -212,7 +212,7 @@ def test_nothing_after_the_prompt_looks_ahead(root: bool, seed: int, length: int
 def test_a_scan_continues_where_it_stopped(root: bool, seed: int, cuts: list[int]) -> None:
     frame = random_frame(root, np.random.default_rng(seed), 60)
     tokens, zero = np.array(frame, dtype=np.uint8), np.zeros(1, dtype=np.int64)
-    memory, out = np.zeros((1, MEMORY), dtype=np.int32), np.full((6, len(frame)), -1, dtype=np.int32)
+    memory, out = np.zeros((1, MEMORY), dtype=np.int32), np.full((NUM_SCANNED, len(frame)), -1, dtype=np.int32)
     stops = sorted({*(cut for cut in cuts if cut < len(frame)), len(frame)})
     for first, stop in zip([0, *stops[:-1]], stops, strict=True):
         at = zero + first
@@ -226,7 +226,10 @@ def test_only_what_is_wanted_is_written(root: bool, seed: int, wanted: int) -> N
     frame = random_frame(root, np.random.default_rng(seed), 41)
     wanted = min(wanted, len(frame))
     tokens, zero = np.array(frame, dtype=np.uint8), np.zeros(1, dtype=np.int64)
-    memory, out = np.zeros((1, MEMORY), dtype=np.int32), np.full((6, 3 + len(frame) - wanted), -1, dtype=np.int32)
+    memory, out = (
+        np.zeros((1, MEMORY), dtype=np.int32),
+        np.full((NUM_SCANNED, 3 + len(frame) - wanted), -1, dtype=np.int32),
+    )
     scan_frames(tokens, zero, zero, zero + len(frame), zero + wanted, zero + 3, memory, SUCCESSOR, out)
     assert out[:, 3:].tolist() == [each[wanted:] for each in scan(frame)]
     assert (out[:, :3] == -1).all()
